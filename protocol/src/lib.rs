@@ -1,1 +1,24 @@
-//! placeholder
+//! The rounds of Roundelay as pure state machines, with their messages, manifest, schema, model
+//! lineage and server optimisers.
+//!
+//! No sockets, no clock, no randomness of its own: `now` and random bytes come in as arguments,
+//! effects go out as data. Three drivers run these machines: `pair` (tests), the simulator, and
+//! QUIC (coordinator and client).
+#![cfg_attr(
+    not(test),
+    deny(clippy::unwrap_used, clippy::indexing_slicing, clippy::cast_possible_truncation)
+)]
+
+pub mod error;
+pub mod ids;
+pub mod layout;
+pub mod limits;
+pub mod manifest;
+pub mod message;
+pub mod model;
+pub mod optimiser;
+pub mod plan;
+pub mod round;
+pub mod schema;
+pub mod session;
+pub mod time;

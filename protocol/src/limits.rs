@@ -1,0 +1,22 @@
+//! Every bound on what may come from outside, in one place.
+
+/// A frame before the peer is authenticated, in bytes.
+pub const FRAME_BYTES_PREAUTH_MAX: usize = 4 << 10;
+/// A control frame, in bytes.
+pub const FRAME_BYTES_MAX: usize = 64 << 10;
+/// One item of a roster stream, in bytes.
+pub const ROSTER_ITEM_BYTES_MAX: usize = 4 << 10;
+/// A chunk of a vector with its check lanes, in bytes.
+pub const CHUNK_BYTES_MAX: usize = (1 << 20) + 64;
+/// Clients in one cohort (complete graph).
+pub const COHORT_MAX: usize = 512;
+/// Bytes of a box: two shares of 32 bytes and the tag of AES-256-GCM.
+pub const SEALED_SHARES_BYTES: usize = 32 + 32 + 16;
+/// Parameters of a model.
+pub const PARAMETERS_MAX: u64 = 1 << 31;
+/// Segments in a layout.
+pub const SEGMENTS_MAX: usize = 64;
+/// Members of a federation.
+pub const MEMBERS_MAX: usize = 512;
+/// Bytes of a signed manifest.
+pub const MANIFEST_BYTES_MAX: usize = 1 << 20;

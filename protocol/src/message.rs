@@ -1,0 +1,192 @@
+//! The messages of a horizontal round, as the round machines see them: whole and parsed.
+//!
+//! The session layer splits rosters into single frames and carries big vectors as raw bytes on
+//! streams of their own; neither appears here. Signatures cover [`crate::signed::Signed`] contexts.
+
+use roundelay_crypto::agreement::{AgreementPublic, KemCiphertext};
+use roundelay_crypto::digest::Digest;
+use roundelay_crypto::identity::Signature;
+use roundelay_crypto::tree::Path;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{AbortReason, Refusal};
+use crate::ids::{ClientId, ModelVersion, RosterIndex, RoundNumber};
+use crate::plan::{RosterPlan, TrainingPlan};
+
+/// What the coordinator sends to a client within a round.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ToClient {
+    /// Starts AdvertiseKeys: the planned cohort and the parameters of the round.
+    RosterPlan(Box<RosterPlan>),
+    /// Starts ShareKeys: the signed adverts of everyone who sent one.
+    Adverts(AdvertRoster),
+    /// Ends ShareKeys: the boxes addressed to this client, one from each other member of U2.
+    Boxes(BoxRoster),
+    /// Starts MaskedInput: the kind, the model, the configuration and the active roster A.
+    TrainingPlan(Box<TrainingPlan>),
+    /// Asks for the identical bytes again: a successor of the coordinator has lost them.
+    ResendInput,
+    /// Starts ConsistencyCheck: the clients whose masked input is complete, with their roots.
+    SurvivorSet(SurvivorSet),
+    /// Starts Unmasking: signatures of a quorum over the very same survivor set.
+    Quorum(Quorum),
+    /// The round is done: what was published, and the root of its transcript.
+    Published(Published),
+    /// The round ended without a result. Its keys are burned.
+    Aborted(AbortReason),
+}
+
+/// What a client sends to the coordinator within a round.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FromClient {
+    /// The public keys of this round, signed.
+    Advert(Box<Advert>),
+    /// One leaf per neighbour under one signed root.
+    Shares(ShareRoster),
+    /// The masked vector is complete: its signed root.
+    InputCommit(InputCommit),
+    /// A signature over the survivor set.
+    SurvivorSignature(SurvivorSignature),
+    /// Shares of the self-mask seeds of survivors and of the key seeds of dropouts.
+    Reveal(Reveal),
+    /// The client refuses the current stage and sits the round out.
+    Declined(Refusal),
+}
+
+/// A client's public keys for one round (AdvertiseKeys).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Advert {
+    /// Keys from which pairwise masks come; derived from the shared key seed `k_u`.
+    pub mask: AgreementPublic,
+    /// Independent keys that open the boxes with shares.
+    pub boxes: AgreementPublic,
+    /// Commitment to the self-mask seed `b_u`.
+    pub self_mask_commitment: Digest,
+    /// Root of the last transcript that this client has seen published, zero before the first.
+    pub last_transcript: Digest,
+    /// By the client's identity key.
+    pub signature: Signature,
+}
+
+/// Every advert of a round, in roster order (strictly rising indices).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AdvertRoster {
+    /// `(who, advert)`; an index that is missing sent none.
+    pub adverts: Vec<(RosterIndex, Advert)>,
+}
+
+/// What one client addresses to one neighbour (ShareKeys).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShareLeaf {
+    /// The neighbour.
+    pub to: RosterIndex,
+    /// The mask encapsulation of this edge: present exactly if the sender's index is the lower one.
+    pub mask_ciphertext: Option<KemCiphertext>,
+    /// The encapsulation under which the box is sealed.
+    pub box_ciphertext: KemCiphertext,
+    /// AES-256-GCM box: the neighbour's shares of the sender's `k_u` and `b_u`
+    /// ([`crate::limits::SEALED_SHARES_BYTES`] bytes).
+    pub sealed: Vec<u8>,
+}
+
+/// All leaves of one sender under one signed root (ShareKeys).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShareRoster {
+    /// Root of the tree over the leaves in roster order of `to`.
+    pub root: Digest,
+    /// Signature over the root and the root of the advert roster.
+    pub signature: Signature,
+    /// One leaf for each other client whose advert was in the roster.
+    pub leaves: Vec<ShareLeaf>,
+}
+
+/// A leaf as its recipient gets it, provably part of what the sender signed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BoxDelivery {
+    /// The sender.
+    pub from: RosterIndex,
+    /// The leaf addressed to the recipient.
+    pub leaf: ShareLeaf,
+    /// Path of the leaf under `root`.
+    pub path: Path,
+    /// The sender's root.
+    pub root: Digest,
+    /// The sender's signature over the root.
+    pub signature: Signature,
+}
+
+/// Everything addressed to one client, in roster order of the senders.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BoxRoster {
+    /// One delivery from each other member of U2.
+    pub boxes: Vec<BoxDelivery>,
+}
+
+/// The signed root of a masked vector (MaskedInput).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InputCommit {
+    /// Root over the chunks of the masked vector.
+    pub root: Digest,
+    /// By the client's identity key.
+    pub signature: Signature,
+}
+
+/// U3: the clients whose masked input is complete, each with its committed root.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SurvivorSet {
+    /// `(who, root of its masked vector)` with strictly rising indices.
+    pub inputs: Vec<(RosterIndex, Digest)>,
+}
+
+/// One client's signature over the survivor set (ConsistencyCheck).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SurvivorSignature {
+    /// By the client's identity key.
+    pub signature: Signature,
+}
+
+/// Signatures over the survivor set, in roster order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Quorum {
+    /// `(signer, signature)` with strictly rising indices, all members of U3.
+    pub signatures: Vec<(RosterIndex, Signature)>,
+}
+
+/// A client's answer in Unmasking. The sets are computed from the survivor set by both sides, so
+/// the message has no list of ids to ask for: shares stand in roster order.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reveal {
+    /// This client's share of `b_v` for every v in U3 (its own included).
+    pub self_mask_shares: Vec<[u8; 32]>,
+    /// This client's share of `k_v` for every v in A \ U3.
+    pub key_shares: Vec<[u8; 32]>,
+}
+
+impl std::fmt::Debug for Reveal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (survivors, dropouts) = (self.self_mask_shares.len(), self.key_shares.len());
+        write!(f, "Reveal({survivors} self-mask shares, {dropouts} key shares)")
+    }
+}
+
+/// The result of a round as it is announced; the aggregate itself travels as a vector.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Published {
+    /// BLAKE3 of the aggregate's bytes: the sum over U3 in the layout of the training plan.
+    pub aggregate: Digest,
+    /// Root of the transcript of this round.
+    pub transcript: Digest,
+    /// The model that the round trained from; a train round publishes the next version.
+    pub model_version: ModelVersion,
+    /// Hash of the model and optimiser state after this round.
+    pub state: Digest,
+}
+
+/// Which round a message belongs to, carried beside every round message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RoundHeader {
+    /// The number of the round.
+    pub round: RoundNumber,
+    /// The client that the message is from or to.
+    pub client: ClientId,
+}

@@ -1,0 +1,24 @@
+//! One horizontal round: secure aggregation after Bonawitz et al. 2017 (malicious model, with the
+//! consistency round), made post-quantum and prepared ahead.
+//!
+//! ```text
+//!                coordinator                                client
+//! AdvertiseKeys      RosterPlan ──────────────────────────▶ checks cohort and floors
+//!                             ◀────────────────────────── Advert (signed)
+//! ShareKeys          Adverts ─────────────────────────────▶ verifies all, own unaltered
+//!                             ◀────────────────────────── Shares (one leaf per neighbour)
+//!                    Boxes ───────────────────────────────▶ opens all
+//! Prepared           … until round r − 1 is published …
+//! MaskedInput        TrainingPlan ────────────────────────▶ trains, masks, stores
+//!                             ◀────────────────────────── vector (raw), InputCommit
+//! ConsistencyCheck   SurvivorSet ─────────────────────────▶ in it with my root? large enough?
+//!                             ◀────────────────────────── SurvivorSignature (one per round, ever)
+//! Unmasking          Quorum ──────────────────────────────▶ ≥ q signatures over the same bytes?
+//!                             ◀────────────────────────── Reveal
+//!                    Published, aggregate (raw) ──────────▶ recomputes the model
+//! ```
+//! U1: the planned cohort; U2 ⊆ U1: those whose ShareKeys arrived; A ⊆ U2: the active roster;
+//! U3 ⊆ A: those whose masked input is complete.
+
+pub mod client;
+pub mod coordinator;

@@ -1,0 +1,274 @@
+//! What a connection carries besides rounds: hello and version negotiation, manifests, joining,
+//! redirects, and the headers of streams.
+//!
+//! A client opens one bidirectional control stream per connection: frames of [`ToCoordinator`] one
+//! way and [`ToClient`] the other. Every other stream is unidirectional and starts with one frame
+//! that holds a [`StreamHeader`].
+
+use roundelay_crypto::digest::Digest;
+use roundelay_crypto::identity::{IdentityPublic, Signature};
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{FederationId, ModelVersion, RoundNumber};
+use crate::message;
+
+/// Wire versions that this build speaks, newest first. Every hello negotiates; N − 1 and N work
+/// together.
+pub const PROTOCOL_VERSIONS: &[u16] = &[1];
+
+/// Application protocol of QUIC for enrolled clients.
+pub const ALPN: &[u8] = b"roundelay/1";
+/// Application protocol of QUIC for enrolment, where the client has no certificate yet.
+pub const ALPN_ENROL: &[u8] = b"roundelay-enrol/1";
+
+/// Control frames of a client.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ToCoordinator {
+    /// The first frame.
+    Hello {
+        /// Wire versions, newest first, at most 8.
+        versions: Vec<u16>,
+        /// Build of the client, for logs, at most 64 bytes.
+        build: String,
+    },
+    /// Asks for the manifests of the federations that this client is named in.
+    ListFederations,
+    /// A tenant's signature under a manifest.
+    SignManifest {
+        /// The federation.
+        federation: FederationId,
+        /// Hash of the manifest that was signed.
+        manifest: Digest,
+        /// By the tenant key.
+        signature: Signature,
+    },
+    /// Ready to take part in rounds.
+    Join(Join),
+    /// Asks for the model state of a version, as a vector.
+    FetchState {
+        /// The federation.
+        federation: FederationId,
+        /// The version.
+        version: ModelVersion,
+    },
+    /// Asks for a published aggregate, as a vector.
+    FetchAggregate {
+        /// The federation.
+        federation: FederationId,
+        /// The round that published it.
+        round: RoundNumber,
+    },
+    /// A message of a round. Rosters never travel here.
+    Round {
+        /// The federation.
+        federation: FederationId,
+        /// The round.
+        round: RoundNumber,
+        /// The message.
+        message: message::FromClient,
+    },
+}
+
+/// A client is ready for rounds of one federation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Join {
+    /// The federation.
+    pub federation: FederationId,
+    /// Hash of the pinned manifest.
+    pub manifest: Digest,
+    /// The highest round that this client has advertised, uploaded or signed for.
+    pub highest_round: RoundNumber,
+    /// Rounds of which this client still holds keys and can go on.
+    pub resumable: Vec<RoundNumber>,
+    /// The version of the model that this client has derived.
+    pub model_version: ModelVersion,
+    /// Hash of that model and optimiser state.
+    pub state: Digest,
+    /// Digest of the schema that the client's data was checked against.
+    pub schema: Digest,
+}
+
+/// Control frames of the coordinator.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ToClient {
+    /// Answers [`ToCoordinator::Hello`].
+    Welcome {
+        /// The chosen wire version.
+        version: u16,
+        /// The coordinator's clock, milliseconds since 1970, to refuse a clock an hour off.
+        unix_ms: u64,
+    },
+    /// The connection can't go on: an error in words, and whether to try again.
+    Refused(Refused),
+    /// Go to another address; signed by the coordinator's key.
+    Redirect(SignedNotice),
+    /// Come back later; signed by the coordinator's key.
+    RetryAfter(SignedNotice),
+    /// Federations that name this client; their manifests come as vectors.
+    Federations(Vec<FederationSummary>),
+    /// A manifest signature was taken.
+    SignatureTaken {
+        /// Signatures so far.
+        signatures: u16,
+        /// Signatures needed.
+        required: u16,
+    },
+    /// Joined: the newest model state and what the client's peers have signed.
+    Joined {
+        /// The federation.
+        federation: FederationId,
+        /// The newest version.
+        model_version: ModelVersion,
+        /// Hash of the newest model and optimiser state.
+        state: Digest,
+        /// Root of the last published transcript.
+        transcript: Digest,
+    },
+    /// A message of a round. Rosters never travel here.
+    Round {
+        /// The federation.
+        federation: FederationId,
+        /// The round.
+        round: RoundNumber,
+        /// The message.
+        message: message::ToClient,
+    },
+    /// The federation has finished its rounds or was stopped.
+    FederationEnded {
+        /// The federation.
+        federation: FederationId,
+        /// A sentence for people, at most 256 bytes.
+        reason: String,
+    },
+}
+
+/// A refusal in words.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refused {
+    /// A stable code, such as `unknown_federation`.
+    pub code: String,
+    /// A sentence that says what to do, at most 512 bytes.
+    pub message: String,
+}
+
+/// A federation as a client sees it before joining.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FederationSummary {
+    /// The federation.
+    pub federation: FederationId,
+    /// Its name.
+    pub name: String,
+    /// Hash of its newest manifest.
+    pub manifest: Digest,
+    /// Whether every signature that is needed is there.
+    pub complete: bool,
+}
+
+/// A signed Redirect or RetryAfter: a client moves only where the pinned coordinator key says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SignedNotice {
+    /// What to do.
+    pub notice: Notice,
+    /// The coordinator's clock when it was signed, milliseconds since 1970.
+    pub unix_ms: u64,
+    /// By the coordinator's notice key, which enrolment pinned.
+    pub signature: Signature,
+}
+
+/// What a signed notice says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Notice {
+    /// Connect to this `host:port` from now on.
+    Redirect(String),
+    /// Reconnect after this many milliseconds.
+    RetryAfter(u64),
+}
+
+/// First frame of a unidirectional stream.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum StreamHeader {
+    /// A roster follows: `items` frames of at most [`crate::limits::ROSTER_ITEM_BYTES_MAX`] bytes.
+    Roster {
+        /// The federation.
+        federation: FederationId,
+        /// The round.
+        round: RoundNumber,
+        /// What the items are.
+        kind: RosterKind,
+        /// How many frames follow.
+        items: u32,
+    },
+    /// A vector follows as raw bytes.
+    Vector {
+        /// The federation.
+        federation: FederationId,
+        /// What the bytes are.
+        kind: VectorKind,
+        /// Total length in bytes.
+        bytes: u64,
+    },
+}
+
+/// What a roster stream carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RosterKind {
+    /// [`message::AdvertRoster`], coordinator to client.
+    Adverts,
+    /// [`message::ShareRoster`], client to coordinator.
+    Shares,
+    /// [`message::BoxRoster`], coordinator to client.
+    Boxes,
+    /// [`message::Quorum`], coordinator to client.
+    Quorum,
+    /// [`message::SurvivorSet`], coordinator to client.
+    SurvivorSet,
+}
+
+/// What a vector stream carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum VectorKind {
+    /// A masked upload, client to coordinator, laid out in chunks.
+    MaskedInput(RoundNumber),
+    /// A published aggregate, coordinator to client.
+    Aggregate(RoundNumber),
+    /// Model and optimiser state of a version, coordinator to client.
+    State(ModelVersion),
+    /// An encoded [`crate::manifest::SignedManifest`], coordinator to client.
+    Manifest(Digest),
+}
+
+/// The only exchange on an enrolment connection: request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EnrolRequest {
+    /// The secret of the one-time token.
+    pub token: [u8; 32],
+    /// PKCS #10 request, DER; its key never leaves the tenant. The token binds to its key hash at
+    /// first use.
+    pub certificate_request: Vec<u8>,
+    /// The client's federation identity key.
+    pub identity: IdentityPublic,
+    /// Proof of possession: signature of the identity key over the request's digest.
+    pub identity_proof: Signature,
+    /// The tenant's key, which signs manifests.
+    pub tenant_key: IdentityPublic,
+    /// Proof of possession: signature of the tenant key over the request's digest.
+    pub tenant_key_proof: Signature,
+}
+
+/// The only exchange on an enrolment connection: answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum EnrolResponse {
+    /// Enrolled.
+    Enrolled {
+        /// The client's certificate, DER.
+        certificate: Vec<u8>,
+        /// The CA's certificate, DER.
+        authority: Vec<u8>,
+        /// The tenant that the token was for.
+        tenant: crate::ids::TenantId,
+        /// Signs redirects; pinned by the client.
+        notice_key: IdentityPublic,
+    },
+    /// Not enrolled, and why.
+    Refused(Refused),
+}
