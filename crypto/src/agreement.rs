@@ -1,0 +1,228 @@
+//! Two clients, one key, safe as long as either X25519 (RFC 7748) or ML-KEM-768 (FIPS 203) is.
+//!
+//! Both halves of a secret key come from one seed, and an encapsulation takes its message from
+//! the caller instead of a generator. So whoever rebuilds the seed of a dropped client from its
+//! shares reopens the very same keys, the post-quantum part included.
+
+use std::fmt;
+
+use ml_kem::kem::{Decapsulate, KeyExport};
+use ml_kem::{MlKem768, kem::Ciphertext, ml_kem_768};
+use x25519_dalek::{PublicKey, StaticSecret};
+use zeroize::{Zeroize, ZeroizeOnDrop};
+
+use crate::kdf;
+use crate::secret::{Secret, Seed};
+
+/// Bytes of an X25519 public key.
+const X25519_BYTES: usize = 32;
+/// Bytes of an ML-KEM-768 encapsulation key (FIPS 203, table 3).
+const KEM_KEY_BYTES: usize = 1184;
+
+/// The secret half of an agreement key pair. Wiped when dropped.
+pub struct AgreementSecret {
+    x25519: StaticSecret,
+    kem: Box<ml_kem_768::DecapsulationKey>,
+    public: AgreementPublic,
+}
+
+/// Both secret fields wipe themselves.
+impl ZeroizeOnDrop for AgreementSecret {}
+
+impl AgreementSecret {
+    /// Both halves from one seed, by distinct HKDF labels; `label` tells keys of one seed apart.
+    pub fn derive(seed: &Seed, label: &str) -> Self {
+        let context = &[label.as_bytes()];
+        let scalar: Seed = kdf::derive(seed, "roundelay/agreement/x25519", context);
+        let d_and_z: Secret<[u8; 64]> =
+            kdf::derive(seed, "roundelay/agreement/ml-kem-768", context);
+        let x25519 = StaticSecret::from(*scalar.expose());
+        let kem = Box::new(ml_kem_768::DecapsulationKey::from_seed((*d_and_z.expose()).into()));
+        let public = AgreementPublic::of(&x25519, &kem);
+        Self { x25519, kem, public }
+    }
+
+    /// The half that others know.
+    pub fn public(&self) -> &AgreementPublic {
+        &self.public
+    }
+
+    /// X25519 with a peer; refuses a result that the peer's small-order point has fixed.
+    fn diffie_hellman(
+        &self,
+        peer: &AgreementPublic,
+    ) -> Result<x25519_dalek::SharedSecret, AgreementError> {
+        let shared = self.x25519.diffie_hellman(&peer.x25519());
+        if shared.was_contributory() { Ok(shared) } else { Err(AgreementError::LowOrder) }
+    }
+}
+
+/// The public half: an X25519 key, then an ML-KEM-768 encapsulation key.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AgreementPublic {
+    x25519: [u8; X25519_BYTES],
+    kem: Box<[u8; KEM_KEY_BYTES]>,
+}
+
+impl AgreementPublic {
+    /// Bytes of the encoding.
+    pub const BYTES: usize = X25519_BYTES + KEM_KEY_BYTES;
+
+    fn of(x25519: &StaticSecret, kem: &ml_kem_768::DecapsulationKey) -> Self {
+        let kem = Box::new(kem.encapsulation_key().to_bytes().into());
+        Self { x25519: PublicKey::from(x25519).to_bytes(), kem }
+    }
+
+    /// Refuses an encapsulation key with a coefficient outside the field (FIPS 203, 7.2).
+    /// X25519 takes any 32 bytes; points of small order are refused where they are used.
+    pub fn parse(bytes: &[u8; Self::BYTES]) -> Result<Self, AgreementError> {
+        let (x25519, kem) = bytes.split_first_chunk().ok_or(AgreementError::BadKey)?;
+        let kem = kem.try_into().map_err(|_| AgreementError::BadKey)?;
+        let public = Self { x25519: *x25519, kem: Box::new(kem) };
+        public.kem().map(|_| public)
+    }
+
+    /// The bytes that [`parse`](Self::parse) takes.
+    pub fn to_bytes(&self) -> Box<[u8; Self::BYTES]> {
+        let mut bytes = Box::new([0; Self::BYTES]);
+        for (to, from) in bytes.iter_mut().zip(self.x25519.iter().chain(self.kem.iter())) {
+            *to = *from;
+        }
+        bytes
+    }
+
+    fn x25519(&self) -> PublicKey {
+        PublicKey::from(self.x25519)
+    }
+
+    fn kem(&self) -> Result<ml_kem_768::EncapsulationKey, AgreementError> {
+        ml_kem_768::EncapsulationKey::new((&*self.kem).into()).map_err(|_| AgreementError::BadKey)
+    }
+}
+
+impl fmt::Debug for AgreementPublic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let digest =
+            crate::digest::Digest::of("roundelay/agreement/debug", &[&self.x25519, &*self.kem]);
+        write!(f, "AgreementPublic({digest})")
+    }
+}
+
+/// An ML-KEM-768 ciphertext. Any bytes are one: a wrong one gives an unrelated key.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KemCiphertext(Box<[u8; Self::BYTES]>);
+
+impl KemCiphertext {
+    /// Bytes of a ciphertext (FIPS 203, table 3).
+    pub const BYTES: usize = 1088;
+
+    /// Takes the bytes as they are.
+    pub fn new(bytes: Box<[u8; Self::BYTES]>) -> Self {
+        Self(bytes)
+    }
+
+    /// The bytes.
+    pub fn as_bytes(&self) -> &[u8; Self::BYTES] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for KemCiphertext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let digest = crate::digest::Digest::of("roundelay/agreement/debug", &[&*self.0]);
+        write!(f, "KemCiphertext({digest})")
+    }
+}
+
+/// Why no key was agreed. Either is the fault of the peer whose public key was used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum AgreementError {
+    /// The peer's X25519 point has a small order: the result would not depend on our key.
+    #[error("the peer's X25519 key has a small order")]
+    LowOrder,
+    /// The peer's encapsulation key is not one.
+    #[error("the peer's ML-KEM-768 key has a coefficient outside the field")]
+    BadKey,
+}
+
+/// What two clients share: the X25519 secret, then the ML-KEM secret. Wiped when dropped.
+pub struct HybridSecret(Secret<[u8; 64]>);
+
+impl HybridSecret {
+    fn new(x25519: &[u8; 32], kem: &[u8; 32]) -> Self {
+        Self(Secret::fill_with(|bytes| {
+            for (to, from) in bytes.iter_mut().zip(x25519.iter().chain(kem)) {
+                *to = *from;
+            }
+        }))
+    }
+
+    /// HKDF over both secrets. `context` has to name all that the two must agree on: federation,
+    /// round, edge, both public keys (by the roster's hash), all ciphertexts of the edge, model.
+    pub fn pair_seed(&self, label: &str, context: &[&[u8]]) -> Seed {
+        kdf::derive_from(self.0.expose(), label, context)
+    }
+}
+
+/// Agrees on a key with `peer` and makes the ciphertext that lets it do the same.
+///
+/// The KEM is derandomised: `message` must be unpredictable and belong to this edge alone, since
+/// a message used for two peers tells each the other's KEM secret.
+pub fn encapsulate(
+    own: &AgreementSecret,
+    peer: &AgreementPublic,
+    message: &Seed,
+) -> Result<(KemCiphertext, HybridSecret), AgreementError> {
+    let x25519 = own.diffie_hellman(peer)?;
+    let (ciphertext, mut kem) = peer.kem()?.encapsulate_deterministic(message.expose().into());
+    let secret = HybridSecret::new(x25519.as_bytes(), kem.as_ref());
+    kem.zeroize();
+    Ok((KemCiphertext(Box::new(ciphertext.into())), secret))
+}
+
+/// Agrees on the key that `peer` has encapsulated for us.
+pub fn decapsulate(
+    own: &AgreementSecret,
+    peer: &AgreementPublic,
+    ciphertext: &KemCiphertext,
+) -> Result<HybridSecret, AgreementError> {
+    let x25519 = own.diffie_hellman(peer)?;
+    let ciphertext: &Ciphertext<MlKem768> = (&*ciphertext.0).into();
+    let mut kem = own.kem.decapsulate(ciphertext);
+    let secret = HybridSecret::new(x25519.as_bytes(), kem.as_ref());
+    kem.zeroize();
+    Ok(secret)
+}
+
+#[cfg(feature = "serde")]
+mod wire {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
+
+    use super::{AgreementPublic, KemCiphertext};
+    use crate::tuple;
+
+    impl Serialize for AgreementPublic {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            tuple::serialize(&self.to_bytes(), serializer)
+        }
+    }
+
+    impl<'de> Deserialize<'de> for AgreementPublic {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            let bytes = tuple::deserialize::<{ Self::BYTES }, D>(deserializer)?;
+            Self::parse(&bytes).map_err(D::Error::custom)
+        }
+    }
+
+    impl Serialize for KemCiphertext {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            tuple::serialize(&self.0, serializer)
+        }
+    }
+
+    impl<'de> Deserialize<'de> for KemCiphertext {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            tuple::deserialize(deserializer).map(Self)
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! Stored values under two keys: a data key of their own, wrapped by a key-encryption key.
+//!
+//! Every value is bound to the place where it is stored, so that a row copied over another, or
+//! an old version put back, does not open. Layout of an envelope: the wrapped data key (nonce,
+//! 32 bytes, tag), then the value (nonce, bytes, tag); nonces are 96 random bits. Turning the
+//! key-encryption key over costs 60 bytes per value: [`KeyEncryptionKey::rewrap`].
+
+use rand_core::CryptoRng;
+
+use crate::sealed::{NONCE_BYTES, OpenError, TAG_BYTES, open, seal};
+use crate::secret::{Secret, Seed};
+
+/// Bytes of a wrapped data key.
+const WRAPPED_BYTES: usize = NONCE_BYTES + 32 + TAG_BYTES;
+/// Bytes by which an envelope is longer than its value.
+pub const ENVELOPE_OVERHEAD_BYTES: usize = WRAPPED_BYTES + NONCE_BYTES + TAG_BYTES;
+
+/// Where a value is stored; all of it is authenticated.
+#[derive(Debug, Clone, Copy)]
+pub struct Place<'a> {
+    /// The tenant who owns the row.
+    pub tenant: &'a [u8],
+    /// The table.
+    pub table: &'a str,
+    /// The row's key.
+    pub row: &'a [u8],
+    /// The column.
+    pub column: &'a str,
+    /// The version of the row or of its schema, as the store counts it.
+    pub version: u64,
+}
+
+impl Place<'_> {
+    /// The additional data of one of the two boxes of an envelope.
+    fn with_aad<T>(&self, part: &str, f: impl FnOnce(&[&[u8]]) -> T) -> T {
+        let version = self.version.to_le_bytes();
+        let Self { tenant, table, row, column, .. } = *self;
+        f(&[part.as_bytes(), tenant, table.as_bytes(), row, column.as_bytes(), &version])
+    }
+}
+
+/// The key of one stored value. Wiped when dropped.
+pub struct DataKey(Seed);
+
+impl DataKey {
+    /// A new key, for one value.
+    pub fn random(rng: &mut (impl CryptoRng + ?Sized)) -> Self {
+        Self(Secret::random(rng))
+    }
+
+    /// Seals a value: nonce, bytes, tag.
+    pub fn seal(
+        &self,
+        place: &Place<'_>,
+        value: &[u8],
+        rng: &mut (impl CryptoRng + ?Sized),
+    ) -> Vec<u8> {
+        place.with_aad("value", |aad| seal_random(&self.0, aad, value, rng))
+    }
+
+    /// Opens what [`seal`](Self::seal) made for the same place.
+    pub fn open(&self, place: &Place<'_>, sealed: &[u8]) -> Result<Secret<Vec<u8>>, OpenError> {
+        place.with_aad("value", |aad| open_random(&self.0, aad, sealed))
+    }
+}
+
+/// The key that wraps data keys. Wiped when dropped.
+pub struct KeyEncryptionKey(Seed);
+
+impl KeyEncryptionKey {
+    /// Takes the key in.
+    pub fn new(key: Seed) -> Self {
+        Self(key)
+    }
+
+    /// An envelope around `value`: a new data key, wrapped, then the value under it.
+    pub fn seal(
+        &self,
+        place: &Place<'_>,
+        value: &[u8],
+        rng: &mut (impl CryptoRng + ?Sized),
+    ) -> Vec<u8> {
+        let key = DataKey::random(rng);
+        let mut envelope = self.wrap(place, &key, rng);
+        envelope.append(&mut key.seal(place, value, rng));
+        envelope
+    }
+
+    /// Opens an envelope that was sealed for the same place.
+    pub fn open(&self, place: &Place<'_>, envelope: &[u8]) -> Result<Secret<Vec<u8>>, OpenError> {
+        let (wrapped, value) = split(envelope)?;
+        self.unwrap(place, wrapped)?.open(place, value)
+    }
+
+    /// The same envelope under another key-encryption key; the value itself is not touched.
+    pub fn rewrap(
+        &self,
+        successor: &Self,
+        place: &Place<'_>,
+        envelope: &[u8],
+        rng: &mut (impl CryptoRng + ?Sized),
+    ) -> Result<Vec<u8>, OpenError> {
+        let (wrapped, value) = split(envelope)?;
+        let mut renewed = successor.wrap(place, &self.unwrap(place, wrapped)?, rng);
+        renewed.extend_from_slice(value);
+        Ok(renewed)
+    }
+
+    fn wrap(
+        &self,
+        place: &Place<'_>,
+        key: &DataKey,
+        rng: &mut (impl CryptoRng + ?Sized),
+    ) -> Vec<u8> {
+        place.with_aad("data key", |aad| seal_random(&self.0, aad, key.0.expose(), rng))
+    }
+
+    fn unwrap(&self, place: &Place<'_>, wrapped: &[u8]) -> Result<DataKey, OpenError> {
+        let key = place.with_aad("data key", |aad| open_random(&self.0, aad, wrapped))?;
+        Secret::from_slice(key.expose()).map(DataKey).ok_or(OpenError)
+    }
+}
+
+fn split(envelope: &[u8]) -> Result<(&[u8], &[u8]), OpenError> {
+    envelope.split_at_checked(WRAPPED_BYTES).ok_or(OpenError)
+}
+
+fn seal_random(
+    key: &Seed,
+    aad: &[&[u8]],
+    plaintext: &[u8],
+    rng: &mut (impl CryptoRng + ?Sized),
+) -> Vec<u8> {
+    let mut nonce = [0; NONCE_BYTES];
+    rng.fill_bytes(&mut nonce);
+    let mut sealed = nonce.to_vec();
+    sealed.append(&mut seal(key, nonce, aad, plaintext));
+    sealed
+}
+
+fn open_random(key: &Seed, aad: &[&[u8]], sealed: &[u8]) -> Result<Secret<Vec<u8>>, OpenError> {
+    let (nonce, sealed) = sealed.split_first_chunk().ok_or(OpenError)?;
+    open(key, *nonce, aad, sealed)
+}
