@@ -1,1 +1,20 @@
-//! placeholder
+//! The coordinator: it hosts the federations of many tenants, carries their rounds, and holds only
+//! masked vectors, ciphertexts and published sums.
+//!
+//! | module | what lives there | built |
+//! |---|---|---|
+//! | `engine` | what a federation does next, pure: cohorts, rounds, lineage | always |
+//! | `accumulator` | masked sums, undo spools and unmasking with the bulk kernels | `server` |
+//! | `store`, `blobs`, `keys` | rows of one tenant, sealed blobs by hash, the file-backed key | `server` |
+//! | [`server`] | QUIC: endpoint, connections, enrolment, and the driver of the engine | `server` |
+//! | `authority`, `notice` | the installation's certificate authority; signed redirects | `server` |
+//! | `admin`, `cli`, `config`, `telemetry` | the verbs of `roundelay-coordinator` | `server` |
+//!
+//! With `default-features = false` only the pure part is built: no socket, no file, no clock. The
+//! simulator builds it so.
+
+// Pure, always built.
+
+// Sockets, files and clocks.
+#[cfg(feature = "server")]
+pub mod server;

@@ -1,2 +1,2 @@
-//! .
+//! `roundelay-coordinator`.
 fn main() {}
