@@ -5,6 +5,8 @@
 //! vanishes from the sum modulo 2^b. Keys are worked off strip by strip, so that the words stay
 //! in the processor's cache while all keystreams pass over them.
 
+use std::fmt;
+
 use aes::Aes256Enc;
 use ctr::cipher::{KeyIvInit, StreamCipher, StreamCipherSeek};
 use zeroize::{Zeroize, Zeroizing};
@@ -73,6 +75,12 @@ pub struct MaskKey {
     pub seed: Seed,
     /// Whether it is added or subtracted here.
     pub sign: Sign,
+}
+
+impl fmt::Debug for MaskKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "MaskKey({:?})", self.sign)
+    }
 }
 
 /// Adds the masks of `keys` to `words`, little-endian words of `ring`.

@@ -67,6 +67,12 @@ pub enum ToCoordinator {
         /// The message.
         message: message::FromClient,
     },
+    /// Asks for a new certificate over the authenticated connection, at two thirds of the life of
+    /// the one in use. Answered by [`ToClient::CertificateRenewed`].
+    RenewCertificate {
+        /// PKCS #10 request, DER; the key may be a new one.
+        certificate_request: Vec<u8>,
+    },
 }
 
 /// A client is ready for rounds of one federation.
@@ -132,6 +138,11 @@ pub enum ToClient {
         round: RoundNumber,
         /// The message.
         message: message::ToClient,
+    },
+    /// Answers [`ToCoordinator::RenewCertificate`]; the connection goes on.
+    CertificateRenewed {
+        /// The client's new certificate, DER.
+        certificate: Vec<u8>,
     },
     /// The federation has finished its rounds or was stopped.
     FederationEnded {

@@ -1,0 +1,259 @@
+//! Enrolment as both sides see it: the one-time token in its text form, the proofs of possession
+//! in the request, how the certificate authority is pinned, and what signed notices cover.
+
+use std::fmt;
+use std::str::FromStr;
+
+use roundelay_crypto::digest::Digest;
+use roundelay_crypto::identity::{BadSignature, IdentityKey, IdentityPublic};
+use roundelay_crypto::secret::Secret;
+
+use crate::ids::ClientId;
+use crate::session::{EnrolRequest, Notice, SignedNotice};
+
+/// The name in every coordinator's certificate. A client pins the authority, not the address, so
+/// the name is the same for all.
+pub const SERVER_NAME: &str = "coordinator.roundelay.internal";
+
+/// Bytes of a certificate request or a certificate, DER.
+pub const CERTIFICATE_BYTES_MAX: usize = 2 << 10;
+
+/// Bytes of the `host:port` in a token.
+const ADDRESS_BYTES_MAX: usize = 262;
+
+const SCHEME: &str = "roundelay://";
+
+/// What an operator hands to a tenant: where to go, whom to trust there, and a secret that works
+/// once. Text form: `roundelay://HOST:PORT/AUTHORITY/SECRET`, both in 64 hexadecimal digits.
+pub struct Token {
+    /// `host:port` of the coordinator.
+    pub address: String,
+    /// [`authority_fingerprint`] of the coordinator's certificate authority.
+    pub authority: Digest,
+    /// 256 random bits.
+    pub secret: Secret<[u8; 32]>,
+}
+
+/// Why a text is not a [`Token`]. Names no part of it: it may hold a secret.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "not an enrolment token: it reads roundelay://HOST:PORT/AUTHORITY/SECRET with 64 hexadecimal \
+     digits each; copy the whole line again"
+)]
+pub struct BadToken;
+
+impl Token {
+    /// The line to hand over. It holds the secret: whoever has it can enrol.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        let mut text = format!("{SCHEME}{}/{}/", self.address, self.authority);
+        self.secret.expose().iter().for_each(|byte| text.push_str(&format!("{byte:02x}")));
+        text
+    }
+}
+
+impl FromStr for Token {
+    type Err = BadToken;
+
+    fn from_str(text: &str) -> Result<Self, BadToken> {
+        let rest = text.trim().strip_prefix(SCHEME).ok_or(BadToken)?;
+        let mut parts = rest.split('/');
+        let (Some(address), Some(authority), Some(secret), None) =
+            (parts.next(), parts.next(), parts.next(), parts.next())
+        else {
+            return Err(BadToken);
+        };
+        Ok(Self {
+            address: address_of(address)?,
+            authority: authority.parse().map_err(|_| BadToken)?,
+            secret: Secret::new(secret.parse::<Digest>().map_err(|_| BadToken)?.0),
+        })
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Token({})", self.address)
+    }
+}
+
+fn address_of(text: &str) -> Result<String, BadToken> {
+    let (host, port) = text.rsplit_once(':').ok_or(BadToken)?;
+    let printable = text.chars().all(|c| c.is_ascii_graphic());
+    let shaped = !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port != 0);
+    if printable && shaped && text.len() <= ADDRESS_BYTES_MAX {
+        Ok(text.to_owned())
+    } else {
+        Err(BadToken)
+    }
+}
+
+/// What the coordinator keeps of a token's secret.
+#[must_use]
+pub fn token_hash(secret: &[u8; 32]) -> Digest {
+    Digest::of("roundelay/enrol/token", &[secret])
+}
+
+/// The fingerprint by which a certificate authority is pinned: over its certificate in DER.
+#[must_use]
+pub fn authority_fingerprint(certificate: &[u8]) -> Digest {
+    Digest::of("roundelay/enrol/authority", &[certificate])
+}
+
+/// The id of the client that owns this identity key.
+#[must_use]
+pub fn client_id(identity: &IdentityPublic) -> ClientId {
+    ClientId(identity.fingerprint())
+}
+
+impl EnrolRequest {
+    /// A request with both proofs of possession.
+    #[must_use]
+    pub fn new(
+        token: &Secret<[u8; 32]>,
+        certificate_request: Vec<u8>,
+        identity: &IdentityKey,
+        tenant_key: &IdentityKey,
+    ) -> Self {
+        let public = (identity.public(), tenant_key.public());
+        let proven =
+            proven(&token_hash(token.expose()), &certificate_request, &public.0, &public.1);
+        Self {
+            token: *token.expose(),
+            certificate_request,
+            identity: public.0,
+            identity_proof: identity.sign(proven.as_ref()),
+            tenant_key: public.1,
+            tenant_key_proof: tenant_key.sign(proven.as_ref()),
+        }
+    }
+
+    /// Whether the sender holds both secret keys, for this token and certificate request.
+    pub fn verify(&self) -> Result<(), BadSignature> {
+        let hash = token_hash(&self.token);
+        let proven = proven(&hash, &self.certificate_request, &self.identity, &self.tenant_key);
+        self.identity.verify(proven.as_ref(), &self.identity_proof)?;
+        self.tenant_key.verify(proven.as_ref(), &self.tenant_key_proof)
+    }
+}
+
+fn proven(
+    token: &Digest,
+    request: &[u8],
+    identity: &IdentityPublic,
+    tenant_key: &IdentityPublic,
+) -> Digest {
+    let parts = [token.as_ref(), request, identity.as_bytes(), tenant_key.as_bytes()];
+    Digest::of("roundelay/enrol/proof", &parts)
+}
+
+impl SignedNotice {
+    /// Signs a notice with the coordinator's notice key.
+    #[must_use]
+    pub fn new(notice: Notice, unix_ms: u64, key: &IdentityKey) -> Self {
+        let signature = key.sign(noticed(&notice, unix_ms).as_ref());
+        Self { notice, unix_ms, signature }
+    }
+
+    /// Whether the notice is from the holder of the pinned notice key. Its age is for the caller
+    /// to judge.
+    pub fn verify(&self, key: &IdentityPublic) -> Result<(), BadSignature> {
+        key.verify(noticed(&self.notice, self.unix_ms).as_ref(), &self.signature)
+    }
+}
+
+fn noticed(notice: &Notice, unix_ms: u64) -> Digest {
+    let clock = unix_ms.to_le_bytes();
+    match notice {
+        Notice::Redirect(to) => Digest::of("roundelay/notice/redirect", &[&clock, to.as_bytes()]),
+        Notice::RetryAfter(ms) => {
+            Digest::of("roundelay/notice/retry-after", &[&clock, &ms.to_le_bytes()])
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn key(seed: u8) -> IdentityKey {
+        IdentityKey::from_seed(Secret::new([seed; 32]))
+    }
+
+    fn token() -> Token {
+        Token {
+            address: "127.0.0.1:4433".to_owned(),
+            authority: Digest::of("test", &[]),
+            secret: Secret::new([0xab; 32]),
+        }
+    }
+
+    #[test]
+    fn a_token_survives_its_text_form_and_surrounding_blanks() {
+        for address in ["127.0.0.1:4433", "[::1]:1", "fl.example.org:65535"] {
+            let text = Token { address: address.to_owned(), ..token() }.to_text();
+            let read: Token = format!("  {text}\n").parse().unwrap();
+            assert_eq!(read.address, address);
+            assert_eq!(read.authority, token().authority);
+            assert!(read.secret.ct_eq(&token().secret));
+        }
+    }
+
+    #[test]
+    fn a_damaged_token_is_refused_without_repeating_it() {
+        let text = token().to_text();
+        let cut = &text[..text.len() - 1];
+        let bad = [
+            "",
+            "roundelay://",
+            cut,
+            &text.replace("4433", "0"),
+            &text.replace("4433", "70000"),
+            &text.replace("127.0.0.1", ""),
+            &text.replace("roundelay:", "https:"),
+            &format!("{text}/x"),
+            &text.replace("ab", "zz"),
+        ];
+        for text in bad {
+            let error = text.parse::<Token>().unwrap_err();
+            assert!(!error.to_string().contains("abab"), "{error}");
+        }
+        assert!(!format!("{:?}", token()).contains("abab"));
+    }
+
+    #[test]
+    fn a_request_proves_both_keys_for_its_own_token_and_certificate_request() {
+        let made = EnrolRequest::new(&token().secret, vec![1, 2, 3], &key(1), &key(2));
+        assert_eq!(made.verify(), Ok(()));
+        let altered = [
+            EnrolRequest { token: [0; 32], ..made.clone() },
+            EnrolRequest { certificate_request: vec![1, 2], ..made.clone() },
+            EnrolRequest { identity: key(3).public(), ..made.clone() },
+            EnrolRequest { tenant_key: key(3).public(), ..made.clone() },
+            EnrolRequest { identity_proof: made.tenant_key_proof, ..made.clone() },
+            EnrolRequest { tenant_key_proof: made.identity_proof, ..made.clone() },
+        ];
+        for request in altered {
+            assert_eq!(request.verify(), Err(BadSignature));
+        }
+    }
+
+    #[test]
+    fn a_notice_verifies_under_the_key_that_signed_it_and_as_it_was_signed() {
+        let notice = SignedNotice::new(Notice::RetryAfter(5_000), 17, &key(1));
+        assert_eq!(notice.verify(&key(1).public()), Ok(()));
+        assert_eq!(notice.verify(&key(2).public()), Err(BadSignature));
+        let sooner = SignedNotice { notice: Notice::RetryAfter(5), ..notice.clone() };
+        assert_eq!(sooner.verify(&key(1).public()), Err(BadSignature));
+        let later = SignedNotice { unix_ms: 18, ..notice };
+        assert_eq!(later.verify(&key(1).public()), Err(BadSignature));
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_the_token_parser_panic(text in ".{0,300}") {
+            let _ = text.parse::<Token>();
+        }
+    }
+}
