@@ -18,3 +18,5 @@
 // Sockets, files and clocks.
 #[cfg(feature = "server")]
 pub mod server;
+#[cfg(feature = "server")]
+pub mod store;

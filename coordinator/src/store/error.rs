@@ -1,0 +1,148 @@
+//! What can go wrong in the store, each with what, where and what to do.
+
+use std::path::PathBuf;
+
+use roundelay_protocol::ids::{FederationId, TenantId};
+
+use super::LeaseName;
+
+/// Why the store refused or failed. Nothing of the batch was applied, unless the variant says so.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// Another process drives the federation now.
+    #[error("the lease of federation {} was taken by another process; this one stops driving it", .0.federation)]
+    Fenced(LeaseName),
+    /// A write that drives rounds came without the fence of its federation.
+    #[error(
+        "internal error: {write} of federation {federation} came without the fence of its lease"
+    )]
+    FenceMissing {
+        /// The write.
+        write: &'static str,
+        /// The federation that it is for.
+        federation: FederationId,
+    },
+    /// Somebody else holds the lease.
+    #[error("federation {} is driven by {holder} until {until_unix_ms} ms since 1970; stop that process or wait", lease.federation)]
+    LeaseHeld {
+        /// The lease.
+        lease: LeaseName,
+        /// Who holds it.
+        holder: String,
+        /// When it runs out.
+        until_unix_ms: u64,
+    },
+    /// No such tenant.
+    #[error("there is no tenant {0}; add it with `roundelay-coordinator tenant add {0}`")]
+    NoSuchTenant(TenantId),
+    /// The tenant is there already.
+    #[error("tenant {0} exists already")]
+    TenantExists(TenantId),
+    /// A write on behalf of a tenant that is no member of the federation.
+    #[error("tenant {tenant} is not a member of federation {federation}")]
+    NotAMember {
+        /// The tenant.
+        tenant: TenantId,
+        /// The federation.
+        federation: FederationId,
+    },
+    /// The federation belongs to another tenant.
+    #[error("federation {federation} does not belong to tenant {tenant}")]
+    NotTheOwner {
+        /// The tenant whose handle was used.
+        tenant: TenantId,
+        /// The federation.
+        federation: FederationId,
+    },
+    /// No token with this secret was issued.
+    #[error(
+        "the enrolment token is not one that this coordinator issued; ask its operator for a new one"
+    )]
+    TokenUnknown,
+    /// The token is too old.
+    #[error("the enrolment token has expired; ask the operator for a new one")]
+    TokenExpired,
+    /// The token was used with another key.
+    #[error("the enrolment token was used already; ask the operator for a new one")]
+    TokenUsed,
+    /// The database was written by a newer build.
+    #[error("{} has schema version {found}, this build knows up to {known}; run the build that wrote it, or a newer one", path.display())]
+    NewerSchema {
+        /// The database.
+        path: PathBuf,
+        /// Its version.
+        found: u32,
+        /// The newest version that this build knows.
+        known: u32,
+    },
+    /// No room left.
+    #[error("no space left at {} while {what}; nothing was lost, free some space and try again", path.display())]
+    DiskFull {
+        /// What was being done.
+        what: &'static str,
+        /// Where.
+        path: PathBuf,
+    },
+    /// Bytes on disk are not what was written.
+    #[error("{} is damaged ({what}); restore it from a backup", path.display())]
+    Corrupt {
+        /// What was found.
+        what: String,
+        /// Where.
+        path: PathBuf,
+    },
+    /// A sealed value does not open: it was altered, moved to another place, or its key is not
+    /// the one at hand.
+    #[error(
+        "the sealed value at {place} does not open: it was altered or moved, or the tenant's key is not the one it was sealed under; restore both from the same backup"
+    )]
+    Unsealable {
+        /// Tenant, table and row.
+        place: String,
+    },
+    /// A key-encryption key is not there.
+    #[error("the key of {scope} is not at {}; restore it from a backup (without it the values of {scope} cannot be read)", path.display())]
+    KeyMissing {
+        /// Whose key.
+        scope: String,
+        /// Where it was looked for.
+        path: PathBuf,
+    },
+    /// The audit log does not follow from its entries.
+    #[error("the audit log of tenant {tenant} is broken at entry {entry}: {what}")]
+    AuditBroken {
+        /// Whose log.
+        tenant: TenantId,
+        /// Sequence number of the first bad entry.
+        entry: u64,
+        /// What does not follow.
+        what: String,
+    },
+    /// Another process kept the database locked.
+    #[error("{} is locked by another process; try again", path.display())]
+    Busy {
+        /// The database.
+        path: PathBuf,
+    },
+    /// There is no blob of this hash.
+    #[error("there is no blob {digest} of tenant {tenant}")]
+    NoSuchBlob {
+        /// Whose.
+        tenant: TenantId,
+        /// Its content hash.
+        digest: roundelay_crypto::digest::Digest,
+    },
+    /// The operating system or the database refused.
+    #[error("{what} at {}: {why}", path.display())]
+    Failed {
+        /// What was being done.
+        what: &'static str,
+        /// Where.
+        path: PathBuf,
+        /// The cause in its own words.
+        why: String,
+    },
+    /// The store was shut down, or its writer has died.
+    #[error("the store is closed")]
+    Closed,
+}

@@ -1,0 +1,122 @@
+//! Typed changes of a tenant's rows: what a batch is made of.
+
+use roundelay_crypto::digest::Digest;
+use roundelay_crypto::identity::Signature;
+use roundelay_protocol::ids::{FederationId, RoundNumber, TenantId};
+use roundelay_protocol::manifest::Manifest;
+use roundelay_protocol::round::horizontal::coordinator::Record;
+
+use super::{AuditRecord, Client, Federation, Model, Round};
+
+/// One change, applied in the order of its batch. A put replaces the row of the same key.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Write {
+    /// A client of this tenant: enrolled, renewed or revoked.
+    PutClient(Box<Client>),
+    /// A federation that this tenant owns.
+    PutFederation(Box<Federation>),
+    /// The members of a federation that this tenant owns, all of them: whoever is not named
+    /// loses its membership.
+    PutMembers {
+        /// The federation.
+        federation: FederationId,
+        /// Its members, the owner too if it is one.
+        members: Vec<TenantId>,
+    },
+    /// A manifest, by its version. A new draft of the same version starts with no signatures.
+    PutManifest {
+        /// The hash that members sign.
+        digest: Digest,
+        /// The manifest.
+        manifest: Box<Manifest>,
+    },
+    /// A member's signature under a manifest.
+    PutSignature {
+        /// The federation.
+        federation: FederationId,
+        /// The hash that was signed.
+        manifest: Digest,
+        /// Who signed.
+        signer: TenantId,
+        /// By the signer's tenant key.
+        signature: Signature,
+    },
+    /// What the engine keeps about a federation between rounds, as it encodes it. Needs a fence.
+    PutProgress {
+        /// The federation.
+        federation: FederationId,
+        /// The engine's own encoding.
+        progress: Vec<u8>,
+    },
+    /// How a round stands. Needs a fence.
+    PutRound {
+        /// The federation.
+        federation: FederationId,
+        /// The round.
+        round: Box<Round>,
+    },
+    /// More records of a round, after those that are there. Needs a fence.
+    AppendRound {
+        /// The federation.
+        federation: FederationId,
+        /// The round.
+        round: RoundNumber,
+        /// In order.
+        records: Vec<Record>,
+    },
+    /// Forgets the records of a round that is over; the round's row stays. Needs a fence.
+    DeleteRecords {
+        /// The federation.
+        federation: FederationId,
+        /// The round.
+        round: RoundNumber,
+    },
+    /// A model version. Needs a fence.
+    PutModel {
+        /// The federation.
+        federation: FederationId,
+        /// The version.
+        model: Box<Model>,
+    },
+    /// One entry at the end of the log of each named tenant: this tenant itself, or members of
+    /// the record's federation, which this tenant owns.
+    Audit {
+        /// Whose logs, each at most once.
+        to: Vec<TenantId>,
+        /// The entry.
+        record: Box<AuditRecord>,
+    },
+}
+
+impl Write {
+    /// The federation whose fence this write cannot go without, if it needs one.
+    #[must_use]
+    pub fn fenced(&self) -> Option<FederationId> {
+        match self {
+            Self::PutProgress { federation, .. }
+            | Self::PutRound { federation, .. }
+            | Self::AppendRound { federation, .. }
+            | Self::DeleteRecords { federation, .. }
+            | Self::PutModel { federation, .. } => Some(*federation),
+            _ => None,
+        }
+    }
+
+    /// What it is called in errors and logs.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::PutClient(_) => "a client",
+            Self::PutFederation(_) => "a federation",
+            Self::PutMembers { .. } => "members",
+            Self::PutManifest { .. } => "a manifest",
+            Self::PutSignature { .. } => "a signature",
+            Self::PutProgress { .. } => "progress",
+            Self::PutRound { .. } => "a round",
+            Self::AppendRound { .. } => "round records",
+            Self::DeleteRecords { .. } => "a deletion of round records",
+            Self::PutModel { .. } => "a model version",
+            Self::Audit { .. } => "an audit entry",
+        }
+    }
+}
