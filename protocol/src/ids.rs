@@ -14,7 +14,9 @@ pub struct TenantId(String);
 
 /// Why a string is not a [`TenantId`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("a tenant name has 1 to 63 characters of a-z, 0-9 and '-', not starting or ending with '-'")]
+#[error(
+    "a tenant name has 1 to 63 characters of a-z, 0-9 and '-', not starting or ending with '-'"
+)]
 pub struct BadTenantId;
 
 impl TenantId {

@@ -9,7 +9,7 @@ use roundelay_crypto::digest::Digest;
 use roundelay_crypto::identity::{IdentityPublic, Signature};
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{FederationId, ModelVersion, RoundNumber};
+use crate::ids::{FederationId, ModelVersion, RoundNumber, TenantId};
 use crate::message;
 
 /// Wire versions that this build speaks, newest first. Every hello negotiates; N − 1 and N work
@@ -270,16 +270,20 @@ pub struct EnrolRequest {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum EnrolResponse {
     /// Enrolled.
-    Enrolled {
-        /// The client's certificate, DER.
-        certificate: Vec<u8>,
-        /// The CA's certificate, DER.
-        authority: Vec<u8>,
-        /// The tenant that the token was for.
-        tenant: crate::ids::TenantId,
-        /// Signs redirects; pinned by the client.
-        notice_key: IdentityPublic,
-    },
+    Enrolled(Box<Enrolled>),
     /// Not enrolled, and why.
     Refused(Refused),
+}
+
+/// What a client gets by enrolling.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Enrolled {
+    /// The client's certificate, DER.
+    pub certificate: Vec<u8>,
+    /// The CA's certificate, DER.
+    pub authority: Vec<u8>,
+    /// The tenant that the token was for.
+    pub tenant: TenantId,
+    /// Signs redirects; pinned by the client.
+    pub notice_key: IdentityPublic,
 }
