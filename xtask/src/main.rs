@@ -1,2 +1,53 @@
-//! .
-fn main() {}
+//! `cargo xtask`: the commands of this repository. Standard library only, so that it builds in
+//! seconds on a fresh machine; it imports none of our crates and only runs things.
+
+mod bench;
+mod demo;
+mod lint;
+mod prerequisites;
+mod provision;
+mod run;
+mod setup;
+mod test;
+
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+cargo xtask <command>
+
+  demo [options]    train one model over five tenants' processes; `demo --help` lists the options
+  test [filter]     every test of the workspace, with the time per crate and what was skipped
+  bench NAME        one benchmark; --json prints one JSON object on the last line
+  bench --list      the benchmarks there are
+  setup             install the optional programs that some tests use (Debian, needs root)
+  lint              rustfmt, clippy, and the builds without libtorch and without sockets
+  fmt               format the workspace
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let (command, rest) = match arguments.split_first() {
+        Some((command, rest)) => (command.as_str(), rest),
+        None => ("help", &[][..]),
+    };
+    let outcome = match command {
+        "demo" => demo::demo(rest),
+        "test" => test::test(rest),
+        "bench" => bench::bench(rest),
+        "setup" => setup::setup(),
+        "lint" => lint::lint(),
+        "fmt" => lint::fmt(),
+        "help" | "--help" | "-h" => {
+            print!("{USAGE}");
+            Ok(())
+        }
+        other => Err(format!("there is no command `{other}`; `cargo xtask help` lists them")),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(reason) => {
+            eprintln!("xtask: {reason}");
+            ExitCode::FAILURE
+        }
+    }
+}

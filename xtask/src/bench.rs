@@ -1,0 +1,38 @@
+//! `bench NAME`: builds one benchmark of the package `roundelay-tests` and runs it.
+
+use std::fs;
+use std::path::Path;
+
+use crate::run::{Outcome, cargo, root, succeed, target};
+
+const PREFIX: &str = "bench-";
+
+/// Runs `bench-NAME`; what follows the name is passed on.
+pub(crate) fn bench(arguments: &[String]) -> Outcome {
+    let names = names(&root().join("tests/src/bin"))?;
+    let Some((name, rest)) = arguments.split_first() else {
+        return Err(format!("which benchmark? There are: {}", names.join(", ")));
+    };
+    if name == "--list" {
+        names.iter().for_each(|name| println!("{name}"));
+        return Ok(());
+    }
+    if !names.contains(name) {
+        return Err(format!("there is no benchmark `{name}`. There are: {}", names.join(", ")));
+    }
+    // The programs that the benchmark starts must be as fast as the benchmark itself.
+    succeed(cargo().args(["build", "--quiet", "--release", "--workspace", "--bins"]))?;
+    let program = target().join("release").join(format!("{PREFIX}{name}"));
+    succeed(std::process::Command::new(program).args(rest).current_dir(root()))
+}
+
+fn names(folder: &Path) -> Result<Vec<String>, String> {
+    let entries = fs::read_dir(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    let stem = |path: &Path| path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
+    let mut names: Vec<String> = entries
+        .flatten()
+        .filter_map(|entry| stem(&entry.path())?.strip_prefix(PREFIX).map(str::to_owned))
+        .collect();
+    names.sort();
+    Ok(names)
+}

@@ -1,0 +1,31 @@
+//! `fmt` and `lint`: style, clippy with warnings as errors, and the builds that must stay free of
+//! libtorch and of sockets.
+
+use crate::provision;
+use crate::run::{Outcome, cargo, succeed};
+
+/// Formats the workspace.
+pub(crate) fn fmt() -> Outcome {
+    succeed(cargo().args(["fmt", "--all"]))
+}
+
+/// All of the lints; provisions libtorch first, since clippy reads the trainer too.
+pub(crate) fn lint() -> Outcome {
+    let libtorch = provision::libtorch()?;
+    style()?;
+    let clippy = ["clippy", "--workspace", "--all-targets", "--features", "roundelay-client/torch"];
+    succeed(cargo().args(clippy).args(["--", "--deny", "warnings"]).env("LIBTORCH", libtorch))?;
+    without_sockets()?;
+    succeed(cargo().args(["check", "--workspace", "--all-targets"]))
+}
+
+/// rustfmt agrees with every file.
+pub(crate) fn style() -> Outcome {
+    succeed(cargo().args(["fmt", "--all", "--check"]))
+        .map_err(|_| "some files are not formatted; `cargo xtask fmt` formats them".to_owned())
+}
+
+/// The simulator is built from the pure halves alone: no QUIC, no TLS, no libtorch.
+fn without_sockets() -> Outcome {
+    succeed(cargo().args(["check", "--package", "roundelay-simulations"]))
+}
