@@ -19,6 +19,10 @@ const TORCH_MEMBERS: &[&str] = &[
     "torch/lib/libomp",
 ];
 
+/// libtorch_cpu is linked against these two even where there is no GPU.
+const NVIDIA_MEMBERS: &[&str] =
+    &["nvidia/cu13/lib/libcudart.so", "nvidia/cu13/lib/libcupti.so"];
+
 /// What a platform downloads; the first is torch.
 fn wheels() -> Result<&'static [Wheel], String> {
     match (std::env::consts::OS, std::env::consts::ARCH) {
@@ -111,7 +115,7 @@ fn provision() -> Outcome {
     for (step, wheel) in wheels.iter().enumerate() {
         eprintln!("[{}/{}] {}", step + 1, wheels.len(), wheel.requirement);
         let file = wheel.download()?;
-        let members = if step == 0 { TORCH_MEMBERS } else { &["nvidia/cu13/lib/libcu"] };
+        let members = if step == 0 { TORCH_MEMBERS } else { NVIDIA_MEMBERS };
         unpack(&file, &unfinished, members)?;
     }
     // torch-sys compares this file with the version that it was made for.
