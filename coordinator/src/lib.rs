@@ -7,7 +7,7 @@
 //! | `accumulator` | masked sums, undo spools and unmasking with the bulk kernels | `server` |
 //! | `store`, `blobs`, `keys` | rows of one tenant, sealed blobs by hash, the file-backed key | `server` |
 //! | [`server`] | QUIC: endpoint, connections, enrolment, and the driver of the engine | `server` |
-//! | `authority`, `notice` | the installation's certificate authority; signed redirects | `server` |
+//! | [`authority`], [`notice`], [`clock`] | certificates; signed redirects; the wall clock | `server` |
 //! | `admin`, `cli`, `config`, `telemetry` | the verbs of `roundelay-coordinator` | `server` |
 //!
 //! With `default-features = false` only the pure part is built: no socket, no file, no clock. The
@@ -16,6 +16,12 @@
 // Pure, always built.
 
 // Sockets, files and clocks.
+#[cfg(feature = "server")]
+pub mod authority;
+#[cfg(feature = "server")]
+pub mod clock;
+#[cfg(feature = "server")]
+pub mod notice;
 #[cfg(feature = "server")]
 pub mod server;
 #[cfg(feature = "server")]
