@@ -9,6 +9,7 @@
     deny(clippy::unwrap_used, clippy::indexing_slicing, clippy::cast_possible_truncation)
 )]
 
+pub mod close;
 pub mod codec;
 pub mod enrol;
 pub mod error;
