@@ -4,6 +4,13 @@
 //! A client opens one bidirectional control stream per connection: frames of [`ToCoordinator`] one
 //! way and [`ToClient`] the other. Every other stream is unidirectional and starts with one frame
 //! that holds a [`StreamHeader`].
+//!
+//! Streams overtake each other; the machines of a round need their messages in order. So a roster
+//! to a client is announced on the control stream ([`ToClient::RosterFollows`]) at the place where
+//! it belongs, and the client takes nothing further of that round from the control stream before
+//! the announced roster is whole. The pushed aggregate follows its `Published` in the same way. A
+//! client sends nothing in a round behind its shares until it has heard from the coordinator, and
+//! the coordinator takes the signed root of an upload before or after the upload itself.
 
 use roundelay_crypto::digest::Digest;
 use roundelay_crypto::identity::{IdentityPublic, Signature};
@@ -138,6 +145,15 @@ pub enum ToClient {
         round: RoundNumber,
         /// The message.
         message: message::ToClient,
+    },
+    /// A roster is on its way on a stream of its own, and belongs here: before what comes next.
+    RosterFollows {
+        /// The federation.
+        federation: FederationId,
+        /// The round.
+        round: RoundNumber,
+        /// Which roster.
+        kind: RosterKind,
     },
     /// Answers [`ToCoordinator::RenewCertificate`]; the connection goes on.
     CertificateRenewed {
