@@ -9,6 +9,7 @@
     deny(clippy::unwrap_used, clippy::indexing_slicing, clippy::cast_possible_truncation)
 )]
 
+pub mod bounded;
 pub mod close;
 pub mod codec;
 pub mod enrol;
@@ -24,4 +25,8 @@ pub mod plan;
 pub mod round;
 pub mod schema;
 pub mod session;
+mod text;
 pub mod time;
+
+#[cfg(test)]
+mod fixtures;

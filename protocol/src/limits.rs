@@ -20,3 +20,15 @@ pub const SEGMENTS_MAX: usize = 64;
 pub const MEMBERS_MAX: usize = 512;
 /// Bytes of a signed manifest.
 pub const MANIFEST_BYTES_MAX: usize = 1 << 20;
+/// Bytes of an upload, check lanes included.
+pub const UPLOAD_BYTES_MAX: u64 = 1 << 34;
+/// Bytes of a name in a schema or a model.
+pub const NAME_BYTES_MAX: usize = 128;
+/// Feature columns of a table.
+pub const COLUMNS_MAX: usize = 1 << 16;
+/// Inputs of a model after one-hot encoding.
+pub const FEATURES_MAX: u64 = 1 << 24;
+/// Classes of a task.
+pub const CLASSES_MAX: usize = 1 << 16;
+/// Named parameters of a model.
+pub const PARAMETER_NAMES_MAX: usize = 4096;

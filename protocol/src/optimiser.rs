@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 /// Which server optimiser turns a mean update into the next model (Reddi et al. 2021, Algorithm 2;
 /// FedAvgM: Hsu et al. 2019, §3).
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+#[serde(rename_all = "lowercase", deny_unknown_fields)]
 pub enum OptimiserSpec {
     /// `x + learning_rate · Δ`.
     FedAvg {
