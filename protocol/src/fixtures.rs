@@ -1,5 +1,7 @@
 //! Small manifests and their parts for the tests of this crate.
 
+pub(crate) mod wire;
+
 use crate::manifest::{Hyperparameters, Quantisation, Task};
 use crate::model::ModelSpec;
 use crate::optimiser::OptimiserSpec;

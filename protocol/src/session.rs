@@ -16,12 +16,15 @@ use roundelay_crypto::digest::Digest;
 use roundelay_crypto::identity::{IdentityPublic, Signature};
 use serde::{Deserialize, Serialize};
 
+use crate::bounded::{List, Text};
 use crate::ids::{FederationId, ModelVersion, RoundNumber, TenantId};
 use crate::message;
 
-/// Wire versions that this build speaks, newest first. Every hello negotiates; N − 1 and N work
-/// together.
-pub const PROTOCOL_VERSIONS: &[u16] = &[1];
+mod roster;
+mod version;
+
+pub use roster::{Assembler, Roster, RosterError};
+pub use version::{NoCommonVersion, PROTOCOL_VERSIONS, negotiate};
 
 /// Application protocol of QUIC for enrolled clients.
 pub const ALPN: &[u8] = b"roundelay/1";
@@ -33,10 +36,10 @@ pub const ALPN_ENROL: &[u8] = b"roundelay-enrol/1";
 pub enum ToCoordinator {
     /// The first frame.
     Hello {
-        /// Wire versions, newest first, at most 8.
-        versions: Vec<u16>,
-        /// Build of the client, for logs, at most 64 bytes.
-        build: String,
+        /// Wire versions, newest first; the answer is found by [`negotiate`].
+        versions: List<u16, 8>,
+        /// Build of the client, for logs.
+        build: Text<64>,
     },
     /// Asks for the manifests of the federations that this client is named in.
     ListFederations,
@@ -92,7 +95,7 @@ pub struct Join {
     /// The highest round that this client has advertised, uploaded or signed for.
     pub highest_round: RoundNumber,
     /// Rounds of which this client still holds keys and can go on.
-    pub resumable: Vec<RoundNumber>,
+    pub resumable: List<RoundNumber, 16>,
     /// The version of the model that this client has derived.
     pub model_version: ModelVersion,
     /// Hash of that model and optimiser state.
@@ -118,7 +121,7 @@ pub enum ToClient {
     /// Come back later; signed by the coordinator's key.
     RetryAfter(SignedNotice),
     /// Federations that name this client; their manifests come as vectors.
-    Federations(Vec<FederationSummary>),
+    Federations(List<FederationSummary, 256>),
     /// A manifest signature was taken.
     SignatureTaken {
         /// Signatures so far.
@@ -164,8 +167,8 @@ pub enum ToClient {
     FederationEnded {
         /// The federation.
         federation: FederationId,
-        /// A sentence for people, at most 256 bytes.
-        reason: String,
+        /// A sentence for people.
+        reason: Text<256>,
     },
 }
 
@@ -173,9 +176,17 @@ pub enum ToClient {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refused {
     /// A stable code, such as `unknown_federation`.
-    pub code: String,
-    /// A sentence that says what to do, at most 512 bytes.
-    pub message: String,
+    pub code: Text<64>,
+    /// A sentence that says what to do.
+    pub message: Text<512>,
+}
+
+impl Refused {
+    /// A refusal; a message that is too long loses its end.
+    #[must_use]
+    pub fn new(code: &str, message: &str) -> Self {
+        Self { code: Text::clipped(code), message: Text::clipped(message) }
+    }
 }
 
 /// A federation as a client sees it before joining.
@@ -184,7 +195,7 @@ pub struct FederationSummary {
     /// The federation.
     pub federation: FederationId,
     /// Its name.
-    pub name: String,
+    pub name: Text<64>,
     /// Hash of its newest manifest.
     pub manifest: Digest,
     /// Whether every signature that is needed is there.
@@ -206,7 +217,7 @@ pub struct SignedNotice {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Notice {
     /// Connect to this `host:port` from now on.
-    Redirect(String),
+    Redirect(Text<262>),
     /// Reconnect after this many milliseconds.
     RetryAfter(u64),
 }

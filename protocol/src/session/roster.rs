@@ -1,0 +1,311 @@
+//! Rosters on the wire: a list with one entry per client goes over a stream of its own, one entry
+//! per frame, and is put together again under a limit on each entry and on their number.
+
+use roundelay_crypto::digest::Digest;
+use roundelay_crypto::identity::Signature;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::{RosterKind, StreamHeader};
+use crate::codec::{DecodeError, OversizedFrame, decode, encode, frame};
+use crate::ids::{FederationId, RoundNumber};
+use crate::limits::{COHORT_MAX, FRAME_BYTES_MAX, ROSTER_ITEM_BYTES_MAX};
+use crate::message::{
+    AdvertRoster, BoxRoster, FromClient, Quorum, ShareRoster, SurvivorSet, ToClient,
+};
+
+/// A message with one entry per client.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Roster {
+    /// Coordinator to client.
+    Adverts(AdvertRoster),
+    /// Client to coordinator.
+    Shares(ShareRoster),
+    /// Coordinator to client.
+    Boxes(BoxRoster),
+    /// Coordinator to client.
+    Quorum(Quorum),
+    /// Coordinator to client.
+    SurvivorSet(SurvivorSet),
+}
+
+/// Why frames are not a roster. The sender is at fault.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RosterError {
+    /// More entries announced than a cohort has.
+    #[error("a roster of {items} entries, at most {max} are possible")]
+    TooManyItems {
+        /// Entries announced.
+        items: u32,
+        /// The most that are possible.
+        max: u32,
+    },
+    /// An entry after the last that was announced.
+    #[error("more entries than the {0} announced")]
+    MoreThanAnnounced(u32),
+    /// The stream ended early.
+    #[error("{read} entries of {items} announced")]
+    Incomplete {
+        /// Entries read.
+        read: u32,
+        /// Entries announced.
+        items: u32,
+    },
+    /// An entry that does not decode.
+    #[error("entry {index}: {error}")]
+    BadItem {
+        /// Its number, from 0.
+        index: u32,
+        /// Why.
+        error: DecodeError,
+    },
+}
+
+impl Roster {
+    /// What its entries are.
+    #[must_use]
+    pub fn kind(&self) -> RosterKind {
+        match self {
+            Self::Adverts(_) => RosterKind::Adverts,
+            Self::Shares(_) => RosterKind::Shares,
+            Self::Boxes(_) => RosterKind::Boxes,
+            Self::Quorum(_) => RosterKind::Quorum,
+            Self::SurvivorSet(_) => RosterKind::SurvivorSet,
+        }
+    }
+
+    /// The roster in a message to a client, or the message back where it travels as one frame.
+    pub fn from_coordinator(message: ToClient) -> Result<Self, ToClient> {
+        match message {
+            ToClient::Adverts(roster) => Ok(Self::Adverts(roster)),
+            ToClient::Boxes(roster) => Ok(Self::Boxes(roster)),
+            ToClient::Quorum(roster) => Ok(Self::Quorum(roster)),
+            ToClient::SurvivorSet(roster) => Ok(Self::SurvivorSet(roster)),
+            other => Err(other),
+        }
+    }
+
+    /// The roster in a message of a client, or the message back where it travels as one frame.
+    pub fn from_client(message: FromClient) -> Result<Self, FromClient> {
+        match message {
+            FromClient::Shares(roster) => Ok(Self::Shares(roster)),
+            other => Err(other),
+        }
+    }
+
+    /// The message to a client; `None` for a roster that only clients send.
+    #[must_use]
+    pub fn into_to_client(self) -> Option<ToClient> {
+        match self {
+            Self::Adverts(roster) => Some(ToClient::Adverts(roster)),
+            Self::Boxes(roster) => Some(ToClient::Boxes(roster)),
+            Self::Quorum(roster) => Some(ToClient::Quorum(roster)),
+            Self::SurvivorSet(roster) => Some(ToClient::SurvivorSet(roster)),
+            Self::Shares(_) => None,
+        }
+    }
+
+    /// The message of a client; `None` for a roster that only the coordinator sends.
+    #[must_use]
+    pub fn into_from_client(self) -> Option<FromClient> {
+        match self {
+            Self::Shares(roster) => Some(FromClient::Shares(roster)),
+            _ => None,
+        }
+    }
+
+    /// The stream that carries it: the header's frame, then one frame per entry.
+    pub fn to_frames(
+        &self,
+        federation: FederationId,
+        round: RoundNumber,
+    ) -> Result<Vec<Vec<u8>>, OversizedFrame> {
+        let items = self.items();
+        let count = u32::try_from(items.len()).unwrap_or(u32::MAX);
+        let header = StreamHeader::Roster { federation, round, kind: self.kind(), items: count };
+        let header = frame(&encode(&header), FRAME_BYTES_MAX);
+        let items = items.iter().map(|item| frame(item, ROSTER_ITEM_BYTES_MAX));
+        std::iter::once(header).chain(items).collect()
+    }
+
+    fn items(&self) -> Vec<Vec<u8>> {
+        match self {
+            Self::Adverts(roster) => encoded(&roster.adverts),
+            Self::Boxes(roster) => encoded(&roster.boxes),
+            Self::Quorum(roster) => encoded(&roster.signatures),
+            Self::SurvivorSet(roster) => encoded(&roster.inputs),
+            Self::Shares(ShareRoster { root, signature, leaves }) => {
+                let mut items = vec![encode(&(root, signature))];
+                items.extend(encoded(leaves));
+                items
+            }
+        }
+    }
+}
+
+fn encoded<T: Serialize>(items: &[T]) -> Vec<Vec<u8>> {
+    items.iter().map(encode).collect()
+}
+
+/// Puts a roster together from the frames behind a [`StreamHeader::Roster`]. It holds at most as
+/// many entries as were announced, none above [`ROSTER_ITEM_BYTES_MAX`], and never more than a
+/// cohort has.
+#[derive(Debug)]
+pub struct Assembler {
+    items: u32,
+    read: u32,
+    roster: Roster,
+    /// A share roster's root and signature come first.
+    head: bool,
+}
+
+impl Assembler {
+    /// An assembler for what a header announced.
+    pub fn new(kind: RosterKind, items: u32) -> Result<Self, RosterError> {
+        let (roster, head) = empty(kind);
+        let max = u32::try_from(COHORT_MAX).unwrap_or(u32::MAX).saturating_add(head.into());
+        if items > max {
+            return Err(RosterError::TooManyItems { items, max });
+        }
+        if items < u32::from(head) {
+            return Err(RosterError::Incomplete { read: 0, items: 1 });
+        }
+        Ok(Self { items, read: 0, roster, head })
+    }
+
+    /// Takes the next frame's body.
+    pub fn push(&mut self, item: &[u8]) -> Result<(), RosterError> {
+        if self.is_complete() {
+            return Err(RosterError::MoreThanAnnounced(self.items));
+        }
+        self.take(item).map_err(|error| RosterError::BadItem { index: self.read, error })?;
+        self.read += 1;
+        Ok(())
+    }
+
+    fn take(&mut self, item: &[u8]) -> Result<(), DecodeError> {
+        match &mut self.roster {
+            Roster::Adverts(roster) => roster.adverts.push(entry(item)?),
+            Roster::Boxes(roster) => roster.boxes.push(entry(item)?),
+            Roster::Quorum(roster) => roster.signatures.push(entry(item)?),
+            Roster::SurvivorSet(roster) => roster.inputs.push(entry(item)?),
+            Roster::Shares(roster) if std::mem::take(&mut self.head) => {
+                (roster.root, roster.signature) = entry(item)?;
+            }
+            Roster::Shares(roster) => roster.leaves.push(entry(item)?),
+        }
+        Ok(())
+    }
+
+    /// Whether everything that was announced is there.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.read == self.items
+    }
+
+    /// The roster, once it is complete.
+    pub fn finish(self) -> Result<Roster, RosterError> {
+        if self.is_complete() {
+            Ok(self.roster)
+        } else {
+            Err(RosterError::Incomplete { read: self.read, items: self.items })
+        }
+    }
+}
+
+fn entry<T: DeserializeOwned>(item: &[u8]) -> Result<T, DecodeError> {
+    decode(item, ROSTER_ITEM_BYTES_MAX)
+}
+
+/// An empty roster of a kind, and whether a head comes before its entries.
+fn empty(kind: RosterKind) -> (Roster, bool) {
+    match kind {
+        RosterKind::Adverts => (Roster::Adverts(AdvertRoster { adverts: vec![] }), false),
+        RosterKind::Boxes => (Roster::Boxes(BoxRoster { boxes: vec![] }), false),
+        RosterKind::Quorum => (Roster::Quorum(Quorum { signatures: vec![] }), false),
+        RosterKind::SurvivorSet => (Roster::SurvivorSet(SurvivorSet { inputs: vec![] }), false),
+        RosterKind::Shares => {
+            // Replaced by the head, without which the roster never completes.
+            let (root, signature) = (Digest([0; 32]), Signature([0; 64]));
+            (Roster::Shares(ShareRoster { root, signature, leaves: vec![] }), true)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::FrameReader;
+    use crate::fixtures::wire;
+
+    fn federation() -> FederationId {
+        FederationId([7; 16])
+    }
+
+    fn read(frames: &[Vec<u8>]) -> Result<Roster, RosterError> {
+        let bodies: Vec<_> = frames
+            .iter()
+            .map(|frame| {
+                let mut reader = FrameReader::new(FRAME_BYTES_MAX);
+                reader.read(&mut frame.as_slice()).unwrap().unwrap()
+            })
+            .collect();
+        let StreamHeader::Roster { kind, items, .. } = decode(&bodies[0], 4096).unwrap() else {
+            panic!("a roster's stream starts with its header")
+        };
+        let mut assembler = Assembler::new(kind, items)?;
+        bodies[1..].iter().try_for_each(|item| assembler.push(item))?;
+        assembler.finish()
+    }
+
+    #[test]
+    fn a_roster_survives_its_stream_and_a_cut_one_is_refused() {
+        for roster in wire::rosters() {
+            let frames = roster.to_frames(federation(), RoundNumber(3)).unwrap();
+            assert!(frames.iter().skip(1).all(|frame| frame.len() <= 4 + ROSTER_ITEM_BYTES_MAX));
+            assert_eq!(read(&frames), Ok(roster));
+            let cut = read(&frames[..frames.len() - 1]);
+            assert!(matches!(cut, Err(RosterError::Incomplete { .. })), "{cut:?}");
+            let doubled = [frames.clone(), frames[frames.len() - 1..].to_vec()].concat();
+            assert!(matches!(read(&doubled), Err(RosterError::MoreThanAnnounced(_))));
+        }
+    }
+
+    #[test]
+    fn a_roster_without_entries_is_one() {
+        let roster = Roster::Quorum(Quorum { signatures: vec![] });
+        assert_eq!(read(&roster.to_frames(federation(), RoundNumber(0)).unwrap()), Ok(roster));
+        assert!(Assembler::new(RosterKind::Shares, 0).is_err());
+    }
+
+    #[test]
+    fn more_entries_than_a_cohort_has_are_refused_before_the_first() {
+        let cohort = u32::try_from(COHORT_MAX).unwrap();
+        assert!(Assembler::new(RosterKind::Adverts, cohort).is_ok());
+        assert!(Assembler::new(RosterKind::Adverts, cohort + 1).is_err());
+        assert!(Assembler::new(RosterKind::Shares, cohort + 1).is_ok());
+        assert!(Assembler::new(RosterKind::Shares, cohort + 2).is_err());
+    }
+
+    #[test]
+    fn an_entry_that_is_too_long_or_does_not_decode_is_named() {
+        let mut assembler = Assembler::new(RosterKind::Quorum, 2).unwrap();
+        let long = assembler.push(&vec![0; ROSTER_ITEM_BYTES_MAX + 1]);
+        assert!(matches!(long, Err(RosterError::BadItem { index: 0, .. })));
+        assert!(assembler.push(&[1, 2, 3]).is_err());
+        assert!(assembler.push(&[0; 66]).is_ok() && assembler.push(&[0; 66]).is_ok());
+        assert!(assembler.finish().is_ok());
+    }
+
+    #[test]
+    fn only_rosters_travel_as_rosters() {
+        for roster in wire::rosters() {
+            let back = match roster.clone().into_to_client() {
+                Some(message) => Roster::from_coordinator(message).ok(),
+                None => roster.clone().into_from_client().and_then(|m| Roster::from_client(m).ok()),
+            };
+            assert_eq!(back, Some(roster));
+        }
+        assert_eq!(Roster::from_coordinator(ToClient::ResendInput), Err(ToClient::ResendInput));
+    }
+}
