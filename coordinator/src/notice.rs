@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use roundelay_crypto::identity::{IdentityKey, IdentityPublic};
 use roundelay_crypto::secret::{Secret, Seed};
+use roundelay_protocol::bounded::Text;
 use roundelay_protocol::session::{Notice, SignedNotice, ToClient};
 
 use crate::clock::now_unix_ms;
@@ -47,7 +48,7 @@ impl NoticeKey {
     /// Tells a client to connect to another `host:port` from now on.
     #[must_use]
     pub fn redirect(&self, to: &str) -> ToClient {
-        ToClient::Redirect(self.signed(Notice::Redirect(to.to_owned())))
+        ToClient::Redirect(self.signed(Notice::Redirect(Text::clipped(to))))
     }
 
     fn signed(&self, notice: Notice) -> SignedNotice {
