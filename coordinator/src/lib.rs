@@ -25,4 +25,8 @@ pub mod notice;
 #[cfg(feature = "server")]
 pub mod server;
 #[cfg(feature = "server")]
+pub mod failpoint;
+#[cfg(feature = "server")]
+pub mod keys;
+#[cfg(feature = "server")]
 pub mod store;

@@ -6,7 +6,7 @@
 //! in the clear is ids, counts and times. Changes are [`Write`]s in batches, each batch one
 //! transaction that is durable when [`TenantStore::transact`] returns, and refused whole when its
 //! [`Fence`] is stale. [`sqlite`] is the embedded store; any other must pass the conformance suite
-//! that it passes (`suite`). Bulk bytes (models, sums) are not rows: see [`crate::blobs`].
+//! that it passes (`suite.rs`). Bulk bytes (models, sums) are not rows: see [`crate::blobs`].
 //!
 //! | module | rows |
 //! |---|---|
@@ -34,6 +34,9 @@ pub mod federations;
 pub mod leases;
 pub mod models;
 pub mod rounds;
+mod rows;
+mod sealing;
+pub mod sqlite;
 pub mod tenants;
 pub mod write;
 
@@ -44,6 +47,7 @@ pub use federations::{Federation, FederationState, Membership};
 pub use leases::{Fence, LeaseName};
 pub use models::{Metrics, Model};
 pub use rounds::{Round, RoundState};
+pub use sqlite::SqliteStore;
 pub use tenants::{InstallationSecret, Tenant};
 pub use write::Write;
 

@@ -106,7 +106,8 @@ impl KeyEncryptionKey {
         Ok(renewed)
     }
 
-    fn wrap(
+    /// Wraps a data key for a place: nonce, key, tag. For stores that keep the wrapped key apart.
+    pub fn wrap(
         &self,
         place: &Place<'_>,
         key: &DataKey,
@@ -115,7 +116,8 @@ impl KeyEncryptionKey {
         place.with_aad("data key", |aad| seal_random(&self.0, aad, key.0.expose(), rng))
     }
 
-    fn unwrap(&self, place: &Place<'_>, wrapped: &[u8]) -> Result<DataKey, OpenError> {
+    /// Unwraps what [`wrap`](Self::wrap) made for the same place.
+    pub fn unwrap(&self, place: &Place<'_>, wrapped: &[u8]) -> Result<DataKey, OpenError> {
         let key = place.with_aad("data key", |aad| open_random(&self.0, aad, wrapped))?;
         Secret::from_slice(key.expose()).map(DataKey).ok_or(OpenError)
     }

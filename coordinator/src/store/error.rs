@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use roundelay_protocol::ids::{FederationId, TenantId};
 
 use super::LeaseName;
+use crate::keys::KeyError;
 
 /// Why the store refused or failed. Nothing of the batch was applied, unless the variant says so.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -100,14 +101,17 @@ pub enum StoreError {
         /// Tenant, table and row.
         place: String,
     },
-    /// A key-encryption key is not there.
-    #[error("the key of {scope} is not at {}; restore it from a backup (without it the values of {scope} cannot be read)", path.display())]
-    KeyMissing {
-        /// Whose key.
-        scope: String,
-        /// Where it was looked for.
-        path: PathBuf,
+    /// A value opens but is not of the type that this build keeps there.
+    #[error("the value at {place} is not what this build keeps there ({why}); run the build that wrote it")]
+    Undecodable {
+        /// Tenant, table and row.
+        place: String,
+        /// What does not decode.
+        why: String,
     },
+    /// A key-encryption key is not there or cannot be used.
+    #[error(transparent)]
+    Key(#[from] KeyError),
     /// The audit log does not follow from its entries.
     #[error("the audit log of tenant {tenant} is broken at entry {entry}: {what}")]
     AuditBroken {

@@ -1,0 +1,45 @@
+//! What SQLite says, as errors of the store.
+
+use std::path::Path;
+
+use rusqlite::ErrorCode;
+
+use crate::store::StoreError;
+
+/// An error on the way, before it is known where it happened.
+#[derive(Debug)]
+pub(super) enum Fail {
+    Sql(rusqlite::Error),
+    Store(StoreError),
+}
+
+impl From<rusqlite::Error> for Fail {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Sql(error)
+    }
+}
+
+impl From<StoreError> for Fail {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl Fail {
+    /// The error of the store: what was being done to which database.
+    pub(super) fn at(self, what: &'static str, path: &Path) -> StoreError {
+        let path = path.to_owned();
+        let error = match self {
+            Self::Store(error) => return error,
+            Self::Sql(error) => error,
+        };
+        match error.sqlite_error_code() {
+            Some(ErrorCode::DiskFull) => StoreError::DiskFull { what, path },
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
+                StoreError::Corrupt { what: error.to_string(), path }
+            }
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => StoreError::Busy { path },
+            _ => StoreError::Failed { what, path, why: error.to_string() },
+        }
+    }
+}
