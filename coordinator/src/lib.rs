@@ -21,12 +21,12 @@ pub mod authority;
 #[cfg(feature = "server")]
 pub mod clock;
 #[cfg(feature = "server")]
-pub mod notice;
-#[cfg(feature = "server")]
-pub mod server;
-#[cfg(feature = "server")]
 pub mod failpoint;
 #[cfg(feature = "server")]
 pub mod keys;
+#[cfg(feature = "server")]
+pub mod notice;
+#[cfg(feature = "server")]
+pub mod server;
 #[cfg(feature = "server")]
 pub mod store;

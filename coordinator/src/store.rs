@@ -37,6 +37,8 @@ pub mod rounds;
 mod rows;
 mod sealing;
 pub mod sqlite;
+#[cfg(test)]
+pub(crate) mod suite;
 pub mod tenants;
 pub mod write;
 

@@ -117,10 +117,7 @@ pub struct AuditHead {
 pub(crate) fn link(tenant: &TenantId, head: AuditHead, value: &[u8]) -> Digest {
     let entry = head.entries.to_le_bytes();
     let leaf = Digest::of("roundelay/audit/entry", &[value]);
-    Digest::of(
-        "roundelay/audit/link",
-        &[tenant.as_str().as_bytes(), &entry, &head.link.0, &leaf.0],
-    )
+    Digest::of("roundelay/audit/link", &[tenant.as_str().as_bytes(), &entry, &head.link.0, &leaf.0])
 }
 
 /// The record in an opened value.

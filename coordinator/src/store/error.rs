@@ -102,7 +102,9 @@ pub enum StoreError {
         place: String,
     },
     /// A value opens but is not of the type that this build keeps there.
-    #[error("the value at {place} is not what this build keeps there ({why}); run the build that wrote it")]
+    #[error(
+        "the value at {place} is not what this build keeps there ({why}); run the build that wrote it"
+    )]
     Undecodable {
         /// Tenant, table and row.
         place: String,

@@ -3,11 +3,11 @@
 //! version, sealed value)`; a key is the concatenation of fixed-width parts, numbers big endian, so
 //! that rows of one federation lie together and in order.
 
+use rand::Rng;
 use roundelay_crypto::digest::Digest;
+use roundelay_protocol::codec;
 use roundelay_protocol::ids::{ClientId, FederationId, ModelVersion, RoundNumber, TenantId};
 use roundelay_protocol::round::horizontal::coordinator::Record;
-use roundelay_protocol::codec;
-use rand::Rng;
 
 use super::sealing::{Envelope, Unsealed, encode};
 use super::{AuditRecord, Fence, LeaseName, StoreError, Write};
@@ -99,7 +99,9 @@ struct Planner<'a> {
 
 impl Planner<'_> {
     async fn write(&mut self, write: Write) -> Result<(), StoreError> {
-        use Table::{Clients, Federations, Manifests, Models, Progress, Records, Rounds, Signatures};
+        use Table::{
+            Clients, Federations, Manifests, Models, Progress, Records, Rounds, Signatures,
+        };
         match write {
             Write::PutClient(client) => {
                 self.put(Clients, client_key(client.client), encode(&client)).await

@@ -15,9 +15,7 @@ use roundelay_protocol::ids::TenantId;
 
 use super::rows::Table;
 use super::sealing::{At, Envelope, open};
-use super::{
-    Fence, InstallationSecret, LeaseName, Store, StoreError, Tenant, TenantStore,
-};
+use super::{Fence, InstallationSecret, LeaseName, Store, StoreError, Tenant, TenantStore};
 use crate::keys::{Kms, Scope};
 
 mod apply;
@@ -26,6 +24,8 @@ mod leases;
 mod reader;
 mod schema;
 mod tenant;
+#[cfg(test)]
+mod tests;
 mod tokens;
 mod writer;
 
@@ -137,9 +137,8 @@ impl Store for SqliteStore {
     ) -> Result<Fence, StoreError> {
         let (lease, holder) = (lease.clone(), holder.to_owned());
         let until = now_unix_ms.saturating_add(length_ms);
-        let work = move |connection: &_| {
-            leases::acquire(connection, &lease, &holder, now_unix_ms, until)
-        };
+        let work =
+            move |connection: &_| leases::acquire(connection, &lease, &holder, now_unix_ms, until);
         self.shared.writer.run("lease.acquire", work).await
     }
 

@@ -45,9 +45,7 @@ pub(super) fn acquire(
 pub(super) fn check(connection: &Connection, fence: &Fence) -> Result<(), Fail> {
     let Fence { lease, token } = fence;
     let held = connection
-        .prepare_cached(
-            "SELECT 1 FROM leases WHERE owner = ?1 AND federation = ?2 AND token = ?3",
-        )?
+        .prepare_cached("SELECT 1 FROM leases WHERE owner = ?1 AND federation = ?2 AND token = ?3")?
         .exists(params![lease.owner.as_str(), lease.federation.0, token])?;
     if held { Ok(()) } else { Err(StoreError::Fenced(lease.clone()).into()) }
 }
@@ -63,11 +61,7 @@ pub(super) fn renew(
         .prepare_cached(
             "UPDATE leases SET expires_unix_ms = ?3 WHERE owner = ?1 AND federation = ?2",
         )?
-        .execute(params![
-            fence.lease.owner.as_str(),
-            fence.lease.federation.0,
-            until_unix_ms
-        ])?;
+        .execute(params![fence.lease.owner.as_str(), fence.lease.federation.0, until_unix_ms])?;
     Ok(())
 }
 

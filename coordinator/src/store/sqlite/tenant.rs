@@ -153,8 +153,7 @@ impl TenantStore for SqliteTenant {
         rows::check_fence(&self.tenant, fence, &writes)?;
         let ops = self.plan(writes).await?;
         let (tenant, fence) = (self.tenant.clone(), fence.cloned());
-        let work =
-            move |connection: &_| apply::apply(connection, &tenant, fence.as_ref(), &ops);
+        let work = move |connection: &_| apply::apply(connection, &tenant, fence.as_ref(), &ops);
         self.shared.writer.run(name, work).await
     }
 
@@ -170,10 +169,7 @@ impl TenantStore for SqliteTenant {
         self.all(Table::Federations, Vec::new()).await
     }
 
-    async fn federation(
-        &self,
-        federation: FederationId,
-    ) -> Result<Option<Federation>, StoreError> {
+    async fn federation(&self, federation: FederationId) -> Result<Option<Federation>, StoreError> {
         self.one(Table::Federations, rows::federation_key(federation)).await
     }
 
@@ -188,10 +184,7 @@ impl TenantStore for SqliteTenant {
         .await
     }
 
-    async fn manifests(
-        &self,
-        federation: FederationId,
-    ) -> Result<Vec<SignedManifest>, StoreError> {
+    async fn manifests(&self, federation: FederationId) -> Result<Vec<SignedManifest>, StoreError> {
         let prefix = rows::federation_key(federation);
         let found: Vec<(Digest, Manifest)> = self.all(Table::Manifests, prefix).await?;
         let mut manifests = Vec::with_capacity(found.len());

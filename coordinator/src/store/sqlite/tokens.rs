@@ -46,9 +46,7 @@ pub(super) fn add(
 ) -> Result<(), Fail> {
     require_tenant(connection, tenant)?;
     connection
-        .prepare_cached(
-            "INSERT INTO tokens (hash, tenant, expires_unix_ms) VALUES (?1, ?2, ?3)",
-        )?
+        .prepare_cached("INSERT INTO tokens (hash, tenant, expires_unix_ms) VALUES (?1, ?2, ?3)")?
         .execute(params![hash.0, tenant.as_str(), expires_unix_ms])?;
     Ok(())
 }
