@@ -530,7 +530,7 @@ pub(crate) async fn members_reach_a_federation_by_membership_alone(fixture: &dyn
     let writes = vec![put_federation(1), members(&["bank", "acme"])];
     acme.transact("test", None, writes).await.unwrap();
     let membership = Membership { federation, owner: tenant("acme") };
-    assert_eq!(bank.memberships().await.unwrap(), [membership.clone()]);
+    assert_eq!(bank.memberships().await.unwrap(), std::slice::from_ref(&membership));
     assert_eq!(clinic.memberships().await.unwrap(), []);
     assert_eq!(acme.members(federation).await.unwrap(), [tenant("acme"), tenant("bank")]);
 
@@ -562,11 +562,12 @@ pub(crate) async fn an_event_reaches_the_log_of_every_member_and_nobody_elses(
 ) {
     let store = with_tenants(fixture, &["acme", "bank", "clinic"]).await;
     let [acme, bank, clinic] = ["acme", "bank", "clinic"].map(|name| store.tenant(&tenant(name)));
-    let federation = Some(federation(1));
+    let about = federation(1);
+    let federation = Some(about);
     let members = vec![tenant("acme"), tenant("bank")];
     let writes = vec![
         put_federation(1),
-        Write::PutMembers { federation: federation.unwrap(), members },
+        Write::PutMembers { federation: about, members },
         audit_write(&["acme", "bank"], federation, 5),
     ];
     acme.transact("test", None, writes).await.unwrap();

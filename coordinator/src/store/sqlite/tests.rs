@@ -351,7 +351,11 @@ async fn a_killed_writer_leaves_all_or_nothing_of_a_batch_and_all_that_it_acknow
         let disk = OnDisk::new();
         drop(with_lease(&disk).await);
         let child = Command::new(std::env::current_exe().unwrap())
-            .args(["--ignored", "--exact", "store::sqlite::tests::child_that_writes_until_it_is_killed"])
+            .args([
+                "--ignored",
+                "--exact",
+                "store::sqlite::tests::child_that_writes_until_it_is_killed",
+            ])
             .env(CHILD, disk.0.path())
             .env(crate::failpoint::VARIABLE, point)
             .output()
