@@ -21,6 +21,8 @@ pub mod authority;
 #[cfg(feature = "server")]
 pub mod clock;
 #[cfg(feature = "server")]
+pub mod config;
+#[cfg(feature = "server")]
 pub mod failpoint;
 #[cfg(feature = "server")]
 pub mod keys;

@@ -1,0 +1,135 @@
+//! TOML files that people write: what is wrong is said in one line with file, line and column, and
+//! a key that does not exist with the nearest one that does.
+
+use std::path::{Path, PathBuf};
+
+use serde::de::DeserializeOwned;
+
+/// Bytes of a file that is read.
+const FILE_BYTES_MAX: u64 = 16 << 20;
+
+/// Why a file was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum FileError {
+    /// It could not be read.
+    #[error("{}: {why}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// The operating system's words.
+        why: String,
+    },
+    /// It is not TOML, lacks a key, or has one that does not exist.
+    #[error("{}, line {line}, column {column}: {what}", path.display())]
+    Syntax {
+        /// The file.
+        path: PathBuf,
+        /// From 1.
+        line: usize,
+        /// From 1.
+        column: usize,
+        /// What is wrong there.
+        what: String,
+    },
+    /// A value is out of range.
+    #[error("{}: {what}", path.display())]
+    Value {
+        /// The file.
+        path: PathBuf,
+        /// Which value, and what it may be.
+        what: String,
+    },
+}
+
+/// Reads a file into a value.
+pub fn read<T: DeserializeOwned>(path: &Path) -> Result<T, FileError> {
+    let unreadable = |why: String| FileError::Unreadable { path: path.to_owned(), why };
+    let length = std::fs::metadata(path).map_err(|error| unreadable(error.to_string()))?.len();
+    if length > FILE_BYTES_MAX {
+        return Err(unreadable(format!("{length} bytes are too many for such a file")));
+    }
+    let text = std::fs::read_to_string(path).map_err(|error| unreadable(error.to_string()))?;
+    parse(path, &text)
+}
+
+/// Parses the text of a file into a value; `path` is for the error.
+pub fn parse<T: DeserializeOwned>(path: &Path, text: &str) -> Result<T, FileError> {
+    toml::from_str(text).map_err(|error| {
+        let before = &text[..error.span().map_or(0, |span| span.start.min(text.len()))];
+        let line_start = before.rfind('\n').map_or(0, |at| at + 1);
+        FileError::Syntax {
+            path: path.to_owned(),
+            line: before.matches('\n').count() + 1,
+            column: before[line_start..].chars().count() + 1,
+            what: with_suggestion(&error.message().replace('\n', " ")),
+        }
+    })
+}
+
+/// Of serde's "unknown field `x`, expected one of `a`, `b`" the nearest, or all if none is near.
+fn with_suggestion(message: &str) -> String {
+    let mut quoted = message.split('`').skip(1).step_by(2);
+    let unknown = message.starts_with("unknown field") || message.starts_with("unknown variant");
+    let nearest = quoted.next().filter(|_| unknown).and_then(|wrong| {
+        let near = quoted.map(|known| (distance(wrong, known), known));
+        near.filter(|(far, known)| *far <= 1 + known.len() / 3).min()
+    });
+    match nearest {
+        Some((_, known)) => {
+            let what = message.split(", expected").next().unwrap_or(message);
+            format!("{what}; did you mean `{known}`?")
+        }
+        None => message.to_owned(),
+    }
+}
+
+/// Levenshtein distance: edits of one character between two keys.
+fn distance(a: &str, b: &str) -> usize {
+    let mut row: Vec<usize> = (0..=b.chars().count()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, y) in b.chars().enumerate() {
+            let substituted = diagonal + usize::from(x != y);
+            diagonal = row[j + 1];
+            row[j + 1] = substituted.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[b.chars().count()]
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+
+    use super::*;
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Sample {
+        #[serde(rename = "rounds")]
+        _rounds: u32,
+    }
+
+    #[test]
+    fn distances_are_counted_in_edits() {
+        assert_eq!(distance("", "abc"), 3);
+        assert_eq!(distance("listen", "lisen"), 1);
+        assert_eq!(distance("kitten", "sitting"), 3);
+    }
+
+    #[test]
+    fn a_wrong_value_a_missing_key_and_broken_toml_are_one_line_each() {
+        for text in ["rounds = \"x\"", "", "rounds = ", "[rounds", "rounds = 1\nrounds = 2"] {
+            let error = parse::<Sample>(Path::new("t.toml"), text).unwrap_err().to_string();
+            assert!(error.starts_with("t.toml, line "), "{error}");
+            assert!(!error.contains('\n') && !error.contains("did you mean"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_key_that_resembles_nothing_is_refused_without_a_guess() {
+        let error = parse::<Sample>(Path::new("t.toml"), "banana = 1").unwrap_err().to_string();
+        assert!(error.contains("unknown field `banana`") && !error.contains("mean"), "{error}");
+    }
+}
