@@ -8,7 +8,7 @@ use super::within;
 
 /// Keys in this table; a test holds the sample file to it.
 #[cfg(test)]
-pub(super) const KEYS: usize = 20;
+pub(super) const KEYS: usize = 19;
 
 /// What connections may use. The memory that clients can make the coordinator hold is at most
 /// `connections_max` × (`idle_window_bytes` + `send_window_bytes`) + `upload_windows_bytes_total`;
@@ -44,8 +44,6 @@ pub struct Limits {
     pub idle_ms: u32,
     /// Unidirectional streams of a client that are open at a time. Default 16.
     pub streams_max: u32,
-    /// Control frames of one client that wait for the engine. Default 64 of at most 64 KiB.
-    pub requests_max: u32,
     /// Messages to one client that wait to be sent. Default 256; a client that reads slower than
     /// that loses its connection.
     pub outbox_max: u32,
@@ -81,7 +79,6 @@ impl Default for Limits {
             stall_ms: 15_000,
             idle_ms: 30_000,
             streams_max: 16,
-            requests_max: 64,
             outbox_max: 256,
             idle_window_bytes: 64 << 10,
             upload_window_bytes: 4 << 20,
@@ -108,7 +105,6 @@ impl Limits {
             ("stall_ms", self.stall_ms, 100, 600_000),
             ("idle_ms", self.idle_ms, 1_000, 600_000),
             ("streams_max", self.streams_max, 2, 1_024),
-            ("requests_max", self.requests_max, 1, 65_536),
             ("outbox_max", self.outbox_max, 16, 65_536),
             ("idle_window_bytes", self.idle_window_bytes, 16 << 10, 16 << 20),
             ("upload_window_bytes", self.upload_window_bytes, 64 << 10, 256 << 20),
