@@ -7,7 +7,8 @@
 //! | `accumulator` | masked sums, undo spools and unmasking with the bulk kernels | `server` |
 //! | `store`, `blobs`, `keys` | rows of one tenant, sealed blobs by hash, the file-backed key | `server` |
 //! | [`server`] | QUIC: endpoint, connections, enrolment, and the driver of the engine | `server` |
-//! | [`authority`], [`notice`], [`clock`] | certificates; signed redirects; the wall clock | `server` |
+//! | [`authority`], [`clients`] | certificates; who is enrolled | `server` |
+//! | [`notice`], [`clock`] | signed redirects; the wall clock | `server` |
 //! | `admin`, `cli`, `config`, `telemetry` | the verbs of `roundelay-coordinator` | `server` |
 //!
 //! With `default-features = false` only the pure part is built: no socket, no file, no clock. The
@@ -18,6 +19,8 @@
 // Sockets, files and clocks.
 #[cfg(feature = "server")]
 pub mod authority;
+#[cfg(feature = "server")]
+pub mod clients;
 #[cfg(feature = "server")]
 pub mod clock;
 #[cfg(feature = "server")]

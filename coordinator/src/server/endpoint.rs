@@ -182,9 +182,8 @@ fn server_config(
     limits: &Limits,
 ) -> Result<ServerConfig, EndpointError> {
     let tls = tls::server_config(identity, authority)?;
-    let crypto = QuicServerConfig::try_from(tls).map_err(|_| {
-        TlsError::Tls(rustls::Error::General("no initial cipher suite".to_owned()))
-    })?;
+    let crypto = QuicServerConfig::try_from(tls)
+        .map_err(|_| TlsError::Tls(rustls::Error::General("no initial cipher suite".to_owned())))?;
     let mut tokens = ValidationTokenConfig::default();
     tokens.lifetime(Duration::from_secs(24 * 3600)).sent(1);
     let mut config = ServerConfig::with_crypto(Arc::new(crypto));

@@ -54,11 +54,7 @@ impl Frames {
     }
 
     /// The next value, which must be there within so many milliseconds. `what` names it in errors.
-    pub async fn expect<T: DeserializeOwned>(
-        &mut self,
-        what: &str,
-        ms: u32,
-    ) -> Result<T, Closing> {
+    pub async fn expect<T: DeserializeOwned>(&mut self, what: &str, ms: u32) -> Result<T, Closing> {
         let value = tokio::time::timeout(Limits::duration(ms), self.next()).await;
         value
             .map_err(|_| Closing::too_slow(what, ms))??
