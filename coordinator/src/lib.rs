@@ -7,6 +7,7 @@
 //! | `accumulator` | masked sums, undo spools and unmasking with the bulk kernels | `server` |
 //! | `store`, `blobs`, `keys` | rows of one tenant, sealed blobs by hash, the file-backed key | `server` |
 //! | [`server`] | QUIC: endpoint, connections, enrolment, and the driver of the engine | `server` |
+//! | [`installation`] | the data folder with its lock, store, keys, authority | `server` |
 //! | [`authority`], [`clients`] | certificates; who is enrolled | `server` |
 //! | [`notice`], [`clock`] | signed redirects; the wall clock | `server` |
 //! | `admin`, `cli`, `config`, `telemetry` | the verbs of `roundelay-coordinator` | `server` |
@@ -27,6 +28,8 @@ pub mod clock;
 pub mod config;
 #[cfg(feature = "server")]
 pub mod failpoint;
+#[cfg(feature = "server")]
+pub mod installation;
 #[cfg(feature = "server")]
 pub mod keys;
 #[cfg(feature = "server")]

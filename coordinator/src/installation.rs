@@ -1,0 +1,187 @@
+//! One installation: the data folder with its lock, store, keys and blobs, and the authority and
+//! notice key that live in the store. Whatever is missing is made at first use.
+//!
+//! | path | what |
+//! |---|---|
+//! | `lock` | held by the one process that uses the folder |
+//! | `store.sqlite` | rows |
+//! | `keys/` | key-encryption keys; better linked to other storage |
+//! | `blobs/`, `spool/` | models and sums by hash; uploads under way |
+//! | `admin.sock` | where a running coordinator takes the operator's verbs |
+
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use roundelay_protocol::ids::TenantId;
+
+use crate::authority::{Authority, AuthorityError};
+use crate::clients::Clients;
+use crate::keys::{FileKms, KeyError};
+use crate::notice::NoticeKey;
+use crate::store::sqlite::SqliteStore;
+use crate::store::{InstallationSecret, Store, StoreError, TenantStore};
+
+/// Why an installation could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum InstallationError {
+    /// The folder cannot be used.
+    #[error("the data folder {}: {why}", path.display())]
+    Folder {
+        /// The folder or a file in it.
+        path: PathBuf,
+        /// The operating system's words.
+        why: std::io::Error,
+    },
+    /// Another process uses it.
+    #[error("the data folder {} is in use by another process", .0.display())]
+    InUse(PathBuf),
+    /// The keys cannot be used.
+    #[error(transparent)]
+    Keys(#[from] KeyError),
+    /// The store cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The authority cannot be used.
+    #[error(transparent)]
+    Authority(#[from] AuthorityError),
+    /// The notice key cannot be used.
+    #[error("the stored notice key is damaged; restore the store from a backup")]
+    NoticeKey,
+}
+
+/// The lock of a data folder; let go when it is dropped, also by a killed process.
+pub struct DataLock {
+    data: PathBuf,
+    _file: File,
+}
+
+impl DataLock {
+    /// Takes the folder for this process, making it where it is missing.
+    pub fn take(data: &Path) -> Result<Self, InstallationError> {
+        let at = |path: &Path| {
+            let path = path.to_owned();
+            move |why| InstallationError::Folder { path, why }
+        };
+        DirBuilder::new().recursive(true).mode(0o700).create(data).map_err(at(data))?;
+        let path = data.join("lock");
+        let mut options = OpenOptions::new();
+        let options = options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        let file = options.open(&path).map_err(at(&path))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Self { data: data.to_owned(), _file: file }),
+            Err(TryLockError::WouldBlock) => Err(InstallationError::InUse(data.to_owned())),
+            Err(TryLockError::Error(why)) => Err(InstallationError::Folder { path, why }),
+        }
+    }
+}
+
+/// Where a running coordinator takes the operator's verbs.
+#[must_use]
+pub fn admin_socket(data: &Path) -> PathBuf {
+    data.join("admin.sock")
+}
+
+/// An open installation.
+pub struct Installation {
+    lock: DataLock,
+    /// Its rows.
+    pub store: Arc<dyn Store>,
+    /// Who is enrolled.
+    pub clients: Arc<Clients>,
+    /// Signs notices to clients.
+    pub notice_key: NoticeKey,
+}
+
+impl Installation {
+    /// Opens the installation in a folder that this process has taken. Certificates of clients
+    /// will live for `certificate_life`.
+    pub async fn open(
+        lock: DataLock,
+        certificate_life: Duration,
+    ) -> Result<Self, InstallationError> {
+        let kms = FileKms::open(&lock.data.join("keys"))?;
+        let database = lock.data.join("store.sqlite");
+        let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&database, Arc::new(kms)).await?);
+        let authority = authority(&*store).await?;
+        let notice_key = notice_key(&*store).await?;
+        let clients =
+            Clients::new(Arc::clone(&store), authority, notice_key.public(), certificate_life);
+        Ok(Self { lock, store, clients: Arc::new(clients), notice_key })
+    }
+
+    /// Its data folder.
+    #[must_use]
+    pub fn data(&self) -> &Path {
+        &self.lock.data
+    }
+
+    /// The handle of a tenant that exists.
+    pub async fn tenant(&self, tenant: &TenantId) -> Result<Arc<dyn TenantStore>, StoreError> {
+        let known = self.store.tenants().await?;
+        if known.iter().any(|known| known.tenant == *tenant) {
+            Ok(self.store.tenant(tenant))
+        } else {
+            Err(StoreError::NoSuchTenant(tenant.clone()))
+        }
+    }
+}
+
+async fn authority(store: &dyn Store) -> Result<Authority, InstallationError> {
+    let which = InstallationSecret::Authority;
+    if let Some(kept) = store.secret(which).await? {
+        return Ok(Authority::from_secret(&kept)?);
+    }
+    let made = Authority::create(SystemTime::now())?.to_secret();
+    let kept = store.keep_secret(which, made).await?;
+    Ok(Authority::from_secret(&kept)?)
+}
+
+async fn notice_key(store: &dyn Store) -> Result<NoticeKey, InstallationError> {
+    let which = InstallationSecret::Notice;
+    let kept = match store.secret(which).await? {
+        Some(kept) => kept,
+        None => store.keep_secret(which, NoticeKey::random().to_secret()).await?,
+    };
+    NoticeKey::from_secret(&kept).ok_or(InstallationError::NoticeKey)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIFE: Duration = Duration::from_secs(60);
+
+    #[tokio::test]
+    async fn an_installation_is_made_once_and_keeps_its_authority_and_notice_key() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().join("new/data");
+        let made = Installation::open(DataLock::take(&data).unwrap(), LIFE).await.unwrap();
+        let (fingerprint, notice) =
+            (made.clients.authority().fingerprint(), made.notice_key.public());
+        drop(made);
+        let again = Installation::open(DataLock::take(&data).unwrap(), LIFE).await.unwrap();
+        assert_eq!(again.clients.authority().fingerprint(), fingerprint);
+        assert_eq!(again.notice_key.public(), notice);
+    }
+
+    #[test]
+    fn a_folder_has_one_user_at_a_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let held = DataLock::take(folder.path()).unwrap();
+        assert!(matches!(DataLock::take(folder.path()), Err(InstallationError::InUse(_))));
+        drop(held);
+        assert!(DataLock::take(folder.path()).is_ok());
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_made_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        let error = DataLock::take(&file.join("data")).err().unwrap().to_string();
+        assert!(error.contains("file/data"), "{error}");
+    }
+}
