@@ -1,0 +1,251 @@
+//! What a client keeps of one federation: the pinned manifest, the history that must never be
+//! forgotten, the newest model state, and masked vectors on their way out.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use roundelay_protocol::codec;
+use roundelay_protocol::ids::{FederationId, RoundNumber};
+use roundelay_protocol::limits::MANIFEST_BYTES_MAX;
+use roundelay_protocol::manifest::SignedManifest;
+use roundelay_protocol::round::horizontal::client::Record;
+
+use super::failpoint::reached;
+use super::files::{Access, Kind, read_sealed, write_sealed};
+use super::journal::Journal;
+use super::{CheckpointError, at};
+
+const MANIFEST: Kind = Kind { name: "manifest", format: 1 };
+const HISTORY: Kind = Kind { name: "history", format: 1 };
+const STATE: Kind = Kind { name: "state", format: 1 };
+/// Bytes of one record of the history at most.
+const RECORD_BYTES_MAX: usize = 4 << 10;
+
+/// The folder of one federation.
+#[derive(Debug, Clone)]
+pub struct FederationDir {
+    federation: FederationId,
+    folder: PathBuf,
+}
+
+impl FederationDir {
+    pub(super) fn new(federation: FederationId, folder: PathBuf) -> Self {
+        Self { federation, folder }
+    }
+
+    /// The federation.
+    #[must_use]
+    pub fn federation(&self) -> FederationId {
+        self.federation
+    }
+
+    /// Pins a manifest: from now on no other is taken for this federation.
+    ///
+    /// # Errors
+    /// It can't be written.
+    pub fn pin(&self, manifest: &SignedManifest) -> Result<(), CheckpointError> {
+        let bytes = codec::encode(manifest);
+        write_sealed(&self.folder.join("manifest"), MANIFEST, Access::Plain, &bytes)
+    }
+
+    /// The pinned manifest, if there is one. Its signatures are for the caller to verify.
+    ///
+    /// # Errors
+    /// The file is damaged or newer.
+    pub fn manifest(&self) -> Result<Option<SignedManifest>, CheckpointError> {
+        let path = self.folder.join("manifest");
+        let limit = MANIFEST_BYTES_MAX as u64 + 256;
+        let Some(bytes) = read_sealed(&path, MANIFEST, limit)? else { return Ok(None) };
+        let manifest: SignedManifest = codec::decode(&bytes, MANIFEST_BYTES_MAX)
+            .map_err(|error| CheckpointError::damaged(&path, error.to_string()))?;
+        if manifest.manifest.federation != self.federation {
+            return Err(CheckpointError::damaged(&path, "it is of another federation"));
+        }
+        Ok(Some(manifest))
+    }
+
+    /// Opens the history and reads every record in order.
+    ///
+    /// # Errors
+    /// The file is damaged or newer, or holds a record of another federation.
+    pub fn history(&self) -> Result<(HistoryFile, Vec<Record>), CheckpointError> {
+        let path = self.folder.join("history");
+        let (journal, entries) = Journal::open(&path, HISTORY)?;
+        let records = entries
+            .iter()
+            .map(|entry| {
+                let record: Record = codec::decode(entry, RECORD_BYTES_MAX)
+                    .map_err(|error| CheckpointError::damaged(&path, error.to_string()))?;
+                if record.federation != self.federation {
+                    return Err(CheckpointError::damaged(&path, "it is of another federation"));
+                }
+                Ok(record)
+            })
+            .collect::<Result<_, _>>()?;
+        Ok((HistoryFile { journal }, records))
+    }
+
+    /// Replaces the stored model state.
+    ///
+    /// # Errors
+    /// It can't be written; the old one is still there.
+    pub fn save_state(&self, state: &[u8]) -> Result<(), CheckpointError> {
+        write_sealed(&self.folder.join("state"), STATE, Access::Plain, state)
+    }
+
+    /// The stored model state of at most `bytes_max` bytes, if there is one.
+    ///
+    /// # Errors
+    /// The file is damaged or newer.
+    pub fn state(&self, bytes_max: u64) -> Result<Option<Vec<u8>>, CheckpointError> {
+        read_sealed(&self.folder.join("state"), STATE, bytes_max.saturating_add(256))
+    }
+
+    /// Stores a masked vector durably and returns where. The file is never opened after a restart
+    /// (its keys are gone with the process), so its name need not be durable, only its bytes.
+    ///
+    /// # Errors
+    /// It can't be written; what was written of it is removed.
+    pub(crate) fn store_masked(
+        &self,
+        round: RoundNumber,
+        bytes: &[u8],
+    ) -> Result<PathBuf, CheckpointError> {
+        let path = self.masked_path(round);
+        let written = write_masked(&path, bytes);
+        if written.is_err() {
+            let _ = fs::remove_file(&path);
+        }
+        written.map(|()| path.clone()).map_err(|error| at(&path, error))
+    }
+
+    /// Removes the masked vector of a round that is over.
+    pub(crate) fn forget_masked(&self, round: RoundNumber) {
+        // A leftover is removed at the next start.
+        let _ = fs::remove_file(self.masked_path(round));
+    }
+
+    /// Removes every masked vector: after a restart no round that had begun goes on.
+    ///
+    /// # Errors
+    /// The folder can't be read.
+    pub(crate) fn forget_all_masked(&self) -> Result<(), CheckpointError> {
+        let entries = fs::read_dir(&self.folder).map_err(|error| at(&self.folder, error))?;
+        for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
+            if path.extension().is_some_and(|extension| extension == "masked") {
+                fs::remove_file(&path).map_err(|error| at(&path, error))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn masked_path(&self, round: RoundNumber) -> PathBuf {
+        self.folder.join(format!("round-{round}.masked"))
+    }
+}
+
+fn write_masked(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    reached("masked.before-create")?;
+    let mut file: File =
+        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    file.write_all(bytes)?;
+    reached("masked.before-sync")?;
+    file.sync_data()
+}
+
+/// The open history of a federation: records that must be durable before what they cover is sent.
+#[derive(Debug)]
+pub struct HistoryFile {
+    journal: Journal,
+}
+
+impl HistoryFile {
+    /// Appends a record. It is durable after the next [`sync`](Self::sync).
+    ///
+    /// # Errors
+    /// It can't be written: what it covers must not be sent.
+    pub fn append(&mut self, record: &Record) -> Result<(), CheckpointError> {
+        self.journal.append(&codec::encode(record))
+    }
+
+    /// Makes every appended record durable.
+    ///
+    /// # Errors
+    /// The disk refused: what the records cover must not be sent.
+    pub fn sync(&mut self) -> Result<(), CheckpointError> {
+        self.journal.sync()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use roundelay_crypto::digest::Digest;
+    use roundelay_protocol::round::horizontal::client::Event;
+
+    use super::*;
+    use crate::checkpoint::StateDir;
+    use crate::checkpoint::failpoint::{Fault, arm, disarm};
+
+    const FEDERATION: FederationId = FederationId([7; 16]);
+
+    fn folder() -> (tempfile::TempDir, FederationDir) {
+        let root = tempfile::tempdir().unwrap();
+        let dir = StateDir::create(root.path()).unwrap().federation(FEDERATION).unwrap();
+        (root, dir)
+    }
+
+    fn record(round: u64, event: Event) -> Record {
+        Record { federation: FEDERATION, round: RoundNumber(round), event }
+    }
+
+    #[test]
+    fn the_history_is_read_back_as_it_was_written() {
+        let (_root, dir) = folder();
+        let records = [
+            record(1, Event::Advertised),
+            record(1, Event::Shared),
+            record(1, Event::Signed { set: Digest([3; 32]) }),
+            record(2, Event::Advertised),
+        ];
+        let (mut history, none) = dir.history().unwrap();
+        assert!(none.is_empty());
+        records.iter().for_each(|record| history.append(record).unwrap());
+        history.sync().unwrap();
+        assert_eq!(dir.history().unwrap().1, records);
+    }
+
+    #[test]
+    fn a_history_of_another_federation_is_refused() {
+        let (_root, dir) = folder();
+        let (mut history, _) = dir.history().unwrap();
+        let foreign = FederationId([8; 16]);
+        let record = Record { federation: foreign, ..record(1, Event::Advertised) };
+        history.append(&record).unwrap();
+        assert!(dir.history().is_err());
+    }
+
+    #[test]
+    fn a_full_disk_leaves_no_half_of_a_masked_vector() {
+        let (_root, dir) = folder();
+        for step in ["masked.before-create", "masked.before-sync"] {
+            arm(step, Fault::Full);
+            let error = dir.store_masked(RoundNumber(4), &[1; 100]).unwrap_err();
+            assert!(!disarm());
+            assert!(matches!(error, CheckpointError::DiskFull(_)), "{error}");
+            assert!(!dir.masked_path(RoundNumber(4)).exists());
+        }
+    }
+
+    #[test]
+    fn masked_vectors_of_an_earlier_process_are_removed() {
+        let (_root, dir) = folder();
+        let stored = dir.store_masked(RoundNumber(4), &[1; 100]).unwrap();
+        let (mut history, _) = dir.history().unwrap();
+        history.append(&record(4, Event::Advertised)).unwrap();
+        dir.forget_all_masked().unwrap();
+        assert!(!stored.exists());
+        assert_eq!(dir.history().unwrap().1.len(), 1);
+    }
+}
