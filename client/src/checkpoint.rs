@@ -179,9 +179,8 @@ impl StateDir {
     pub fn federations(&self) -> Result<Vec<FederationId>, CheckpointError> {
         let folder = self.root.join("federations");
         let entries = fs::read_dir(&folder).map_err(|error| at(&folder, error))?;
-        let mut found: Vec<FederationId> = entries
-            .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
-            .collect();
+        let mut found: Vec<FederationId> =
+            entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect();
         found.sort_unstable();
         Ok(found)
     }

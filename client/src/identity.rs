@@ -19,7 +19,7 @@ const TENANT: SecretFile = SecretFile { name: "tenant.key", magic: "roundelay-te
 /// The randomness of the operating system, for keys and seeds.
 #[must_use]
 pub fn os_rng() -> impl CryptoRng {
-    rand::rngs::UnwrapErr(rand::rngs::SysRng)
+    rand_core::UnwrapErr(rand::rngs::SysRng)
 }
 
 /// The identity key of this client, if it was made.
@@ -93,7 +93,11 @@ impl SecretFile {
 /// Refuses a secret that others on this machine can read.
 pub(crate) fn refuse_exposed(path: &Path) -> Result<(), CheckpointError> {
     let mode = fs::metadata(path).map_err(|error| at(path, error))?.permissions().mode() & 0o777;
-    if mode & 0o077 == 0 { Ok(()) } else { Err(CheckpointError::Exposed { path: path.to_owned(), mode }) }
+    if mode & 0o077 == 0 {
+        Ok(())
+    } else {
+        Err(CheckpointError::Exposed { path: path.to_owned(), mode })
+    }
 }
 
 #[cfg(test)]

@@ -18,3 +18,9 @@
 pub mod engine;
 
 // Sockets, files and clocks.
+#[cfg(feature = "daemon")]
+pub mod checkpoint;
+#[cfg(feature = "daemon")]
+pub mod identity;
+#[cfg(feature = "daemon")]
+pub mod session;

@@ -294,9 +294,6 @@ mod tests {
         let error = Journal::open(&path, KIND).unwrap_err();
         assert!(matches!(error, CheckpointError::Newer { format: 2, .. }), "{error}");
         std::fs::write(&path, [b"something else\n".to_vec(), whole].concat()).unwrap();
-        assert!(matches!(
-            Journal::open(&path, KIND).unwrap_err(),
-            CheckpointError::Damaged { .. }
-        ));
+        assert!(matches!(Journal::open(&path, KIND).unwrap_err(), CheckpointError::Damaged { .. }));
     }
 }
