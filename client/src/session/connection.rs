@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use roundelay_protocol::close::CloseCode;
 
 /// Opens connections.
 #[async_trait]
@@ -23,8 +24,8 @@ pub trait Connection: Send + Sync {
     async fn open(&self) -> Result<Box<dyn Sending>, Lost>;
     /// The next one-way stream from the coordinator.
     async fn accept(&self) -> Result<Box<dyn Receiving>, Lost>;
-    /// Ends it, with a sentence for the other side's log.
-    fn close(&self, reason: &str);
+    /// Ends it, with a code and a sentence for the other side's log.
+    fn close(&self, code: CloseCode, reason: &str);
 }
 
 /// The sending end of a stream. Dropped before `finish`, it tells the peer that the stream broke
@@ -69,8 +70,13 @@ pub enum Lost {
     )]
     CertificateRefused(String),
     /// The coordinator closed the connection.
-    #[error("the coordinator closed the connection: {0}")]
-    Closed(String),
+    #[error("the coordinator closed the connection ({code}): {reason}")]
+    Closed {
+        /// Why, for programs.
+        code: CloseCode,
+        /// Why, for people.
+        reason: String,
+    },
     /// Silence for longer than the idle limit.
     #[error("the coordinator fell silent")]
     Silent,
@@ -89,9 +95,10 @@ impl Lost {
     /// Whether the same attempt may succeed later without anyone doing something here.
     #[must_use]
     pub fn may_pass(&self) -> bool {
-        !matches!(
-            self,
-            Self::ForeignAuthority(_) | Self::OutOfDates(_) | Self::CertificateRefused(_)
-        )
+        match self {
+            Self::ForeignAuthority(_) | Self::OutOfDates(_) | Self::CertificateRefused(_) => false,
+            Self::Closed { code, .. } => !code.is_final(),
+            _ => true,
+        }
     }
 }

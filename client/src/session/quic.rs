@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{ConnectionError, IdleTimeout, ReadError, TransportConfig, VarInt, WriteError};
+use roundelay_protocol::close::CloseCode;
 use roundelay_protocol::enrol::SERVER_NAME;
 use rustls::AlertDescription;
 
@@ -151,8 +152,8 @@ impl Connection for QuicConnection {
         Ok(Box::new(self.receiving(stream)))
     }
 
-    fn close(&self, reason: &str) {
-        self.connection.close(VarInt::from_u32(0), reason.as_bytes());
+    fn close(&self, code: CloseCode, reason: &str) {
+        self.connection.close(VarInt::from_u32(code.number()), reason.as_bytes());
     }
 }
 
@@ -216,16 +217,30 @@ fn lost(error: &ConnectionError, address: &str) -> Lost {
         ConnectionError::TimedOut => Lost::Silent,
         ConnectionError::LocallyClosed => Lost::Here,
         ConnectionError::ApplicationClosed(close) => {
-            Lost::Closed(String::from_utf8_lossy(&close.reason).into_owned())
+            let reason = String::from_utf8_lossy(&close.reason).into_owned();
+            closed(CloseCode::of(close.error_code.into_inner()), reason)
         }
         ConnectionError::ConnectionClosed(close) => match alert(close.error_code) {
             Some(alert) => alerted(alert, address),
-            None => Lost::Closed(close.to_string()),
+            None => Lost::Broken(close.to_string()),
         },
         ConnectionError::TransportError(error) => {
             refused_here(alert(error.code), error.to_string(), address)
         }
         other => Lost::Broken(other.to_string()),
+    }
+}
+
+/// The coordinator closed the connection and said why.
+fn closed(code: Option<CloseCode>, reason: String) -> Lost {
+    let refused = |why: &str| Lost::CertificateRefused(why.to_owned());
+    match code {
+        Some(CloseCode::CertificateExpired) => refused("it has expired"),
+        Some(CloseCode::CertificateUnknown) => refused("it names no client that is known there"),
+        Some(CloseCode::CertificateRequired) => refused("none was shown"),
+        Some(CloseCode::Revoked) => refused("this client was revoked"),
+        Some(code) => Lost::Closed { code, reason },
+        None => Lost::Broken(reason),
     }
 }
 
@@ -252,9 +267,10 @@ fn alerted(alert: AlertDescription, address: &str) -> Lost {
         | AlertDescription::CertificateRequired
         | AlertDescription::AccessDenied => Lost::CertificateRefused(format!("{alert:?}")),
         AlertDescription::NoApplicationProtocol => {
-            Lost::Closed(format!("{address} speaks no protocol that this build knows"))
+            let reason = format!("{address} speaks no protocol that this build knows");
+            Lost::Closed { code: CloseCode::VersionUnsupported, reason }
         }
-        other => Lost::Closed(format!("TLS alert {other:?}")),
+        other => Lost::Broken(format!("TLS alert {other:?}")),
     }
 }
 
