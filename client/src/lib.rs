@@ -21,6 +21,12 @@ pub mod engine;
 #[cfg(feature = "daemon")]
 pub mod checkpoint;
 #[cfg(feature = "daemon")]
+pub mod clock;
+#[cfg(feature = "daemon")]
+pub mod gate;
+#[cfg(feature = "daemon")]
 pub mod identity;
+#[cfg(feature = "daemon")]
+pub mod outbound;
 #[cfg(feature = "daemon")]
 pub mod session;

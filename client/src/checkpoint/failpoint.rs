@@ -4,12 +4,10 @@
 //! that thread reaches it, the write fails as it would on a full disk, or the thread dies there as
 //! a killed process would, leaving the files as they stand.
 
-use std::io;
-
 /// Passes a named place. `Err` only in a test that armed the name.
 #[cfg(not(test))]
 #[inline]
-pub(crate) fn reached(_name: &'static str) -> io::Result<()> {
+pub(crate) fn reached(_name: &'static str) -> std::io::Result<()> {
     Ok(())
 }
 

@@ -117,6 +117,11 @@ impl Ledger {
         self.file.try_clone().map(Some)
     }
 
+    /// Where it is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Other processes (`manifest sign` beside a running daemon) append too: one at a time.
     fn exclusively<R>(
         &mut self,
@@ -221,7 +226,8 @@ impl Tail {
         loop {
             // Up to and with the last line feed before `end`.
             end = bytes[..end].iter().rposition(|byte| *byte == b'\n')? + 1;
-            let start = bytes[..end - 1].iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+            let start =
+                bytes[..end - 1].iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
             let line = std::str::from_utf8(&bytes[start..end - 1]).ok();
             let place = from + end as u64;
             if from == 0 && &bytes[..end] == HEADER.as_bytes() {

@@ -1,0 +1,198 @@
+//! The one way out: everything that leaves this machine passes a [`Gate`], which writes a line into
+//! the [`ledger`] before the bytes go. A message that can't be recorded is not sent.
+//!
+//! A gate outlives connections: the session attaches each new one and detaches it when it is lost.
+//! Control messages keep their order; vectors and rosters travel on streams of their own.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::{Bytes, BytesMut};
+use roundelay_crypto::digest::Digest;
+use roundelay_protocol::codec;
+use roundelay_protocol::limits::{FRAME_BYTES_MAX, ROSTER_ITEM_BYTES_MAX};
+use tokio::io::AsyncReadExt;
+use tokio::sync::mpsc;
+
+use crate::checkpoint::{CheckpointError, at};
+use crate::outbound::Outbound;
+use crate::outbound::sealed::Packed;
+use crate::session::connection::{Connection, Lost, Sending};
+
+pub mod ledger;
+
+use ledger::{Leaving, Ledger};
+
+/// Bytes of a vector that are read and sent at a time.
+const CHUNK_BYTES: usize = 1 << 20;
+/// Control frames that may wait for the coordinator's window.
+const CONTROL_FRAMES_MAX: usize = 64;
+
+/// Why something was not sent.
+#[derive(Debug, thiserror::Error)]
+pub enum GateError {
+    /// There is no connection now.
+    #[error("there is no connection to the coordinator")]
+    NotConnected,
+    /// The connection or stream broke.
+    #[error(transparent)]
+    Lost(#[from] Lost),
+    /// The ledger or the file with the vector can't be used.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// The message is larger than its frame may be.
+    #[error("internal error: a {0} does not fit into a frame")]
+    TooLarge(&'static str),
+}
+
+/// Sends and records.
+pub struct Gate {
+    ledger: Mutex<Ledger>,
+    line: Mutex<Option<Line>>,
+}
+
+/// An attached connection.
+#[derive(Clone)]
+struct Line {
+    connection: Arc<dyn Connection>,
+    control: mpsc::Sender<Bytes>,
+}
+
+impl Gate {
+    /// A gate without a connection that records in the ledger at `path`.
+    ///
+    /// # Errors
+    /// The ledger can't be opened.
+    pub fn open(path: &Path) -> Result<Self, CheckpointError> {
+        Ok(Self { ledger: Mutex::new(Ledger::open(path)?), line: Mutex::new(None) })
+    }
+
+    /// Sends over this connection from now on; `control` is its control stream.
+    pub(crate) fn attach(&self, connection: Arc<dyn Connection>, control: Box<dyn Sending>) {
+        let (frames, waiting) = mpsc::channel(CONTROL_FRAMES_MAX);
+        tokio::spawn(write_control(control, waiting));
+        *lock(&self.line) = Some(Line { connection, control: frames });
+    }
+
+    /// Sends nothing until a connection is attached again. What waits on the control stream of the
+    /// old one is still written.
+    pub(crate) fn detach(&self) {
+        *lock(&self.line) = None;
+    }
+
+    /// Records and sends one message.
+    ///
+    /// # Errors
+    /// Nothing was sent, or the connection broke on the way.
+    pub async fn send<T: Outbound + ?Sized>(&self, message: &T) -> Result<(), GateError> {
+        let line = lock(&self.line).clone().ok_or(GateError::NotConnected)?;
+        let kind = message.kind();
+        match message.pack() {
+            Packed::Control(body) => {
+                let frame = frame(&body, FRAME_BYTES_MAX, kind)?;
+                self.record(message, frame.len() as u64, digest(&frame))?;
+                line.control.send(frame).await.map_err(|_| GateError::NotConnected)
+            }
+            Packed::Frames(bodies) => {
+                let bytes = frames(&bodies, kind)?;
+                self.record(message, bytes.len() as u64, digest(&bytes))?;
+                let mut stream = line.connection.open().await?;
+                stream.send(bytes).await?;
+                Ok(stream.finish()?)
+            }
+            Packed::Vector { header, path, bytes, root } => {
+                let header = frame(&header, FRAME_BYTES_MAX, kind)?;
+                self.record(message, header.len() as u64 + bytes, root)?;
+                self.sync().await?;
+                let stream = line.connection.open().await?;
+                send_file(stream, header, path, bytes).await
+            }
+        }
+    }
+
+    fn record<T: Outbound + ?Sized>(
+        &self,
+        message: &T,
+        bytes: u64,
+        hash: Digest,
+    ) -> Result<(), CheckpointError> {
+        let (federation, round) = message.about();
+        let (kind, why) = (message.kind(), message.why());
+        lock(&self.ledger).record(&Leaving { federation, round, kind, bytes, hash, why })
+    }
+
+    /// Makes every line of the ledger durable.
+    ///
+    /// # Errors
+    /// The disk refuses.
+    pub async fn sync(&self) -> Result<(), CheckpointError> {
+        let (unsynced, path) = {
+            let mut ledger = lock(&self.ledger);
+            (ledger.unsynced(), ledger.path().to_owned())
+        };
+        let synced = match unsynced {
+            Ok(None) => Ok(()),
+            Ok(Some(file)) => tokio::task::spawn_blocking(move || file.sync_data())
+                .await
+                .unwrap_or_else(|error| Err(io::Error::other(error))),
+            Err(error) => Err(error),
+        };
+        synced.map_err(|error| at(&path, error))
+    }
+}
+
+/// What was left by a thread that panicked is still a whole ledger or line.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn frame(body: &[u8], limit: usize, kind: &'static str) -> Result<Bytes, GateError> {
+    codec::frame(body, limit).map(Bytes::from).map_err(|_| GateError::TooLarge(kind))
+}
+
+fn frames(bodies: &[Vec<u8>], kind: &'static str) -> Result<Bytes, GateError> {
+    let mut bytes = BytesMut::new();
+    for body in bodies {
+        bytes.extend_from_slice(&frame(body, ROSTER_ITEM_BYTES_MAX, kind)?);
+    }
+    Ok(bytes.freeze())
+}
+
+fn digest(bytes: &[u8]) -> Digest {
+    Digest::of("roundelay/client/ledger/sent", &[bytes])
+}
+
+/// Writes control frames in order until the gate lets go of them or the stream breaks. A task of
+/// its own, so that a sender that is cancelled never leaves half a frame behind.
+async fn write_control(mut stream: Box<dyn Sending>, mut waiting: mpsc::Receiver<Bytes>) {
+    while let Some(frame) = waiting.recv().await {
+        if stream.send(frame).await.is_err() {
+            return;
+        }
+    }
+    // The connection is going: whether the peer hears of it no longer matters.
+    let _ = stream.finish();
+}
+
+async fn send_file(
+    mut stream: Box<dyn Sending>,
+    header: Bytes,
+    path: PathBuf,
+    mut left: u64,
+) -> Result<(), GateError> {
+    let fail = |error| at(&path, error);
+    let mut file = tokio::fs::File::open(&path).await.map_err(fail)?;
+    stream.send(header).await?;
+    while left > 0 {
+        let length = usize::try_from(left).unwrap_or(usize::MAX).min(CHUNK_BYTES);
+        let mut chunk = BytesMut::zeroed(length);
+        file.read_exact(&mut chunk).await.map_err(fail)?;
+        stream.send(chunk.freeze()).await?;
+        left -= length as u64;
+    }
+    Ok(stream.finish()?)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,163 @@
+//! The gate over a connection that keeps what it is given.
+
+use async_trait::async_trait;
+use roundelay_protocol::close::CloseCode;
+use roundelay_protocol::codec::FrameReader;
+use roundelay_protocol::ids::{FederationId, RoundNumber};
+use roundelay_protocol::session::{StreamHeader, ToCoordinator};
+
+use super::ledger::Entries;
+use super::*;
+use crate::outbound::{Hello, ListFederations, MaskedVector};
+use crate::session::connection::Receiving;
+
+/// Every stream that was opened: its bytes, and whether it was finished.
+#[derive(Default)]
+struct Wire {
+    streams: Mutex<Vec<(Vec<u8>, bool)>>,
+}
+
+struct Recorder {
+    wire: Arc<Wire>,
+    stream: usize,
+}
+
+impl Wire {
+    fn stream(self: &Arc<Self>) -> Box<dyn Sending> {
+        let mut streams = lock(&self.streams);
+        streams.push((Vec::new(), false));
+        Box::new(Recorder { wire: Arc::clone(self), stream: streams.len() - 1 })
+    }
+
+    fn bytes(&self, stream: usize) -> Vec<u8> {
+        lock(&self.streams)[stream].0.clone()
+    }
+}
+
+#[async_trait]
+impl Sending for Recorder {
+    async fn send(&mut self, bytes: Bytes) -> Result<(), Lost> {
+        lock(&self.wire.streams)[self.stream].0.extend_from_slice(&bytes);
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<(), Lost> {
+        lock(&self.wire.streams)[self.stream].1 = true;
+        Ok(())
+    }
+}
+
+struct OpenWire(Arc<Wire>);
+
+#[async_trait]
+impl Connection for OpenWire {
+    async fn control(&self) -> Result<(Box<dyn Sending>, Box<dyn Receiving>), Lost> {
+        Err(Lost::Here)
+    }
+    async fn open(&self) -> Result<Box<dyn Sending>, Lost> {
+        Ok(self.0.stream())
+    }
+    async fn accept(&self) -> Result<Box<dyn Receiving>, Lost> {
+        Err(Lost::Here)
+    }
+    fn close(&self, _code: CloseCode, _reason: &str) {}
+}
+
+fn gate() -> (tempfile::TempDir, Gate, Arc<Wire>) {
+    let root = tempfile::tempdir().unwrap();
+    let gate = Gate::open(&root.path().join("ledger")).unwrap();
+    let wire = Arc::new(Wire::default());
+    gate.attach(Arc::new(OpenWire(Arc::clone(&wire))), wire.stream());
+    (root, gate, wire)
+}
+
+fn recorded(root: &tempfile::TempDir) -> Vec<(String, u64)> {
+    let entries = Entries::read(&root.path().join("ledger")).unwrap().unwrap();
+    entries.map(|entry| entry.map(|entry| (entry.kind, entry.bytes)).unwrap()).collect()
+}
+
+async fn written(wire: &Wire, bytes: usize) {
+    while wire.bytes(0).len() < bytes {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn control_messages_arrive_in_order_and_are_recorded() {
+    let (root, gate, wire) = gate();
+    gate.send(&Hello).await.unwrap();
+    gate.send(&ListFederations).await.unwrap();
+    let lines = recorded(&root);
+    assert_eq!(lines[0].0, "hello");
+    assert_eq!(lines[1].0, "list-federations");
+    let total = usize::try_from(lines[0].1 + lines[1].1).unwrap();
+    written(&wire, total).await;
+    let bytes = wire.bytes(0);
+    assert_eq!(bytes.len(), total, "the ledger counts the very bytes that left");
+    let (mut reader, mut rest) = (FrameReader::new(FRAME_BYTES_MAX), bytes.as_slice());
+    let first = reader.read(&mut rest).unwrap().unwrap();
+    let second = reader.read(&mut rest).unwrap().unwrap();
+    assert!(matches!(codec::decode(&first, 1 << 10), Ok(ToCoordinator::Hello { .. })));
+    assert_eq!(codec::decode(&second, 1 << 10), Ok(ToCoordinator::ListFederations));
+}
+
+#[tokio::test]
+async fn a_masked_vector_travels_behind_its_header_on_a_stream_of_its_own() {
+    let (root, gate, wire) = gate();
+    let path = root.path().join("round-3.masked");
+    let words: Vec<u8> = (0..3_000_000_u32).map(|i| i.to_le_bytes()[0]).collect();
+    std::fs::write(&path, &words).unwrap();
+    let vector = MaskedVector {
+        federation: FederationId([1; 16]),
+        round: RoundNumber(3),
+        path,
+        bytes: 3_000_000,
+        root: Digest([5; 32]),
+    };
+    gate.send(&vector).await.unwrap();
+    let (bytes, finished) = lock(&wire.streams)[1].clone();
+    assert!(finished);
+    let mut rest = bytes.as_slice();
+    let header = FrameReader::new(FRAME_BYTES_MAX).read(&mut rest).unwrap().unwrap();
+    let header: StreamHeader = codec::decode(&header, 1 << 10).unwrap();
+    assert!(matches!(header, StreamHeader::Vector { bytes: 3_000_000, .. }));
+    assert_eq!(rest, words);
+    let entry = Entries::read(&root.path().join("ledger")).unwrap().unwrap().next().unwrap();
+    assert_eq!(entry.unwrap().hash, Digest([5; 32]).to_string());
+}
+
+#[tokio::test]
+async fn a_vector_file_that_is_too_short_breaks_its_stream_off() {
+    let (root, gate, wire) = gate();
+    let path = root.path().join("round-3.masked");
+    std::fs::write(&path, [0; 10]).unwrap();
+    let vector = MaskedVector {
+        federation: FederationId([1; 16]),
+        round: RoundNumber(3),
+        path,
+        bytes: 11,
+        root: Digest([5; 32]),
+    };
+    assert!(matches!(gate.send(&vector).await, Err(GateError::Checkpoint(_))));
+    assert!(!lock(&wire.streams)[1].1, "never finished");
+}
+
+#[tokio::test]
+async fn nothing_is_sent_that_cannot_be_recorded() {
+    use crate::checkpoint::failpoint::{Fault, arm};
+    let (root, gate, wire) = gate();
+    arm("ledger.before-append", Fault::Full);
+    assert!(matches!(gate.send(&Hello).await, Err(GateError::Checkpoint(_))));
+    gate.send(&ListFederations).await.unwrap();
+    let lines = recorded(&root);
+    written(&wire, usize::try_from(lines[0].1).unwrap()).await;
+    assert_eq!(wire.bytes(0).len() as u64, lines[0].1);
+}
+
+#[tokio::test]
+async fn without_a_connection_nothing_is_sent_or_recorded() {
+    let (root, gate, _wire) = gate();
+    gate.detach();
+    assert!(matches!(gate.send(&Hello).await, Err(GateError::NotConnected)));
+    assert!(recorded(&root).is_empty());
+}
