@@ -13,6 +13,9 @@ use zeroize::Zeroizing;
 use crate::checkpoint::files::{Access, read, replace};
 use crate::checkpoint::{CheckpointError, StateDir, at};
 
+pub mod certificate;
+pub mod enrolment;
+
 const IDENTITY: SecretFile = SecretFile { name: "identity.key", magic: "roundelay-identity-1" };
 const TENANT: SecretFile = SecretFile { name: "tenant.key", magic: "roundelay-tenant-1" };
 
