@@ -10,8 +10,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::{Bytes, BytesMut};
 use roundelay_crypto::digest::Digest;
-use roundelay_protocol::codec;
-use roundelay_protocol::limits::{FRAME_BYTES_MAX, ROSTER_ITEM_BYTES_MAX};
 use tokio::io::AsyncReadExt;
 use tokio::sync::mpsc;
 
@@ -87,26 +85,23 @@ impl Gate {
     /// Nothing was sent, or the connection broke on the way.
     pub async fn send<T: Outbound + ?Sized>(&self, message: &T) -> Result<(), GateError> {
         let line = lock(&self.line).clone().ok_or(GateError::NotConnected)?;
-        let kind = message.kind();
-        match message.pack() {
-            Packed::Control(body) => {
-                let frame = frame(&body, FRAME_BYTES_MAX, kind)?;
+        match message.pack().map_err(|_| GateError::TooLarge(message.kind()))? {
+            Packed::Control(frame) => {
                 self.record(message, frame.len() as u64, digest(&frame))?;
-                line.control.send(frame).await.map_err(|_| GateError::NotConnected)
+                let sent = line.control.send(Bytes::from(frame)).await;
+                sent.map_err(|_| GateError::NotConnected)
             }
-            Packed::Frames(bodies) => {
-                let bytes = frames(&bodies, kind)?;
-                self.record(message, bytes.len() as u64, digest(&bytes))?;
+            Packed::Stream(frames) => {
+                self.record(message, frames.len() as u64, digest(&frames))?;
                 let mut stream = line.connection.open().await?;
-                stream.send(bytes).await?;
+                stream.send(Bytes::from(frames)).await?;
                 Ok(stream.finish()?)
             }
             Packed::Vector { header, path, bytes, root } => {
-                let header = frame(&header, FRAME_BYTES_MAX, kind)?;
                 self.record(message, header.len() as u64 + bytes, root)?;
                 self.sync().await?;
                 let stream = line.connection.open().await?;
-                send_file(stream, header, path, bytes).await
+                send_file(stream, Bytes::from(header), path, bytes).await
             }
         }
     }
@@ -145,18 +140,6 @@ impl Gate {
 /// What was left by a thread that panicked is still a whole ledger or line.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn frame(body: &[u8], limit: usize, kind: &'static str) -> Result<Bytes, GateError> {
-    codec::frame(body, limit).map(Bytes::from).map_err(|_| GateError::TooLarge(kind))
-}
-
-fn frames(bodies: &[Vec<u8>], kind: &'static str) -> Result<Bytes, GateError> {
-    let mut bytes = BytesMut::new();
-    for body in bodies {
-        bytes.extend_from_slice(&frame(body, ROSTER_ITEM_BYTES_MAX, kind)?);
-    }
-    Ok(bytes.freeze())
 }
 
 fn digest(bytes: &[u8]) -> Digest {

@@ -27,11 +27,13 @@ use std::path::PathBuf;
 
 use roundelay_crypto::digest::Digest;
 use roundelay_crypto::identity::Signature;
-use roundelay_protocol::codec;
+use roundelay_protocol::bounded::{List, Text};
+use roundelay_protocol::codec::{self, OversizedFrame};
 use roundelay_protocol::ids::{FederationId, ModelVersion, RoundNumber};
+use roundelay_protocol::limits::{FRAME_BYTES_MAX, FRAME_BYTES_PREAUTH_MAX};
 use roundelay_protocol::message::FromClient;
 use roundelay_protocol::session::{
-    EnrolRequest, Join, PROTOCOL_VERSIONS, StreamHeader, ToCoordinator, VectorKind,
+    EnrolRequest, Join, PROTOCOL_VERSIONS, Roster, StreamHeader, ToCoordinator, VectorKind,
 };
 
 /// A type that may leave this machine.
@@ -48,29 +50,29 @@ pub trait Outbound: Pack {
 
 pub(crate) mod sealed {
     //! Keeps [`Outbound`](super::Outbound) closed: how a value becomes bytes on a connection.
-    use super::{Digest, PathBuf};
+    use super::{Digest, OversizedFrame, PathBuf};
 
     /// The bytes of an outbound value, and how they travel.
     pub enum Packed {
-        /// One frame's body on the control stream.
+        /// One frame on the control stream.
         Control(Vec<u8>),
-        /// Bodies of the frames of a stream of their own.
-        Frames(Vec<Vec<u8>>),
-        /// A header frame's body, then a file.
+        /// Frames on a stream of their own.
+        Stream(Vec<u8>),
+        /// A header frame, then a file, on a stream of their own.
         Vector { header: Vec<u8>, path: PathBuf, bytes: u64, root: Digest },
     }
 
     /// Implemented in `outbound` alone.
     pub trait Pack {
         /// Encodes the value.
-        fn pack(&self) -> Packed;
+        fn pack(&self) -> Result<Packed, OversizedFrame>;
     }
 }
 
 use sealed::{Pack, Packed};
 
-fn control(message: &ToCoordinator) -> Packed {
-    Packed::Control(codec::encode(message))
+fn control(message: &ToCoordinator) -> Result<Packed, OversizedFrame> {
+    Ok(Packed::Control(codec::frame(&codec::encode(message), FRAME_BYTES_MAX)?))
 }
 
 /// The first frame: wire versions and build.
@@ -78,10 +80,10 @@ fn control(message: &ToCoordinator) -> Packed {
 pub struct Hello;
 
 impl Pack for Hello {
-    fn pack(&self) -> Packed {
+    fn pack(&self) -> Result<Packed, OversizedFrame> {
         control(&ToCoordinator::Hello {
-            versions: PROTOCOL_VERSIONS.to_vec(),
-            build: concat!("roundelay-client ", env!("CARGO_PKG_VERSION")).to_owned(),
+            versions: List::clipped(PROTOCOL_VERSIONS.iter().copied()),
+            build: Text::clipped(concat!("roundelay-client ", env!("CARGO_PKG_VERSION"))),
         })
     }
 }
@@ -100,7 +102,7 @@ impl Outbound for Hello {
 pub struct ListFederations;
 
 impl Pack for ListFederations {
-    fn pack(&self) -> Packed {
+    fn pack(&self) -> Result<Packed, OversizedFrame> {
         control(&ToCoordinator::ListFederations)
     }
 }
@@ -126,7 +128,7 @@ pub struct ManifestSignature {
 }
 
 impl Pack for ManifestSignature {
-    fn pack(&self) -> Packed {
+    fn pack(&self) -> Result<Packed, OversizedFrame> {
         let Self { federation, manifest, signature } = *self;
         control(&ToCoordinator::SignManifest { federation, manifest, signature })
     }
@@ -145,7 +147,7 @@ impl Outbound for ManifestSignature {
 }
 
 impl Pack for Join {
-    fn pack(&self) -> Packed {
+    fn pack(&self) -> Result<Packed, OversizedFrame> {
         control(&ToCoordinator::Join(self.clone()))
     }
 }
@@ -172,7 +174,7 @@ pub struct FetchState {
 }
 
 impl Pack for FetchState {
-    fn pack(&self) -> Packed {
+    fn pack(&self) -> Result<Packed, OversizedFrame> {
         let Self { federation, version } = *self;
         control(&ToCoordinator::FetchState { federation, version })
     }
@@ -200,7 +202,7 @@ pub struct FetchAggregate {
 }
 
 impl Pack for FetchAggregate {
-    fn pack(&self) -> Packed {
+    fn pack(&self) -> Result<Packed, OversizedFrame> {
         let Self { federation, round } = *self;
         control(&ToCoordinator::FetchAggregate { federation, round })
     }
@@ -226,7 +228,7 @@ pub struct RenewCertificate {
 }
 
 impl Pack for RenewCertificate {
-    fn pack(&self) -> Packed {
+    fn pack(&self) -> Result<Packed, OversizedFrame> {
         let certificate_request = self.certificate_request.clone();
         control(&ToCoordinator::RenewCertificate { certificate_request })
     }
@@ -242,8 +244,9 @@ impl Outbound for RenewCertificate {
 }
 
 impl Pack for EnrolRequest {
-    fn pack(&self) -> Packed {
-        Packed::Control(codec::encode(self))
+    fn pack(&self) -> Result<Packed, OversizedFrame> {
+        let frame = codec::frame(&codec::encode(self), FRAME_BYTES_PREAUTH_MAX)?;
+        Ok(Packed::Control(frame))
     }
 }
 
@@ -269,9 +272,12 @@ pub struct RoundMessage {
 }
 
 impl Pack for RoundMessage {
-    fn pack(&self) -> Packed {
+    fn pack(&self) -> Result<Packed, OversizedFrame> {
         let Self { federation, round, message } = self.clone();
-        control(&ToCoordinator::Round { federation, round, message })
+        match Roster::from_client(message) {
+            Ok(roster) => Ok(Packed::Stream(roster.to_frames(federation, round)?.concat())),
+            Err(message) => control(&ToCoordinator::Round { federation, round, message }),
+        }
     }
 }
 
@@ -315,11 +321,12 @@ pub struct MaskedVector {
 }
 
 impl Pack for MaskedVector {
-    fn pack(&self) -> Packed {
+    fn pack(&self) -> Result<Packed, OversizedFrame> {
         let Self { federation, round, bytes, root, .. } = *self;
         let kind = VectorKind::MaskedInput(round);
         let header = codec::encode(&StreamHeader::Vector { federation, kind, bytes });
-        Packed::Vector { header, path: self.path.clone(), bytes, root }
+        let header = codec::frame(&header, FRAME_BYTES_MAX)?;
+        Ok(Packed::Vector { header, path: self.path.clone(), bytes, root })
     }
 }
 

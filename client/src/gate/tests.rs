@@ -2,8 +2,9 @@
 
 use async_trait::async_trait;
 use roundelay_protocol::close::CloseCode;
-use roundelay_protocol::codec::FrameReader;
+use roundelay_protocol::codec::{self, FrameReader};
 use roundelay_protocol::ids::{FederationId, RoundNumber};
+use roundelay_protocol::limits::FRAME_BYTES_MAX;
 use roundelay_protocol::session::{StreamHeader, ToCoordinator};
 
 use super::ledger::Entries;

@@ -11,8 +11,6 @@ use roundelay_protocol::session::{Notice, SignedNotice};
 pub const CLOCK_SKEW_MAX: Duration = Duration::from_secs(60 * 60);
 /// The longest wait that a notice can ask for.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(60 * 60);
-/// Bytes of an address.
-const ADDRESS_BYTES_MAX: usize = 262;
 
 /// Where to go or how long to wait.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,7 +61,7 @@ impl Notices {
             return Err(BadNotice::Stale);
         }
         let obeyed = match signed.notice {
-            Notice::Redirect(address) => Obeyed::Redirect(checked(address)?),
+            Notice::Redirect(address) => Obeyed::Redirect(checked(&address)?),
             Notice::RetryAfter(ms) => {
                 Obeyed::RetryAfter(Duration::from_millis(ms).min(RETRY_AFTER_MAX))
             }
@@ -73,21 +71,18 @@ impl Notices {
     }
 }
 
-fn checked(address: String) -> Result<String, BadNotice> {
+fn checked(address: &str) -> Result<String, BadNotice> {
     let port = address.rsplit_once(':').filter(|(host, _)| !host.is_empty());
     let shaped = port.is_some_and(|(_, port)| port.parse::<u16>().is_ok_and(|port| port != 0));
     let printable = address.chars().all(|c| c.is_ascii_graphic());
-    if shaped && printable && address.len() <= ADDRESS_BYTES_MAX {
-        Ok(address)
-    } else {
-        Err(BadNotice::NoAddress)
-    }
+    if shaped && printable { Ok(address.to_owned()) } else { Err(BadNotice::NoAddress) }
 }
 
 #[cfg(test)]
 mod tests {
     use roundelay_crypto::identity::IdentityKey;
     use roundelay_crypto::secret::Secret;
+    use roundelay_protocol::bounded::Text;
 
     use super::*;
 
@@ -99,7 +94,7 @@ mod tests {
     }
 
     fn redirect(unix_ms: u64) -> SignedNotice {
-        SignedNotice::new(Notice::Redirect("b.example:4433".to_owned()), unix_ms, &key(1))
+        SignedNotice::new(Notice::Redirect(Text::clipped("b.example:4433")), unix_ms, &key(1))
     }
 
     #[test]
@@ -121,7 +116,7 @@ mod tests {
         let mut notices = Notices::new(key(2).public());
         assert_eq!(notices.judge(redirect(NOW), NOW), Err(BadNotice::Forged));
         let mut notices = Notices::new(key(1).public());
-        let notice = Notice::Redirect("evil.example:4433".to_owned());
+        let notice = Notice::Redirect(Text::clipped("evil.example:4433"));
         let moved = SignedNotice { notice, ..redirect(NOW) };
         assert_eq!(notices.judge(moved, NOW), Err(BadNotice::Forged));
     }
@@ -138,7 +133,7 @@ mod tests {
     #[test]
     fn a_redirect_to_nowhere_is_ignored() {
         for address in ["", "host", "host:", ":1", "host:0", "host:70000", "a b:1", "h\n:1"] {
-            let notice = SignedNotice::new(Notice::Redirect(address.to_owned()), NOW, &key(1));
+            let notice = SignedNotice::new(Notice::Redirect(Text::clipped(address)), NOW, &key(1));
             let mut notices = Notices::new(key(1).public());
             assert_eq!(notices.judge(notice, NOW), Err(BadNotice::NoAddress), "{address}");
         }
