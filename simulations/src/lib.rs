@@ -1,1 +1,3 @@
-//! placeholder
+//! Simulated federations: the real round machines of coordinator and client in virtual time.
+
+pub mod partition;

@@ -1,1 +1,4 @@
-//! placeholder
+//! What the end-to-end tests, the demo and the benches share.
+
+pub mod demo;
+pub mod harness;

@@ -1,0 +1,5 @@
+//! The demo: tenants' processes train one model, and a page shows what came of it.
+
+pub mod chart;
+pub mod data;
+pub mod report;

@@ -1,0 +1,15 @@
+//! Whole federations of real processes on loopback: a coordinator and its clients, each with its
+//! own folder, started, killed and started again. The end-to-end tests, the demo and the benches
+//! all stand on this.
+
+mod coordinator;
+mod process;
+mod programs;
+mod site;
+mod skip;
+
+pub use coordinator::{Coordinator, FederationRequest};
+pub use process::{Process, json_of, wait_until};
+pub use programs::Programs;
+pub use site::{Site, SiteSettings};
+pub use skip::{data_folder, digits_file, skip};

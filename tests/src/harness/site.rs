@@ -1,0 +1,138 @@
+//! A tenant's site: its client's folder and daemon.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::process::{Process, json_of};
+use super::programs::Programs;
+
+/// One tenant's client.
+pub struct Site {
+    programs: Programs,
+    folder: PathBuf,
+    name: String,
+    process: Option<Process>,
+}
+
+/// What the client's configuration says.
+pub struct SiteSettings<'a> {
+    /// The folder or file of the tenant's rows.
+    pub data: &'a Path,
+    /// Share of the rows that is held out for evaluation.
+    pub held_out: f64,
+}
+
+impl Site {
+    /// A site whose client is enrolled with a token.
+    ///
+    /// # Errors
+    /// Where enrolment fails; the client's line is in the text.
+    pub fn enrol(
+        programs: &Programs,
+        folder: &Path,
+        name: &str,
+        token: &str,
+    ) -> Result<Self, String> {
+        std::fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+        let site = Self {
+            programs: programs.clone(),
+            folder: folder.to_path_buf(),
+            name: name.to_owned(),
+            process: None,
+        };
+        site.verb(&["enrol", "--token", token])?;
+        Ok(site)
+    }
+
+    /// Writes the client's configuration.
+    ///
+    /// # Errors
+    /// Where the file can't be written.
+    pub fn configure(&self, settings: &SiteSettings<'_>) -> Result<(), String> {
+        let text = format!(
+            "[data]\npath = {:?}\nheld_out = {}\n\n[trainer]\nprogram = {:?}\nthreads = 1\n",
+            settings.data, settings.held_out, self.programs.trainer
+        );
+        let file = self.folder.join("client.toml");
+        std::fs::write(&file, text).map_err(|error| format!("{}: {error}", file.display()))
+    }
+
+    /// Signs the federation's manifest with the tenant's key, and pins it.
+    ///
+    /// # Errors
+    /// Where the client refuses.
+    pub fn sign(&self, federation: &str) -> Result<Value, String> {
+        self.verb(&["manifest", "sign", federation, "--yes"])
+    }
+
+    /// Starts the daemon.
+    ///
+    /// # Errors
+    /// Where it can't be started.
+    pub fn start(&mut self) -> Result<(), String> {
+        self.start_with(&[])
+    }
+
+    /// Starts the daemon with variables in its environment, such as a failpoint.
+    ///
+    /// # Errors
+    /// Where it can't be started.
+    pub fn start_with(&mut self, settings: &[(&str, &str)]) -> Result<(), String> {
+        let mut command = self.command(&["run"]);
+        command.envs(settings.iter().copied());
+        self.process = Some(Process::start(&mut command, &self.folder, "client")?);
+        Ok(())
+    }
+
+    /// SIGKILL.
+    pub fn kill(&mut self) {
+        self.process = None;
+    }
+
+    /// SIGTERM; whether it ended well within the limit.
+    pub fn terminate(&mut self, limit: Duration) -> bool {
+        let status = self.process.take().and_then(|mut process| process.terminate(limit));
+        status.is_some_and(|status| status.success())
+    }
+
+    /// Whether it has ended, as after a failpoint.
+    pub fn ended(&mut self) -> bool {
+        self.process.as_mut().is_none_or(|process| process.ended().is_some())
+    }
+
+    /// Where its files are.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The tenant.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The end of its log.
+    #[must_use]
+    pub fn log_tail(&self) -> String {
+        self.process.as_ref().map_or_else(String::new, Process::log_tail)
+    }
+
+    /// Runs a verb and returns its JSON.
+    ///
+    /// # Errors
+    /// The verb's line on stderr.
+    pub fn verb(&self, arguments: &[&str]) -> Result<Value, String> {
+        json_of(&mut self.command(arguments))
+            .map_err(|why| format!("{}: roundelay-client {}: {why}", self.name, arguments.join(" ")))
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(&self.programs.client);
+        command.args(arguments).arg("--dir").arg(&self.folder).args(["--output", "json"]);
+        command
+    }
+}
