@@ -31,15 +31,34 @@ pub fn lines(title: &str, x_name: &str, lines: &[Line<'_>]) -> String {
     axis(&mut svg, y_min, y_max, &y);
     for tick in x_ticks(x_min, x_max) {
         let at = x(tick);
-        let _ = write!(svg, r#"<text class="tick" x="{at:.1}" y="{:.1}" text-anchor="middle">{tick}</text>"#, HEIGHT - 22.0);
+        let _ = write!(
+            svg,
+            r#"<text class="tick" x="{at:.1}" y="{:.1}" text-anchor="middle">{tick}</text>"#,
+            HEIGHT - 22.0
+        );
     }
-    let _ = write!(svg, r#"<text class="name" x="{:.1}" y="{:.1}" text-anchor="middle">{}</text>"#, (LEFT + WIDTH - RIGHT) / 2.0, HEIGHT - 5.0, escape(x_name));
+    let _ = write!(
+        svg,
+        r#"<text class="name" x="{:.1}" y="{:.1}" text-anchor="middle">{}</text>"#,
+        (LEFT + WIDTH - RIGHT) / 2.0,
+        HEIGHT - 5.0,
+        escape(x_name)
+    );
     for (place, line) in lines.iter().enumerate() {
         let path: Vec<String> =
             line.points.iter().map(|(px, py)| format!("{:.1},{:.1}", x(*px), y(*py))).collect();
-        let _ = write!(svg, r#"<polyline class="line {}" points="{}"/>"#, line.class, path.join(" "));
+        let _ =
+            write!(svg, r#"<polyline class="line {}" points="{}"/>"#, line.class, path.join(" "));
         let (key_x, key_y) = (WIDTH - RIGHT - 150.0, HEIGHT - BOTTOM - 14.0 - 16.0 * place as f64);
-        let _ = write!(svg, r#"<rect class="bar {}" x="{key_x:.1}" y="{:.1}" width="12" height="4"/><text class="tick" x="{:.1}" y="{:.1}">{}</text>"#, line.class, key_y - 5.0, key_x + 18.0, key_y, escape(line.name));
+        let _ = write!(
+            svg,
+            r#"<rect class="bar {}" x="{key_x:.1}" y="{:.1}" width="12" height="4"/><text class="tick" x="{:.1}" y="{:.1}">{}</text>"#,
+            line.class,
+            key_y - 5.0,
+            key_x + 18.0,
+            key_y,
+            escape(line.name)
+        );
     }
     svg.push_str("</svg>");
     svg
@@ -55,7 +74,12 @@ pub fn bars(title: &str, rows: &[(String, &str, f64)]) -> String {
         let top = 6.0 + step * place as f64;
         let width = value.clamp(0.0, 1.0) * (WIDTH - 220.0);
         let middle = top + 14.0;
-        let _ = write!(svg, r#"<text class="tick" x="142" y="{middle:.1}" text-anchor="end">{}</text><rect class="bar {class}" x="150" y="{top:.1}" width="{width:.1}" height="18" rx="2"/><text class="tick" x="{:.1}" y="{middle:.1}">{value:.4}</text>"#, escape(name), 158.0 + width);
+        let _ = write!(
+            svg,
+            r#"<text class="tick" x="142" y="{middle:.1}" text-anchor="end">{}</text><rect class="bar {class}" x="150" y="{top:.1}" width="{width:.1}" height="18" rx="2"/><text class="tick" x="{:.1}" y="{middle:.1}">{value:.4}</text>"#,
+            escape(name),
+            158.0 + width
+        );
     }
     svg.push_str("</svg>");
     svg
@@ -70,10 +94,20 @@ pub fn histogram(title: &str, class: &str, counts: &[u64], ends: (&str, &str)) -
     for (bin, count) in counts.iter().enumerate() {
         let tall = *count as f64 / most * plot_height();
         let left = LEFT + width * bin as f64;
-        let _ = write!(svg, r#"<rect class="bar {class}" x="{left:.1}" y="{:.1}" width="{:.1}" height="{tall:.1}"/>"#, HEIGHT - BOTTOM - tall, width - 0.6);
+        let _ = write!(
+            svg,
+            r#"<rect class="bar {class}" x="{left:.1}" y="{:.1}" width="{:.1}" height="{tall:.1}"/>"#,
+            HEIGHT - BOTTOM - tall,
+            width - 0.6
+        );
     }
     for (at, anchor, text) in [(LEFT, "start", ends.0), (WIDTH - RIGHT, "end", ends.1)] {
-        let _ = write!(svg, r#"<text class="tick" x="{at:.1}" y="{:.1}" text-anchor="{anchor}">{}</text>"#, HEIGHT - 22.0, escape(text));
+        let _ = write!(
+            svg,
+            r#"<text class="tick" x="{at:.1}" y="{:.1}" text-anchor="{anchor}">{}</text>"#,
+            HEIGHT - 22.0,
+            escape(text)
+        );
     }
     svg.push_str("</svg>");
     svg
@@ -95,14 +129,22 @@ fn open(title: &str) -> String {
 
 fn open_sized(title: &str, height: f64) -> String {
     let title = escape(title);
-    format!(r#"<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{title}"><title>{title}</title>"#)
+    format!(
+        r#"<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{title}"><title>{title}</title>"#
+    )
 }
 
 fn axis(svg: &mut String, y_min: f64, y_max: f64, y: &dyn Fn(f64) -> f64) {
     for part in 0..=4 {
         let value = y_min + (y_max - y_min) * f64::from(part) / 4.0;
         let at = y(value);
-        let _ = write!(svg, r#"<line class="grid" x1="{LEFT}" x2="{:.1}" y1="{at:.1}" y2="{at:.1}"/><text class="tick" x="{:.1}" y="{:.1}" text-anchor="end">{value:.2}</text>"#, WIDTH - RIGHT, LEFT - 6.0, at + 4.0);
+        let _ = write!(
+            svg,
+            r#"<line class="grid" x1="{LEFT}" x2="{:.1}" y1="{at:.1}" y2="{at:.1}"/><text class="tick" x="{:.1}" y="{:.1}" text-anchor="end">{value:.2}</text>"#,
+            WIDTH - RIGHT,
+            LEFT - 6.0,
+            at + 4.0
+        );
     }
 }
 

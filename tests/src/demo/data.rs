@@ -146,7 +146,10 @@ impl Rows {
                 let pixels = chosen.iter().flat_map(|row| self.row(*row, height * width));
                 let labels = chosen.iter().map(|row| self.labels[*row] as u8);
                 vec![
-                    ("images-idx3-ubyte", idx_bytes(&[chosen.len(), height, width], pixels.copied())),
+                    (
+                        "images-idx3-ubyte",
+                        idx_bytes(&[chosen.len(), height, width], pixels.copied()),
+                    ),
                     ("labels-idx1-ubyte", idx_bytes(&[chosen.len()], labels)),
                 ]
             }
@@ -188,7 +191,8 @@ fn read_idx(folder: &Path, name: &str) -> Result<Idx, String> {
         (packed, bytes)
     } else {
         let read = fs::read(&plain);
-        let bytes = read.map_err(|error| format!("can't read {}[.gz]: {error}", plain.display()))?;
+        let bytes =
+            read.map_err(|error| format!("can't read {}[.gz]: {error}", plain.display()))?;
         (plain, bytes)
     };
     let [0, 0, 8, dimensions, ..] = bytes[..] else {

@@ -51,7 +51,8 @@ impl Coordinator {
         folder: &Path,
         settings: &[(&str, &str)],
     ) -> Result<Self, String> {
-        std::fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+        std::fs::create_dir_all(folder)
+            .map_err(|error| format!("{}: {error}", folder.display()))?;
         let mut coordinator = Self {
             programs: programs.clone(),
             folder: folder.to_path_buf(),
@@ -160,8 +161,16 @@ impl Coordinator {
         let members = request.members.join(",");
         let task = request.task.display().to_string();
         let made = self.verb(&[
-            "federation", "create", "--name", request.name, "--owner", request.owner, "--members",
-            &members, "--task", &task,
+            "federation",
+            "create",
+            "--name",
+            request.name,
+            "--owner",
+            request.owner,
+            "--members",
+            &members,
+            "--task",
+            &task,
         ])?;
         text(&made, "federation")
     }

@@ -20,7 +20,8 @@ impl Process {
     /// # Errors
     /// Where it can't be started.
     pub fn start(command: &mut Command, folder: &Path, name: &str) -> Result<Self, String> {
-        let (output, log) = (folder.join(format!("{name}.out")), folder.join(format!("{name}.log")));
+        let (output, log) =
+            (folder.join(format!("{name}.out")), folder.join(format!("{name}.log")));
         let open = |path: &Path| {
             fs::OpenOptions::new().create(true).append(true).open(path).map_err(|e| e.to_string())
         };
@@ -104,7 +105,8 @@ pub fn wait_until<T>(limit: Duration, mut ask: impl FnMut() -> Option<T>) -> Opt
 /// The verb's own line on stderr, where it fails.
 pub fn json_of(command: &mut Command) -> Result<Value, String> {
     let output = command.stdin(Stdio::null()).output().map_err(|error| error.to_string())?;
-    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let (out, err) =
+        (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     if !output.status.success() {
         return Err(format!("{}{}", err.trim(), out.trim()));
     }

@@ -36,7 +36,8 @@ impl Site {
         name: &str,
         token: &str,
     ) -> Result<Self, String> {
-        std::fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+        std::fs::create_dir_all(folder)
+            .map_err(|error| format!("{}: {error}", folder.display()))?;
         let site = Self {
             programs: programs.clone(),
             folder: folder.to_path_buf(),
@@ -126,8 +127,9 @@ impl Site {
     /// # Errors
     /// The verb's line on stderr.
     pub fn verb(&self, arguments: &[&str]) -> Result<Value, String> {
-        json_of(&mut self.command(arguments))
-            .map_err(|why| format!("{}: roundelay-client {}: {why}", self.name, arguments.join(" ")))
+        json_of(&mut self.command(arguments)).map_err(|why| {
+            format!("{}: roundelay-client {}: {why}", self.name, arguments.join(" "))
+        })
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
