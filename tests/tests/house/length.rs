@@ -7,7 +7,7 @@ const FUNCTION_LINES_MAX: usize = 70;
 
 #[test]
 fn no_file_is_longer_than_a_room() {
-    for (name, text) in all() {
+    for (name, text) in all().into_iter().filter(|(name, _)| !is_test(name)) {
         let lines = before_tests(&text).count();
         assert!(lines <= FILE_LINES_MAX, "{name} has {lines} lines before its tests");
     }
@@ -39,8 +39,9 @@ fn every_test_is_named_by_a_sentence() {
             let Some(function) = lines.by_ref().find(|line| line.contains("fn ")) else { break };
             let (_, rest) = function.split_once("fn ").expect("a function");
             let title = rest.split('(').next().expect("a name");
+            // A macro's test takes its name from the sentences that it is given.
             let words = title.split('_').count();
-            assert!(words >= 4, "{name}: `{title}` is no sentence");
+            assert!(words >= 4 || title.starts_with('$'), "{name}: `{title}` is no sentence");
         }
     }
 }
@@ -55,6 +56,11 @@ fn nothing_unfinished_is_left_in_the_code() {
             assert!(!text.contains(mark.as_str()), "{name} holds {mark}");
         }
     }
+}
+
+/// A file that holds tests alone; `suite.rs` is a conformance suite.
+fn is_test(name: &str) -> bool {
+    name.contains("/tests/") || name.ends_with("/tests.rs") || name.ends_with("/suite.rs")
 }
 
 fn all() -> Vec<(String, String)> {
