@@ -1,14 +1,35 @@
 //! The federation manifest: what the member tenants signed and every client pins. It names the
 //! members, the floors below which a client refuses a round, and the task.
+//!
+//! A manifest is drafted ([`SignedManifest::draft`] refuses impossible ones), signed by each
+//! tenant's key ([`Manifest::sign`]), collected ([`SignedManifest::add`]), verified and pinned
+//! ([`Pinned`]), and later amended by the rule that it carries ([`amendment`](self::Requirement)).
 
 use roundelay_crypto::digest::Digest;
 use roundelay_crypto::identity::{IdentityPublic, Signature};
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{FederationId, TenantId};
+use crate::codec::canonical;
+use crate::ids::{ClientId, FederationId, TenantId};
 use crate::model::ModelSpec;
 use crate::optimiser::OptimiserSpec;
 use crate::schema::Schema;
+
+mod amendment;
+mod fingerprint;
+mod floors;
+mod groups;
+mod pinned;
+mod signed;
+mod validate;
+
+pub use amendment::{AmendmentError, Requirement};
+pub use fingerprint::readable;
+pub use floors::{Floors, FloorsError};
+pub use groups::Groups;
+pub use pinned::{OwnEntry, PinError, Pinned};
+pub use signed::{SignatureError, Standing};
+pub use validate::{ManifestError, TaskError};
 
 /// How far the coordinator is trusted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,11 +88,21 @@ pub struct Quantisation {
     pub ring_bits: u8,
     /// Largest magnitude of a coordinate of an update; larger ones are clipped.
     pub clip: f32,
-    /// Largest weight of a client; a client's rows are scaled into `1..=weight_max` by
-    /// [`Quantisation::rows_per_weight`].
+    /// Largest weight of a client.
     pub weight_max: u32,
-    /// Rows that count as one unit of weight.
+    /// Rows that count as one unit of weight ([`Quantisation::weight`]).
     pub rows_per_weight: u32,
+}
+
+impl Quantisation {
+    /// The weight of a client that trained on so many rows: rows over `rows_per_weight`, rounded
+    /// half up, within `1..=weight_max`.
+    #[must_use]
+    pub fn weight(&self, rows: u64) -> u32 {
+        let unit = u64::from(self.rows_per_weight.max(1));
+        let units = rows.saturating_add(unit / 2) / unit;
+        u32::try_from(units).unwrap_or(u32::MAX).clamp(1, self.weight_max.max(1))
+    }
 }
 
 impl Eq for Quantisation {}
@@ -141,3 +172,55 @@ pub struct SignedManifest {
     /// By tenant key, sorted by tenant, at most one each.
     pub signatures: Vec<(TenantId, Signature)>,
 }
+
+impl Manifest {
+    /// What clients pin and every round binds.
+    #[must_use]
+    pub fn hash(&self) -> Digest {
+        Digest::of("roundelay/manifest", &[&canonical(self)])
+    }
+
+    /// The member of a tenant.
+    #[must_use]
+    pub fn member(&self, tenant: &TenantId) -> Option<&Member> {
+        self.members.iter().find(|member| member.tenant == *tenant)
+    }
+
+    /// Every client with its tenant and identity, in the order of the members.
+    pub fn clients(&self) -> impl Iterator<Item = ManifestClient<'_>> {
+        self.members.iter().flat_map(|member| {
+            member.clients.iter().map(move |identity| ManifestClient {
+                id: ClientId(identity.fingerprint()),
+                identity,
+                tenant: &member.tenant,
+            })
+        })
+    }
+
+    /// Number of clients.
+    #[must_use]
+    pub fn client_count(&self) -> usize {
+        self.members.iter().map(|member| member.clients.len()).sum()
+    }
+
+    /// What a statistics plan names in place of a model: statistics are taken once for it.
+    #[must_use]
+    pub fn data_version(&self) -> Digest {
+        let schema = self.task.schema.digest();
+        Digest::of("roundelay/data-version", &[&self.federation.0, schema.as_ref()])
+    }
+}
+
+/// One client as the manifest names it.
+#[derive(Debug, Clone, Copy)]
+pub struct ManifestClient<'a> {
+    /// Fingerprint of its identity.
+    pub id: ClientId,
+    /// The key that signs its rounds.
+    pub identity: &'a IdentityPublic,
+    /// Its tenant.
+    pub tenant: &'a TenantId,
+}
+
+#[cfg(test)]
+mod tests;

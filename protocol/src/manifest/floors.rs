@@ -1,0 +1,117 @@
+//! The numbers of a round: threshold, quorum and floors, as the manifest's rules give them for a
+//! cohort. Complete graph (Bonawitz et al. 2017, malicious model).
+
+use roundelay_crypto::graph::{Parameters, ParametersError};
+
+use super::{Manifest, Rules};
+
+/// The numbers below which a round of one cohort does not go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Floors {
+    parameters: Parameters,
+    members_min: u16,
+    clients_min: u16,
+    dropout_permille: u16,
+}
+
+/// Why a cohort cannot run a round under the manifest's rules.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum FloorsError {
+    /// The manifest's numbers do not fit the cohort.
+    #[error(transparent)]
+    Parameters(#[from] ParametersError),
+    /// Fewer clients than the floors ask of the survivors.
+    #[error(
+        "clients_min = {clients_min} honest clients and {corrupt} colluding ones need a cohort of \
+         {required}; it has {clients}: lower clients_min to {fits}, or have more clients"
+    )]
+    TooFewClients {
+        /// n.
+        clients: u16,
+        /// The rule.
+        clients_min: u16,
+        /// c for this cohort.
+        corrupt: u16,
+        /// Clients that would do.
+        required: u16,
+        /// The largest clients_min that would do.
+        fits: u16,
+    },
+}
+
+impl Rules {
+    /// The floors for a cohort of so many clients, where it can run a round at all.
+    pub fn floors(&self, cohort: usize) -> Result<Floors, FloorsError> {
+        let clients = u16::try_from(cohort).unwrap_or(u16::MAX);
+        let parameters = Parameters::complete(clients, self.corrupt_max)?;
+        let (clients_min, corrupt) = (self.clients_min, parameters.corrupt());
+        // With an empty roster the rate has no say: what is left are quorum and clients_min + c.
+        let members_min = parameters.survivors_min(0, clients_min, self.dropout_permille)?;
+        if members_min > clients {
+            let required = clients_min.saturating_add(corrupt);
+            let fits = clients.saturating_sub(corrupt);
+            return Err(FloorsError::TooFewClients {
+                clients,
+                clients_min,
+                corrupt,
+                required,
+                fits,
+            });
+        }
+        let dropout_permille = self.dropout_permille;
+        Ok(Floors { parameters, members_min, clients_min, dropout_permille })
+    }
+
+    /// The fewest clients s such that every cohort of s to `clients` can run a round; `None` where
+    /// not even all can.
+    #[must_use]
+    pub fn cohort_min(&self, clients: usize) -> Option<usize> {
+        let last_impossible = (0..=clients).rev().find(|n| self.floors(*n).is_err());
+        let smallest = last_impossible.map_or(0, |n| n + 1);
+        (smallest <= clients).then_some(smallest)
+    }
+}
+
+impl Manifest {
+    /// The floors for a cohort of so many clients ([`Rules::floors`]).
+    pub fn floors(&self, cohort: usize) -> Result<Floors, FloorsError> {
+        self.rules.floors(cohort)
+    }
+}
+
+impl Floors {
+    /// t: shares that rebuild a seed.
+    #[must_use]
+    pub fn threshold(&self) -> u16 {
+        self.parameters.threshold()
+    }
+
+    /// q: signatures over one survivor set.
+    #[must_use]
+    pub fn quorum(&self) -> u16 {
+        self.parameters.quorum()
+    }
+
+    /// c: clients that may collude with the coordinator.
+    #[must_use]
+    pub fn corrupt(&self) -> u16 {
+        self.parameters.corrupt()
+    }
+
+    /// Clients that have to be left before MaskedInput: max(q, clients_min + c).
+    #[must_use]
+    pub fn members_min(&self) -> u16 {
+        self.members_min
+    }
+
+    /// Clients that a survivor set has at least, for an active roster of so many:
+    /// max(q, clients_min + c, ⌈(1 − δ)·|A|⌉).
+    #[must_use]
+    pub fn survivors_min(&self, active: usize) -> u16 {
+        let active = u16::try_from(active).unwrap_or(u16::MAX);
+        // The rate was checked when the floors were made.
+        self.parameters
+            .survivors_min(active, self.clients_min, self.dropout_permille)
+            .unwrap_or(u16::MAX)
+    }
+}

@@ -1,0 +1,330 @@
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::fixtures::{manifest, wire};
+
+fn with(change: impl FnOnce(&mut Manifest)) -> Manifest {
+    let mut manifest = manifest(&[1, 1, 1, 1, 1]);
+    change(&mut manifest);
+    manifest
+}
+
+#[test]
+fn a_manifest_has_one_hash_that_every_change_moves() {
+    let manifest = manifest(&[1, 2, 1]);
+    assert_eq!(manifest.validate(), Ok(()));
+    let bytes = crate::codec::encode(&manifest);
+    let read: Manifest = crate::codec::decode(&bytes, 1 << 20).unwrap();
+    assert_eq!((&read, read.hash()), (&manifest, manifest.hash()));
+    let other = Manifest { name: "other".into(), ..manifest.clone() };
+    assert_ne!(other.hash(), manifest.hash());
+    assert_eq!(readable(&manifest.hash()).split(' ').count(), 16);
+    assert_eq!(readable(&manifest.hash()).replace(' ', ""), manifest.hash().to_string());
+}
+
+#[test]
+fn an_impossible_manifest_is_refused_with_what_would_do() {
+    let too_many_for_five = "clients_min = 5 honest clients and 1 colluding ones need a cohort of \
+                             6; it has 5: lower clients_min to 4";
+    let cases = [
+        (with(|m| m.name = String::new()), "1 to 64 bytes"),
+        (with(|m| m.version = 1), "names one"),
+        (with(|m| m.members.reverse()), "`t3` is out of order"),
+        (with(|m| m.members[1].clients.clear()), "member `t1` has no client"),
+        (with(|m| m.members[1].clients[0] = wire::identity(100)), "key of member `t1` is also"),
+        (with(|m| m.members.truncate(2)), "3 to 512 clients, not 2"),
+        (with(|m| m.members.clear()), "1 to 512 members, not 0"),
+        (with(|m| m.rules.clients_min = 1), "at least 2, not 1"),
+        (with(|m| m.rules.clients_min = 5), too_many_for_five),
+        (with(|m| m.rules.corrupt_max = Some(3)), "withstand at most 2 colluders, not 3"),
+        (with(|m| m.rules.dropout_permille = 1000), "below 1000, not 1000"),
+        (with(|m| m.rules.pinned_peers_min = 5), "only 4 peers"),
+        (with(|m| m.task.rounds = 0), "rounds is 1 to 1000000, not 0"),
+        (with(|m| m.task.hyperparameters.learning_rate = f32::NAN), "learning_rate is above 0"),
+        (with(|m| m.task.hyperparameters.batch_rows = 0), "batch_rows is 1 to 1048576, not 0"),
+        (with(|m| m.task.quantisation.ring_bits = 8), "ring_bits is 16 or 32, not 8"),
+        (with(|m| m.task.quantisation.clip = 0.0), "quantisation: segment `update`"),
+        (with(|m| m.task.quantisation.weight_max = u32::MAX), "ring of 32 bits is too small"),
+        (with(|m| m.task.quantisation.rows_per_weight = 0), "rows_per_weight is at least 1"),
+        (with(|m| m.task.model = ModelSpec::Mlp { hidden: vec![], seed: 0 }), "model: an mlp"),
+        (with(|m| m.task.optimiser = OptimiserSpec::FedAvg { learning_rate: 0.0 }), "optimiser:"),
+    ];
+    for (manifest, words) in cases {
+        let error = SignedManifest::draft(manifest).unwrap_err().to_string();
+        assert!(error.contains(words), "{error}\nlacks: {words}");
+    }
+}
+
+#[test]
+fn the_floors_follow_the_rules_of_the_complete_graph() {
+    let rules = manifest(&[1, 1, 1]).rules;
+    for (clients, threshold, corrupt, survivors) in
+        [(3, 3, 0, 3), (4, 3, 0, 3), (5, 4, 1, 4), (10, 7, 2, 7), (100, 67, 24, 70)]
+    {
+        let floors = rules.floors(clients).unwrap();
+        assert_eq!((floors.threshold(), floors.quorum()), (threshold, threshold));
+        assert_eq!((floors.corrupt(), floors.survivors_min(clients)), (corrupt, survivors));
+    }
+    let strict = Rules { dropout_permille: 100, clients_min: 6, ..rules };
+    let floors = strict.floors(10).unwrap();
+    assert_eq!(
+        (floors.members_min(), floors.survivors_min(10), floors.survivors_min(9)),
+        (8, 9, 9)
+    );
+    assert!(strict.floors(6).is_err() && strict.floors(2).is_err());
+}
+
+#[test]
+fn groups_spread_the_clients_of_a_tenant() {
+    let manifest = manifest(&[3, 3, 3]);
+    let groups = manifest.groups().to_vec();
+    assert_eq!(groups.iter().map(Vec::len).collect::<Vec<_>>(), [3, 3, 3]);
+    for group in groups {
+        let tenants: BTreeSet<_> = manifest
+            .clients()
+            .filter(|client| group.contains(&client.id))
+            .map(|client| client.tenant.clone())
+            .collect();
+        assert_eq!(tenants.len(), 3);
+    }
+}
+
+#[test]
+fn a_cohort_is_a_union_of_groups_or_it_is_not() {
+    let manifest = manifest(&[4, 4]);
+    let groups = manifest.groups();
+    let [first, second] = <[Vec<ClientId>; 2]>::try_from(groups.to_vec()).unwrap();
+    assert!(groups.is_union([]) && groups.is_union(first.clone()));
+    assert!(groups.is_union(manifest.clients().map(|client| client.id)));
+    assert!(!groups.is_union(first[1..].to_vec()));
+    assert!(!groups.is_union([ClientId(wire::digest("stranger"))]));
+    let some: BTreeSet<_> = first.iter().chain(&second[1..]).copied().collect();
+    assert_eq!(groups.whole(&some), first.into_iter().collect());
+}
+
+fn signed(manifest: Manifest, signers: &[u8]) -> SignedManifest {
+    let mut signed = SignedManifest::draft(manifest).unwrap();
+    for tenant in signers {
+        let signature = signed.manifest.sign(&wire::key(100 + tenant));
+        signed.add(None, &tenant_id(*tenant), signature).unwrap();
+    }
+    signed
+}
+
+fn tenant_id(number: u8) -> TenantId {
+    format!("t{number}").parse().unwrap()
+}
+
+fn own(number: u8) -> OwnEntry {
+    OwnEntry {
+        tenant: tenant_id(number),
+        tenant_key: wire::identity(100 + number),
+        identity: wire::identity(number + 1),
+    }
+}
+
+#[test]
+fn a_first_manifest_is_pinned_once_every_member_has_signed() {
+    let incomplete = signed(manifest(&[1, 1, 1]), &[2, 0]);
+    let refused = Pinned::first(incomplete.clone(), None, &own(0)).unwrap_err().to_string();
+    assert_eq!(refused, "2 of 3 signatures; waiting for t1");
+    let mut complete = incomplete;
+    let signature = complete.manifest.sign(&wire::key(101));
+    assert!(complete.add(None, &tenant_id(1), signature).unwrap().is_complete());
+    let pinned = Pinned::first(complete.clone(), None, &own(0)).unwrap();
+    assert_eq!(pinned.hash(), complete.manifest.hash());
+    assert!(complete.add(None, &tenant_id(1), signature).unwrap().is_complete());
+    assert_eq!(complete.signatures.len(), 3);
+}
+
+#[test]
+fn a_client_pins_no_manifest_that_names_it_under_other_keys() {
+    let complete = signed(manifest(&[1, 1, 1]), &[0, 1, 2]);
+    let others = [
+        OwnEntry { tenant: tenant_id(9), ..own(0) },
+        OwnEntry { tenant_key: wire::identity(50), ..own(0) },
+        OwnEntry { identity: wire::identity(50), ..own(0) },
+        OwnEntry { identity: wire::identity(2), ..own(0) },
+    ];
+    for own in others {
+        let refused = Pinned::first(complete.clone(), None, &own);
+        assert!(matches!(refused, Err(PinError::OwnEntry(_))), "{refused:?}");
+    }
+}
+
+#[test]
+fn a_signature_by_a_stranger_by_another_key_or_under_other_words_is_refused() {
+    let mut draft = SignedManifest::draft(manifest(&[1, 1, 1])).unwrap();
+    let good = draft.manifest.sign(&wire::key(100));
+    assert_eq!(draft.add(None, &tenant_id(5), good), Err(SignatureError::NotAsked(tenant_id(5))));
+    assert_eq!(
+        draft.add(None, &tenant_id(1), good),
+        Err(SignatureError::DoesNotVerify(tenant_id(1)))
+    );
+    let mut altered = signed(manifest(&[1, 1, 1]), &[0, 1, 2]);
+    altered.manifest.task.rounds += 1;
+    assert_eq!(altered.verify(None), Err(SignatureError::DoesNotVerify(tenant_id(0))));
+    let mut disordered = signed(manifest(&[1, 1, 1]), &[0, 1, 2]);
+    disordered.signatures.swap(0, 1);
+    assert!(matches!(disordered.verify(None), Err(SignatureError::Order(_))));
+    let mut doubled = signed(manifest(&[1, 1, 1]), &[0, 1, 2]);
+    doubled.signatures[1] = doubled.signatures[0].clone();
+    assert!(matches!(doubled.verify(None), Err(SignatureError::Order(_))));
+}
+
+/// The next version of a manifest, changed, with signatures by (tenant, key).
+fn amended(
+    from: &Manifest,
+    change: impl FnOnce(&mut Manifest),
+    signers: &[(u8, u8)],
+) -> Result<SignedManifest, SignatureError> {
+    let predecessor = Some(from.hash());
+    let mut next = Manifest { version: from.version + 1, predecessor, ..from.clone() };
+    change(&mut next);
+    let mut signed = SignedManifest::draft(next)?;
+    for (tenant, key) in signers {
+        let signature = signed.manifest.sign(&wire::key(*key));
+        signed.add(Some(from), &tenant_id(*tenant), signature)?;
+    }
+    signed.verify(Some(from))?;
+    Ok(signed)
+}
+
+fn ruled(rule: AmendmentRule, clients: &[u8]) -> Manifest {
+    let mut manifest = manifest(clients);
+    manifest.rules.amendment = rule;
+    manifest
+}
+
+fn join(manifest: &mut Manifest) {
+    manifest.members.push(Member {
+        tenant: tenant_id(7),
+        tenant_key: wire::identity(107),
+        clients: vec![wire::identity(60)],
+    });
+}
+
+fn new_key(manifest: &mut Manifest) {
+    manifest.members[1].tenant_key = wire::identity(77);
+}
+
+#[test]
+fn under_the_rule_of_all_everyone_signs_a_joining_a_leaving_and_a_new_key() {
+    let first = ruled(AmendmentRule::All, &[1, 1, 1, 1]);
+    let old = [(0, 100), (1, 101), (2, 102), (3, 103)];
+    let joined = [&old[..], &[(7, 107)]].concat();
+    assert!(amended(&first, join, &joined).is_ok());
+    let missing_newcomer = amended(&first, join, &old).unwrap_err().to_string();
+    assert_eq!(missing_newcomer, "4 of 5 signatures; waiting for t7");
+    assert!(amended(&first, join, &joined[1..]).is_err());
+
+    let leave = |m: &mut Manifest| drop(m.members.remove(3));
+    assert!(amended(&first, leave, &old).is_ok());
+    assert!(amended(&first, leave, &old[..3]).is_err());
+
+    let replaced = [(0, 100), (1, 77), (2, 102), (3, 103)];
+    assert!(amended(&first, new_key, &replaced).is_ok());
+    assert!(matches!(
+        amended(&first, new_key, &old),
+        Err(SignatureError::DoesNotVerify(tenant)) if tenant == tenant_id(1)
+    ));
+}
+
+#[test]
+fn under_the_rule_of_the_majority_more_than_half_of_the_old_members_and_every_newcomer_sign() {
+    let first = ruled(AmendmentRule::Majority, &[1, 1, 1, 1]);
+    let three = [(0, 100), (2, 102), (3, 103)];
+    assert!(amended(&first, join, &[&three[..], &[(7, 107)]].concat()).is_ok());
+    let refused = amended(&first, join, &three).unwrap_err().to_string();
+    assert_eq!(refused, "3 of 4 signatures; waiting for t7");
+    let half = [(0, 100), (2, 102), (7, 107)];
+    let refused = amended(&first, join, &half).unwrap_err().to_string();
+    assert_eq!(refused, "3 of 4 signatures; waiting for t1, t3");
+    let expel = |m: &mut Manifest| drop(m.members.remove(1));
+    assert!(amended(&first, expel, &three).is_ok());
+    // The new key does not count among the votes of the old members.
+    assert!(amended(&first, new_key, &[(0, 100), (1, 77), (2, 102)]).is_err());
+    assert!(amended(&first, new_key, &[(0, 100), (1, 77), (2, 102), (3, 103)]).is_ok());
+}
+
+#[test]
+fn one_amendment_replaces_one_key_and_leaves_what_is_fixed() {
+    let first = ruled(AmendmentRule::Majority, &[1, 1, 1, 1]);
+    type Change = fn(&mut Manifest);
+    let two_keys: Change = |m| {
+        m.members[1].tenant_key = wire::identity(77);
+        m.members[2].tenant_key = wire::identity(78);
+    };
+    let cases: [(Change, &str); 9] = [
+        (two_keys, "keys of `t1` and `t2`"),
+        (|m| m.federation = FederationId([8; 16]), "federation"),
+        (|m| m.owner = tenant_id(1), "owner"),
+        (|m| m.rules.amendment = AmendmentRule::All, "rule of amendment"),
+        (|m| m.task.model = ModelSpec::Softmax { seed: 2 }, "model"),
+        (|m| m.task.optimiser = OptimiserSpec::FedAvg { learning_rate: 0.5 }, "server optimiser"),
+        (|m| m.task.schema = crate::fixtures::images(9, 10), "schema"),
+        (|m| m.version = 5, "version 5, the next one is 1"),
+        (|m| m.predecessor = Some(wire::digest("other")), "follows another manifest"),
+    ];
+    for (change, words) in cases {
+        let error = amended(&first, change, &[]).unwrap_err().to_string();
+        assert!(error.contains(words), "{error}");
+    }
+    let second = signed(first.clone(), &[0, 1, 2, 3]);
+    assert!(second.verify(Some(&first)).is_err());
+}
+
+#[test]
+fn a_client_follows_amendments_of_the_manifest_that_it_has_pinned_and_no_other() {
+    let first = ruled(AmendmentRule::Majority, &[1, 1, 1, 1]);
+    let pinned = Pinned::first(signed(first.clone(), &[0, 1, 2, 3]), None, &own(1)).unwrap();
+    let more_rounds = |m: &mut Manifest| m.task.rounds += 1;
+    let second = amended(&first, more_rounds, &[(0, 100), (2, 102), (3, 103)]).unwrap();
+    let next = pinned.amended(second.clone(), &own(1)).unwrap();
+    assert_eq!(next.manifest().version, 1);
+    assert_eq!(next.amended(second, &own(1)), Err(PinError::NotTheNext));
+    let expelled = amended(&first, |m| drop(m.members.remove(1)), &[(0, 100), (2, 102), (3, 103)]);
+    assert!(matches!(pinned.amended(expelled.unwrap(), &own(1)), Err(PinError::OwnEntry(_))));
+}
+
+#[test]
+fn a_weight_is_rows_over_the_unit_within_its_bounds() {
+    let quantisation =
+        Quantisation { ring_bits: 32, clip: 1.0, weight_max: 100, rows_per_weight: 10 };
+    let weights = [0, 4, 5, 15, 994, 1_000_000, u64::MAX].map(|rows| quantisation.weight(rows));
+    assert_eq!(weights, [1, 1, 1, 2, 99, 100, 100]);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+    #[test]
+    fn every_union_of_groups_is_a_possible_cohort(
+        clients_of in prop::collection::vec(1_u8..6, 3..12),
+        clients_min in 2_u16..9,
+        corrupt_max in prop::option::of(0_u16..6),
+        chosen in any::<u64>(),
+    ) {
+        let mut manifest = manifest(&clients_of);
+        manifest.rules.clients_min = clients_min;
+        manifest.rules.corrupt_max = corrupt_max;
+        prop_assume!(manifest.validate().is_ok());
+        let groups = manifest.groups();
+        let mut cohort = BTreeSet::new();
+        for (i, group) in groups.to_vec().into_iter().enumerate() {
+            prop_assert!(group.len() >= usize::from(clients_min));
+            if chosen >> (i % 64) & 1 == 1 {
+                cohort.extend(group);
+            }
+        }
+        prop_assert!(groups.is_union(cohort.iter().copied()));
+        if !cohort.is_empty() {
+            let floors = manifest.floors(cohort.len()).unwrap();
+            prop_assert!(usize::from(floors.survivors_min(cohort.len())) <= cohort.len());
+        }
+        let mut reordered = manifest.clone();
+        reordered.members.iter_mut().for_each(|member| member.clients.reverse());
+        prop_assert_eq!(reordered.groups(), groups);
+    }
+}

@@ -1,0 +1,194 @@
+//! What no manifest may say: refused when it is drafted and again by whoever is asked to sign it,
+//! with the number that would do.
+
+use std::collections::BTreeSet;
+
+use super::{FloorsError, Hyperparameters, Manifest, Member, Task};
+use crate::ids::TenantId;
+use crate::layout::{Layout, LayoutError};
+use crate::limits::{COHORT_MAX, MANIFEST_BYTES_MAX, MEMBERS_MAX};
+use crate::model::ModelError;
+use crate::optimiser::OptimiserError;
+use crate::plan::PlanKind;
+use crate::schema::SchemaError;
+
+/// Why a manifest is none. Whoever drafted it is at fault.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum ManifestError {
+    /// A name that is empty or too long.
+    #[error("a federation's name has 1 to 64 bytes, without line breaks")]
+    Name,
+    /// Version and predecessor contradict each other.
+    #[error("version 0 has no predecessor, every later version names one")]
+    Version,
+    /// Too few or too many members.
+    #[error("a federation has 1 to {MEMBERS_MAX} members, not {0}")]
+    Members(usize),
+    /// Members out of order, or one twice.
+    #[error("member `{0}` is out of order or there twice: members stand sorted by tenant")]
+    MemberOrder(TenantId),
+    /// A member without clients.
+    #[error("member `{0}` has no client: enrol one, or leave the tenant out")]
+    NoClients(TenantId),
+    /// A key with two roles.
+    #[error("a key of member `{0}` is also another client's or tenant's: every key has one role")]
+    KeyTwice(TenantId),
+    /// Too few clients to hide in.
+    #[error(
+        "a federation has 3 to {COHORT_MAX} clients, not {0}: the other of two would see everything"
+    )]
+    Clients(usize),
+    /// A floor that means nothing.
+    #[error("clients_min is at least 2, not {0}: a sum over one client is its secret")]
+    ClientsMin(u16),
+    /// A rate of 1 or more.
+    #[error("dropout_permille is below 1000, not {0}")]
+    Dropout(u16),
+    /// The whole federation could not run a round.
+    #[error(transparent)]
+    Floors(#[from] FloorsError),
+    /// More pinned peers than there are.
+    #[error("pinned_peers_min = {asked}, but a client has only {peers} peers")]
+    PinnedPeers {
+        /// As asked.
+        asked: u16,
+        /// Clients less one.
+        peers: usize,
+    },
+    /// The task.
+    #[error(transparent)]
+    Task(#[from] TaskError),
+    /// The manifest is too long for the wire.
+    #[error("the manifest has {0} bytes, at most {MANIFEST_BYTES_MAX} are possible")]
+    TooLong(usize),
+}
+
+/// Why a task is none. Whoever wrote it is at fault.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum TaskError {
+    /// The schema.
+    #[error("schema: {0}")]
+    Schema(#[from] SchemaError),
+    /// The model.
+    #[error("model: {0}")]
+    Model(#[from] ModelError),
+    /// The server optimiser.
+    #[error("optimiser: {0}")]
+    Optimiser(#[from] OptimiserError),
+    /// The layout of an upload: quantisation or ring.
+    #[error("quantisation: {0}")]
+    Layout(#[from] LayoutError),
+    /// A number outside its range.
+    #[error("{field} is {range}, not {value}")]
+    Range {
+        /// Its name.
+        field: &'static str,
+        /// What would do.
+        range: &'static str,
+        /// What was given.
+        value: f64,
+    },
+}
+
+impl Manifest {
+    /// Refuses a manifest under which no round could run.
+    pub fn validate(&self) -> Result<(), ManifestError> {
+        if !(1..=64).contains(&self.name.len()) || self.name.contains(['\n', '\r']) {
+            return Err(ManifestError::Name);
+        }
+        if (self.version == 0) != self.predecessor.is_none() {
+            return Err(ManifestError::Version);
+        }
+        validate_members(&self.members)?;
+        self.validate_rules()?;
+        self.task.validate(self.client_count())?;
+        match crate::codec::encode(self).len() {
+            0..=MANIFEST_BYTES_MAX => Ok(()),
+            bytes => Err(ManifestError::TooLong(bytes)),
+        }
+    }
+
+    fn validate_rules(&self) -> Result<(), ManifestError> {
+        let (clients, rules) = (self.client_count(), &self.rules);
+        if !(3..=COHORT_MAX).contains(&clients) {
+            return Err(ManifestError::Clients(clients));
+        }
+        if rules.clients_min < 2 {
+            return Err(ManifestError::ClientsMin(rules.clients_min));
+        }
+        if rules.dropout_permille >= 1000 {
+            return Err(ManifestError::Dropout(rules.dropout_permille));
+        }
+        self.floors(clients)?;
+        if usize::from(rules.pinned_peers_min) >= clients {
+            let (asked, peers) = (rules.pinned_peers_min, clients - 1);
+            return Err(ManifestError::PinnedPeers { asked, peers });
+        }
+        Ok(())
+    }
+}
+
+fn validate_members(members: &[Member]) -> Result<(), ManifestError> {
+    if !(1..=MEMBERS_MAX).contains(&members.len()) {
+        return Err(ManifestError::Members(members.len()));
+    }
+    let mut keys = BTreeSet::new();
+    let mut before: Option<&TenantId> = None;
+    for Member { tenant, tenant_key, clients } in members {
+        if before.replace(tenant).is_some_and(|before| before >= tenant) {
+            return Err(ManifestError::MemberOrder(tenant.clone()));
+        }
+        if clients.is_empty() {
+            return Err(ManifestError::NoClients(tenant.clone()));
+        }
+        if !std::iter::once(tenant_key).chain(clients).all(|key| keys.insert(*key)) {
+            return Err(ManifestError::KeyTwice(tenant.clone()));
+        }
+    }
+    Ok(())
+}
+
+impl Task {
+    /// Refuses a task that no federation of so many clients could run.
+    pub fn validate(&self, clients: usize) -> Result<(), TaskError> {
+        self.schema.validate()?;
+        self.model.parameters(&self.schema)?;
+        self.optimiser.validate()?;
+        self.hyperparameters.validate()?;
+        within("rounds", "1 to 1000000", f64::from(self.rounds), 1.0..=1e6)?;
+        let rows = f64::from(self.quantisation.rows_per_weight);
+        within("rows_per_weight", "at least 1", rows, 1.0..=f64::MAX)?;
+        let contributors = u32::try_from(clients).unwrap_or(u32::MAX);
+        self.kinds().try_for_each(|kind| Layout::for_plan(kind, self, contributors).map(|_| ()))?;
+        Ok(())
+    }
+
+    /// The kinds of plan that the task has.
+    pub fn kinds(&self) -> impl Iterator<Item = PlanKind> + use<> {
+        let statistics = self.schema.standardises().then_some(PlanKind::Statistics);
+        statistics.into_iter().chain([PlanKind::Train, PlanKind::Evaluate])
+    }
+}
+
+impl Hyperparameters {
+    /// Refuses numbers with which nothing can be trained.
+    pub fn validate(&self) -> Result<(), TaskError> {
+        let Self { local_epochs, batch_rows, learning_rate, momentum, proximal } = *self;
+        within("local_epochs", "1 to 10000", local_epochs.into(), 1.0..=1e4)?;
+        within("batch_rows", "1 to 1048576", batch_rows.into(), 1.0..=1_048_576.0)?;
+        let smallest = f64::from(f32::MIN_POSITIVE);
+        within("learning_rate", "above 0, up to 1000", learning_rate.into(), smallest..=1e3)?;
+        within("momentum", "0 to 0.9999", momentum.into(), 0.0..=0.9999)?;
+        within("proximal", "0 to 1000000", proximal.into(), 0.0..=1e6)
+    }
+}
+
+/// NaN is in no range.
+fn within(
+    field: &'static str,
+    range: &'static str,
+    value: f64,
+    allowed: std::ops::RangeInclusive<f64>,
+) -> Result<(), TaskError> {
+    if allowed.contains(&value) { Ok(()) } else { Err(TaskError::Range { field, range, value }) }
+}
