@@ -1,0 +1,50 @@
+//! An enrolment token works once.
+
+use super::*;
+
+pub(crate) async fn a_token_binds_to_the_first_key_and_to_no_other(fixture: &dyn Fixture) {
+    let store = with_tenants(fixture, &["acme", "bank"]).await;
+    let secret = Seed::new([1; 32]);
+    store.add_token(&secret, &tenant("bank"), 100).await.unwrap();
+    let (mine, theirs) = (Digest([1; 32]), Digest([2; 32]));
+    assert_eq!(store.redeem_token(&secret, mine, 50).await, Ok(tenant("bank")));
+    assert_eq!(store.redeem_token(&secret, theirs, 51).await, Err(StoreError::TokenUsed));
+    drop(store);
+    let store = fixture.open().await;
+    assert_eq!(store.redeem_token(&secret, theirs, 52).await, Err(StoreError::TokenUsed));
+    assert_eq!(store.redeem_token(&secret, mine, 99).await, Ok(tenant("bank")));
+    assert_eq!(store.redeem_token(&secret, mine, 100).await, Err(StoreError::TokenExpired));
+}
+
+pub(crate) async fn an_expired_or_unknown_token_is_refused(fixture: &dyn Fixture) {
+    let store = with_tenants(fixture, &["acme"]).await;
+    let secret = Seed::new([1; 32]);
+    store.add_token(&secret, &tenant("acme"), 100).await.unwrap();
+    let key = Digest([1; 32]);
+    assert_eq!(store.redeem_token(&secret, key, 100).await, Err(StoreError::TokenExpired));
+    let unknown = store.redeem_token(&Seed::new([2; 32]), key, 1).await;
+    assert_eq!(unknown, Err(StoreError::TokenUnknown));
+    // Neither attempt has used the token up.
+    assert_eq!(store.redeem_token(&secret, Digest([3; 32]), 99).await, Ok(tenant("acme")));
+}
+
+pub(crate) async fn of_many_who_redeem_a_token_at_once_one_wins(fixture: &dyn Fixture) {
+    let store = with_tenants(fixture, &["acme"]).await;
+    store.add_token(&Seed::new([1; 32]), &tenant("acme"), 100).await.unwrap();
+    let tasks: Vec<_> = (0..32)
+        .map(|at| {
+            let store = Arc::clone(&store);
+            tokio::spawn(async move {
+                store.redeem_token(&Seed::new([1; 32]), Digest([at; 32]), 1).await
+            })
+        })
+        .collect();
+    let mut winners = 0;
+    for task in tasks {
+        match task.await.unwrap() {
+            Ok(_) => winners += 1,
+            Err(error) => assert_eq!(error, StoreError::TokenUsed),
+        }
+    }
+    assert_eq!(winners, 1);
+}
