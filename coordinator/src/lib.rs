@@ -5,7 +5,7 @@
 //! |---|---|---|
 //! | `engine` | what a federation does next, pure: cohorts, rounds, lineage | always |
 //! | `accumulator` | masked sums, undo spools and unmasking with the bulk kernels | `server` |
-//! | `store`, `blobs`, `keys` | rows of one tenant, sealed blobs by hash, the file-backed key | `server` |
+//! | [`store`], [`blobs`], [`keys`] | rows of one tenant, sealed blobs by hash, the file-backed key | `server` |
 //! | [`server`] | QUIC: endpoint, connections, enrolment, and the driver of the engine | `server` |
 //! | [`installation`] | the data folder with its lock, store, keys, authority | `server` |
 //! | [`authority`], [`clients`] | certificates; who is enrolled | `server` |
@@ -20,6 +20,8 @@
 // Sockets, files and clocks.
 #[cfg(feature = "server")]
 pub mod authority;
+#[cfg(feature = "server")]
+pub mod blobs;
 #[cfg(feature = "server")]
 pub mod clients;
 #[cfg(feature = "server")]
