@@ -23,7 +23,7 @@ async fn blobs(folder: &Path) -> Blobs {
 /// Bytes whose period is no divisor of a chunk: no two chunks are equal.
 fn content(length: usize) -> Bytes {
     const PERIOD: usize = 65_521;
-    let period: Vec<u8> = (0..PERIOD).map(|at| (at * at >> 7) as u8).collect();
+    let period: Vec<u8> = (0..PERIOD).map(|at| ((at * at) >> 7) as u8).collect();
     let mut bytes = period.repeat(length / PERIOD + 1);
     bytes.truncate(length);
     bytes.into()
