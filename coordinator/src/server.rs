@@ -5,8 +5,7 @@
 //! |---|---|
 //! | [`transport`], [`quic`] | a connection with streams as traits; QUIC behind them |
 //! | [`tls`], [`endpoint`] | TLS 1.3 with aws-lc-rs; the UDP socket and the limits of QUIC |
-//! | [`admission`], [`registry`] | who may speak what; who is connected |
-//! | [`port`] | what a connection and the driver know of each other |
+//! | [`admission`], [`enrolment`] | who may speak what; the connections that enrol |
 //! | [`framing`], [`closing`] | frames under deadlines; why a connection ends |
 
 pub mod admission;
@@ -14,8 +13,6 @@ pub mod closing;
 pub mod endpoint;
 pub mod enrolment;
 pub mod framing;
-pub mod port;
 pub mod quic;
-pub mod registry;
 pub mod tls;
 pub mod transport;

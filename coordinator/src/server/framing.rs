@@ -7,15 +7,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use roundelay_protocol::close::CloseCode;
 use roundelay_protocol::codec::{self, FrameReader};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use super::closing::Closing;
 use super::transport::{Incoming, Outgoing};
 use crate::config::Limits;
+
+/// Bytes for which a peer has `stall_ms` of time.
+const PIECE_BYTES: usize = 64 << 10;
 
 /// A stream of frames from the peer.
 pub struct Frames {
@@ -55,7 +57,7 @@ impl Frames {
 
     /// The next value, which must be there within so many milliseconds. `what` names it in errors.
     pub async fn expect<T: DeserializeOwned>(&mut self, what: &str, ms: u32) -> Result<T, Closing> {
-        let value = tokio::time::timeout(Limits::duration(ms), self.next()).await;
+        let value = timeout(Limits::duration(ms), self.next()).await;
         value
             .map_err(|_| Closing::too_slow(what, ms))??
             .ok_or_else(|| Closing::malformed(format_args!("the stream ended before {what}")))
@@ -66,7 +68,8 @@ impl Frames {
         (self.held, self.incoming)
     }
 
-    async fn frame(&mut self) -> Result<Option<Vec<u8>>, Closing> {
+    /// The body of the next frame, `None` at the end of the stream.
+    pub async fn frame(&mut self) -> Result<Option<Vec<u8>>, Closing> {
         let mut deadline = None;
         loop {
             let mut bytes = &self.held[..];
@@ -112,14 +115,18 @@ pub async fn send<T: Serialize>(
     send_bytes(outgoing, frame.into(), stall_ms).await
 }
 
-/// Writes raw bytes; the peer must take them within `stall_ms`.
+/// Writes raw bytes; the peer must take every [`PIECE_BYTES`] of them within `stall_ms`.
 pub async fn send_bytes(
     outgoing: &mut dyn Outgoing,
-    bytes: Bytes,
+    mut bytes: Bytes,
     stall_ms: u32,
 ) -> Result<(), Closing> {
-    let written = tokio::time::timeout(Limits::duration(stall_ms), outgoing.write(bytes)).await;
-    Ok(written.map_err(|_| Closing::too_slow("taking what was sent", stall_ms))??)
+    while !bytes.is_empty() {
+        let piece = bytes.split_to(bytes.len().min(PIECE_BYTES));
+        let written = timeout(Limits::duration(stall_ms), outgoing.write(piece)).await;
+        written.map_err(|_| Closing::too_slow("taking what was sent", stall_ms))??;
+    }
+    Ok(())
 }
 
 /// A bound on the bytes of control frames and rosters of one connection: a minute's worth may
@@ -151,10 +158,4 @@ impl Meter {
             sleep_until(now + Duration::from_secs_f64(debt / self.per_minute * 60.0)).await;
         }
     }
-}
-
-/// Refuses a second bidirectional stream or an unknown protocol in words that both sides log.
-#[must_use]
-pub fn unexpected(what: &str) -> Closing {
-    Closing::new(CloseCode::Malformed, format_args!("{what} does not belong here"))
 }

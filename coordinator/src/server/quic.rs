@@ -76,6 +76,11 @@ impl Outgoing for QuicOutgoing {
         let _ = self.0.finish();
     }
 
+    fn abandon(&mut self, code: CloseCode) {
+        // As above.
+        let _ = self.0.reset(wire(code));
+    }
+
     fn prioritise(&mut self, priority: i32) {
         // As above: a closed stream needs no priority.
         let _ = self.0.set_priority(priority);

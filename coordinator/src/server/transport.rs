@@ -54,6 +54,9 @@ pub trait Outgoing: Send {
     /// Nothing more will be written.
     fn finish(&mut self);
 
+    /// Breaks off: the peer learns that what it has is not all.
+    fn abandon(&mut self, code: CloseCode);
+
     /// Goes before streams of a lower priority; all have 0 at first.
     fn prioritise(&mut self, priority: i32);
 
