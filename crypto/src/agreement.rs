@@ -33,9 +33,13 @@ impl AgreementSecret {
     /// Both halves from one seed, by distinct HKDF labels; `label` tells keys of one seed apart.
     pub fn derive(seed: &Seed, label: &str) -> Self {
         let context = &[label.as_bytes()];
-        let scalar: Seed = kdf::derive(seed, "roundelay/agreement/x25519", context);
-        let d_and_z: Secret<[u8; 64]> =
-            kdf::derive(seed, "roundelay/agreement/ml-kem-768", context);
+        let scalar = kdf::derive(seed, "roundelay/agreement/x25519", context);
+        let d_and_z = kdf::derive(seed, "roundelay/agreement/ml-kem-768", context);
+        Self::from_halves(&scalar, &d_and_z)
+    }
+
+    /// The X25519 scalar, and the two seeds d ‖ z of ML-KEM (FIPS 203, algorithm 16).
+    fn from_halves(scalar: &Seed, d_and_z: &Secret<[u8; 64]>) -> Self {
         let x25519 = StaticSecret::from(*scalar.expose());
         let kem = Box::new(ml_kem_768::DecapsulationKey::from_seed((*d_and_z.expose()).into()));
         let public = AgreementPublic::of(&x25519, &kem);
@@ -146,6 +150,7 @@ pub enum AgreementError {
 }
 
 /// What two clients share: the X25519 secret, then the ML-KEM secret. Wiped when dropped.
+#[derive(ZeroizeOnDrop)]
 pub struct HybridSecret(Secret<[u8; 64]>);
 
 impl HybridSecret {
@@ -226,3 +231,6 @@ mod wire {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -55,3 +55,6 @@ impl ChunkRoot {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -69,3 +69,6 @@ fn hex_digit(digit: u8) -> Result<u8, ParseDigestError> {
         _ => Err(ParseDigestError),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,6 +6,7 @@
 //! key-encryption key over costs 60 bytes per value: [`KeyEncryptionKey::rewrap`].
 
 use rand_core::CryptoRng;
+use zeroize::ZeroizeOnDrop;
 
 use crate::sealed::{NONCE_BYTES, OpenError, TAG_BYTES, open, seal};
 use crate::secret::{Secret, Seed};
@@ -40,6 +41,7 @@ impl Place<'_> {
 }
 
 /// The key of one stored value. Wiped when dropped.
+#[derive(ZeroizeOnDrop)]
 pub struct DataKey(Seed);
 
 impl DataKey {
@@ -65,6 +67,7 @@ impl DataKey {
 }
 
 /// The key that wraps data keys. Wiped when dropped.
+#[derive(ZeroizeOnDrop)]
 pub struct KeyEncryptionKey(Seed);
 
 impl KeyEncryptionKey {
@@ -144,3 +147,6 @@ fn open_random(key: &Seed, aad: &[&[u8]], sealed: &[u8]) -> Result<Secret<Vec<u8
     let (nonce, sealed) = sealed.split_first_chunk().ok_or(OpenError)?;
     open(key, *nonce, aad, sealed)
 }
+
+#[cfg(test)]
+mod tests;

@@ -113,3 +113,6 @@ impl Parameters {
 fn two_thirds(n: u16) -> u16 {
     n / 3 * 2 + (n % 3) * 2 / 3
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,11 +6,13 @@ use std::hash::{Hash, Hasher};
 
 use ed25519_dalek::{Signer, SigningKey, VerifyingKey};
 use rand_core::CryptoRng;
+use zeroize::ZeroizeOnDrop;
 
 use crate::digest::Digest;
 use crate::secret::{Secret, Seed};
 
 /// The secret half of an identity. Wiped when dropped.
+#[derive(ZeroizeOnDrop)]
 pub struct IdentityKey {
     seed: Seed,
     signing: SigningKey,
@@ -152,3 +154,6 @@ mod wire {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

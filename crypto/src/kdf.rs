@@ -21,11 +21,18 @@ pub(crate) fn derive_from<const N: usize>(
     label: &str,
     context: &[&[u8]],
 ) -> Secret<[u8; N]> {
+    expand(material, &prefixed_bytes(label, context))
+}
+
+/// Plain HKDF-SHA256 without salt.
+fn expand<const N: usize>(material: &[u8], info: &[u8]) -> Secret<[u8; N]> {
     const { assert!(N <= OUTPUT_BYTES_MAX, "HKDF-SHA256 gives at most 8160 bytes") };
-    let info = prefixed_bytes(label, context);
     Secret::fill_with(|bytes| {
         Hkdf::<Sha256>::new(None, material)
-            .expand(&info, bytes)
+            .expand(info, bytes)
             .expect("the length was bounded at compile time");
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -35,3 +35,5 @@ pub mod tree;
 mod prefix;
 #[cfg(feature = "serde")]
 mod tuple;
+#[cfg(test)]
+mod vectors;

@@ -8,8 +8,8 @@
 use std::fmt;
 
 use aes::Aes256Enc;
-use ctr::cipher::{KeyIvInit, StreamCipher, StreamCipherSeek};
-use zeroize::{Zeroize, Zeroizing};
+use ctr::cipher::{KeyIvInit, StreamCipher};
+use zeroize::{ZeroizeOnDrop, Zeroizing};
 
 use crate::secret::Seed;
 
@@ -83,6 +83,9 @@ impl fmt::Debug for MaskKey {
     }
 }
 
+/// The seed wipes itself.
+impl ZeroizeOnDrop for MaskKey {}
+
 /// Adds the masks of `keys` to `words`, little-endian words of `ring`.
 ///
 /// `offset` is the position in bytes of `words` in the whole upload, and so in the keystream.
@@ -93,7 +96,8 @@ impl fmt::Debug for MaskKey {
 pub fn add_masks(words: &mut [u8], ring: Ring, keys: &[MaskKey], offset: u64) {
     assert!(offset.is_multiple_of(BLOCK_BYTES), "a mask starts at a block of its keystream");
     assert!(words.len().is_multiple_of(ring.bytes()), "whole words are masked");
-    let mut streams: Vec<_> = keys.iter().map(|key| Keystream::new(key, offset)).collect();
+    let block = u128::from(offset / BLOCK_BYTES);
+    let mut streams: Vec<_> = keys.iter().map(|key| Keystream::new(key, block)).collect();
     let mut buffer = Zeroizing::new(vec![0; STRIP_BYTES.min(words.len())]);
     for strip in words.chunks_mut(STRIP_BYTES) {
         let Some(buffer) = buffer.get_mut(..strip.len()) else { continue };
@@ -151,15 +155,16 @@ struct Keystream {
 }
 
 impl Keystream {
-    fn new(key: &MaskKey, offset: u64) -> Self {
-        let mut cipher = ctr::Ctr128BE::new(key.seed.expose().into(), &[0; 16].into());
-        cipher.seek(offset);
+    /// The stream of `key` from block number `block`: the counter starts there.
+    fn new(key: &MaskKey, block: u128) -> Self {
+        let counter = block.to_be_bytes();
+        let cipher = ctr::Ctr128BE::new(key.seed.expose().into(), &counter.into());
         Self { cipher, sign: key.sign }
     }
 
     fn write(&mut self, buffer: &mut [u8]) {
-        buffer.zeroize();
-        self.cipher.apply_keystream(buffer);
+        // A counter of 128 bits does not come round within an upload.
+        self.cipher.unchecked_write_keystream(buffer);
     }
 }
 
@@ -200,3 +205,6 @@ fn zip<const N: usize, W>(
         *word = write(combine(read(*word), read(*other)));
     }
 }
+
+#[cfg(test)]
+mod tests;

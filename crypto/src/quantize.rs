@@ -228,3 +228,6 @@ fn low<const N: usize>(word: [u8; 8]) -> [u8; N] {
 fn narrow(value: f64) -> f32 {
     value as f32
 }
+
+#[cfg(test)]
+mod tests;

@@ -18,13 +18,7 @@ pub const NONCE_BYTES: usize = 12;
 /// # Panics
 /// With more than 64 GiB of plaintext, which GCM cannot seal.
 pub fn seal(key: &Seed, nonce: [u8; NONCE_BYTES], aad: &[&[u8]], plaintext: &[u8]) -> Vec<u8> {
-    // The room for the tag is there from the start: no reallocation leaves plaintext behind.
-    let mut sealed = Vec::with_capacity(plaintext.len() + TAG_BYTES);
-    sealed.extend_from_slice(plaintext);
-    Aes256Gcm::new(key.expose().into())
-        .encrypt_in_place(&nonce.into(), &additional(aad), &mut sealed)
-        .expect("a plaintext is far below the 64 GiB of one GCM message");
-    sealed
+    encrypt(key, nonce, &additional(aad), plaintext)
 }
 
 /// Opens what [`seal`] made with the same key, nonce and `aad`.
@@ -34,19 +28,7 @@ pub fn open(
     aad: &[&[u8]],
     sealed: &[u8],
 ) -> Result<Secret<Vec<u8>>, OpenError> {
-    let mut opened = sealed.to_vec();
-    let result = Aes256Gcm::new(key.expose().into()).decrypt_in_place(
-        &nonce.into(),
-        &additional(aad),
-        &mut opened,
-    );
-    match result {
-        Ok(()) => Ok(Secret::new(opened)),
-        Err(_) => {
-            opened.zeroize();
-            Err(OpenError)
-        }
-    }
+    decrypt(key, nonce, &additional(aad), sealed)
 }
 
 /// [`seal`] under a key that seals this one box and nothing else, ever: with the nonce zero.
@@ -67,3 +49,32 @@ pub struct OpenError;
 fn additional(aad: &[&[u8]]) -> Vec<u8> {
     prefixed_bytes("roundelay/sealed", aad)
 }
+
+fn encrypt(key: &Seed, nonce: [u8; NONCE_BYTES], aad: &[u8], plaintext: &[u8]) -> Vec<u8> {
+    // The room for the tag is there from the start: no reallocation leaves plaintext behind.
+    let mut sealed = Vec::with_capacity(plaintext.len() + TAG_BYTES);
+    sealed.extend_from_slice(plaintext);
+    Aes256Gcm::new(key.expose().into())
+        .encrypt_in_place(&nonce.into(), aad, &mut sealed)
+        .expect("a plaintext is far below the 64 GiB of one GCM message");
+    sealed
+}
+
+fn decrypt(
+    key: &Seed,
+    nonce: [u8; NONCE_BYTES],
+    aad: &[u8],
+    sealed: &[u8],
+) -> Result<Secret<Vec<u8>>, OpenError> {
+    let mut opened = sealed.to_vec();
+    match Aes256Gcm::new(key.expose().into()).decrypt_in_place(&nonce.into(), aad, &mut opened) {
+        Ok(()) => Ok(Secret::new(opened)),
+        Err(_) => {
+            opened.zeroize();
+            Err(OpenError)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -67,3 +67,6 @@ impl<T: Zeroize> Drop for Secret<T> {
 }
 
 impl<T: Zeroize> ZeroizeOnDrop for Secret<T> {}
+
+#[cfg(test)]
+mod tests;

@@ -6,13 +6,14 @@
 //! address where secrets are made or joined.
 
 use rand_core::CryptoRng;
-use zeroize::Zeroizing;
+use zeroize::{ZeroizeOnDrop, Zeroizing};
 
 use crate::secret::{Secret, Seed};
 use field::Row;
-pub use verified::combine_verified;
+pub use verified::{blame_holds, combine_verified};
 pub use weights::LagrangeWeights;
 
+mod decode;
 mod field;
 mod verified;
 mod weights;
@@ -95,6 +96,9 @@ pub struct Share {
     pub value: Secret<[u8; 32]>,
 }
 
+/// The value wipes itself.
+impl ZeroizeOnDrop for Share {}
+
 /// Splits a seed into `threshold.shares()` shares with indices from 1.
 pub fn split(
     secret: &Seed,
@@ -138,3 +142,6 @@ fn first<'a, 'b>(
     let at_hand = shares.len();
     shares.get(..needed.into()).ok_or(ShamirError::TooFew { at_hand, needed })
 }
+
+#[cfg(test)]
+mod tests;

@@ -112,3 +112,6 @@ mod wire {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -66,10 +66,15 @@ impl Row {
         }
     }
 
-    /// Multiplies every element by one factor.
+    /// Multiplies every element by one factor: [`multiply`] on all lanes at once.
     pub(super) fn scale(&mut self, factor: u16) {
-        for element in &mut self.0 {
-            *element = multiply(*element, factor);
+        let mut products = Self::ZERO;
+        for bit in (0..16).rev() {
+            let mask = mask(factor >> bit);
+            for (product, element) in products.0.iter_mut().zip(self.0) {
+                *product = double(*product) ^ (element & mask);
+            }
         }
+        self.0 = products.0;
     }
 }

@@ -1,0 +1,124 @@
+use super::*;
+use crate::vectors::{list, slices, text};
+
+fn with_scalar(scalar: &Seed) -> AgreementSecret {
+    AgreementSecret::from_halves(scalar, &Secret::new([9; 64]))
+}
+
+fn with_x25519(u: [u8; 32]) -> AgreementPublic {
+    let template = with_scalar(&Secret::new([8; 32]));
+    AgreementPublic { x25519: u, kem: template.public.kem.clone() }
+}
+
+#[test]
+fn x25519_agrees_with_rfc_7748() {
+    for case in list(text!("published/x25519"), "cases") {
+        let own = with_scalar(&case.secret("scalar"));
+        let shared = own.diffie_hellman(&with_x25519(case.array("u"))).ok().unwrap();
+        assert_eq!(shared.as_bytes(), &case.array("result"));
+    }
+    // The two sides of section 6.1 also name their public keys.
+    for case in list(text!("published/x25519"), "cases").iter().skip(2) {
+        assert_eq!(with_scalar(&case.secret("scalar")).public.x25519, case.array("public"));
+    }
+}
+
+#[test]
+fn ml_kem_keys_agree_with_the_vectors_of_fips_203() {
+    for case in list(text!("published/ml_kem_768"), "key_generation") {
+        let d_and_z: Vec<u8> = [case.bytes("d"), case.bytes("z")].concat();
+        let d_and_z = Secret::from_slice(&d_and_z).unwrap();
+        let secret = AgreementSecret::from_halves(&Secret::new([7; 32]), &d_and_z);
+        assert_eq!(secret.public.kem.as_slice(), case.bytes("ek"), "case {}", case.number("tcId"));
+    }
+}
+
+#[test]
+fn ml_kem_encapsulation_agrees_with_the_vectors_of_fips_203() {
+    let own = with_scalar(&Secret::new([7; 32]));
+    for case in list(text!("published/ml_kem_768"), "encapsulation") {
+        let x25519 = with_scalar(&Secret::new([6; 32])).public.x25519;
+        let peer = AgreementPublic { x25519, kem: Box::new(case.array("ek")) };
+        let (ciphertext, secret) = encapsulate(&own, &peer, &case.secret("m")).ok().unwrap();
+        assert_eq!(ciphertext.as_bytes().as_slice(), case.bytes("c"), "{}", case.number("tcId"));
+        assert_eq!(secret.0.expose()[32..], case.bytes("k"), "case {}", case.number("tcId"));
+    }
+}
+
+#[test]
+fn the_hybrid_agrees_with_an_independent_implementation() {
+    for case in list(text!("frozen/agreement"), "cases") {
+        let label = case.text("key_label");
+        let [low, high] = [0, 1].map(|side| {
+            let seed = Secret::from_slice(&case.byte_lists("seeds")[side]).unwrap();
+            let key = AgreementSecret::derive(&seed, label);
+            assert_eq!(key.public().to_bytes().as_slice(), case.byte_lists("publics")[side]);
+            key
+        });
+        let (label, context) = (case.text("pair_label"), case.byte_lists("context"));
+        let seed = |secret: HybridSecret| secret.pair_seed(label, &slices(&context));
+
+        let sent = encapsulate(&low, high.public(), &case.secret("message"));
+        let (ciphertext, secret) = sent.ok().unwrap();
+        assert_eq!(ciphertext.as_bytes().as_slice(), case.bytes("ciphertext"));
+        assert_eq!(seed(secret).expose(), &case.array("pair_seed"));
+
+        let received = decapsulate(&high, low.public(), &ciphertext).ok().unwrap();
+        assert_eq!(seed(received).expose(), &case.array("pair_seed"));
+
+        let mut altered = ciphertext.clone();
+        altered.0[0] ^= 1;
+        let rejected = decapsulate(&high, low.public(), &altered).ok().unwrap();
+        assert_eq!(seed(rejected).expose(), &case.array("pair_seed_of_altered_ciphertext"));
+    }
+}
+
+#[test]
+fn points_of_small_order_are_refused_on_both_sides() {
+    let points =
+        include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors/published/x25519.json"));
+    let points: serde_json::Value = serde_json::from_str(points).unwrap();
+    let points: Vec<String> = serde_json::from_value(points["low_order"].clone()).unwrap();
+    assert_eq!(points.len(), 7);
+    let own = with_scalar(&Secret::new([7; 32]));
+    let ciphertext = KemCiphertext::new(Box::new([0; KemCiphertext::BYTES]));
+    for point in points {
+        let peer = with_x25519(hex::decode(&point).unwrap().try_into().unwrap());
+        let sent = encapsulate(&own, &peer, &Secret::new([1; 32]));
+        assert_eq!(sent.err(), Some(AgreementError::LowOrder), "{point}");
+        let received = decapsulate(&own, &peer, &ciphertext);
+        assert_eq!(received.err(), Some(AgreementError::LowOrder), "{point}");
+    }
+}
+
+#[test]
+fn an_encapsulation_key_with_a_coefficient_outside_the_field_is_refused() {
+    let mut bytes = with_scalar(&Secret::new([7; 32])).public().to_bytes();
+    assert!(AgreementPublic::parse(&bytes).is_ok());
+    // The first coefficient becomes 3329, which is zero written unreduced.
+    (bytes[32], bytes[33]) = (0x01, bytes[33] & 0xf0 | 0x0d);
+    assert_eq!(AgreementPublic::parse(&bytes), Err(AgreementError::BadKey));
+}
+
+#[test]
+fn keys_of_one_seed_with_distinct_labels_have_nothing_in_common() {
+    let seed = Secret::new([4; 32]);
+    let [mask, boxes] = ["mask", "box"].map(|label| AgreementSecret::derive(&seed, label));
+    assert_ne!(mask.public().x25519, boxes.public().x25519);
+    assert_ne!(mask.public().kem, boxes.public().kem);
+    assert_eq!(AgreementSecret::derive(&seed, "mask").public(), mask.public());
+}
+
+#[test]
+fn a_third_party_and_another_context_get_other_pair_seeds() {
+    let [low, high, third] =
+        [1, 2, 3].map(|byte| AgreementSecret::derive(&Secret::new([byte; 32]), "mask"));
+    let sent = encapsulate(&low, high.public(), &Secret::new([5; 32]));
+    let (ciphertext, secret) = sent.ok().unwrap();
+    let seed = secret.pair_seed("pair", &[b"model 1"]);
+    assert!(!seed.ct_eq(&secret.pair_seed("pair", &[b"model 2"])));
+    for (own, peer) in [(&third, &low), (&high, &third)] {
+        let other = decapsulate(own, peer.public(), &ciphertext).ok().unwrap();
+        assert!(!seed.ct_eq(&other.pair_seed("pair", &[b"model 1"])));
+    }
+}
