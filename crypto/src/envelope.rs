@@ -1,20 +1,15 @@
 //! Stored values under two keys: a data key of their own, wrapped by a key-encryption key.
 //!
-//! Every value is bound to the place where it is stored, so that a row copied over another, or
-//! an old version put back, does not open. Layout of an envelope: the wrapped data key (nonce,
-//! 32 bytes, tag), then the value (nonce, bytes, tag); nonces are 96 random bits. Turning the
-//! key-encryption key over costs 60 bytes per value: [`KeyEncryptionKey::rewrap`].
+//! A value is bound to the place where it is stored, so that a row copied over another, or an old
+//! version put back, does not open. Both boxes are a nonce of 96 random bits, the bytes, and the
+//! tag. The key-encryption key never meets a value: it may live elsewhere, and turning it over
+//! rewraps the data keys alone.
 
 use rand_core::CryptoRng;
 use zeroize::ZeroizeOnDrop;
 
-use crate::sealed::{NONCE_BYTES, OpenError, TAG_BYTES, open, seal};
+use crate::sealed::{NONCE_BYTES, OpenError, open, seal};
 use crate::secret::{Secret, Seed};
-
-/// Bytes of a wrapped data key.
-const WRAPPED_BYTES: usize = NONCE_BYTES + 32 + TAG_BYTES;
-/// Bytes by which an envelope is longer than its value.
-pub const ENVELOPE_OVERHEAD_BYTES: usize = WRAPPED_BYTES + NONCE_BYTES + TAG_BYTES;
 
 /// Where a value is stored; all of it is authenticated.
 #[derive(Debug, Clone, Copy)]
@@ -76,39 +71,6 @@ impl KeyEncryptionKey {
         Self(key)
     }
 
-    /// An envelope around `value`: a new data key, wrapped, then the value under it.
-    pub fn seal(
-        &self,
-        place: &Place<'_>,
-        value: &[u8],
-        rng: &mut (impl CryptoRng + ?Sized),
-    ) -> Vec<u8> {
-        let key = DataKey::random(rng);
-        let mut envelope = self.wrap(place, &key, rng);
-        envelope.append(&mut key.seal(place, value, rng));
-        envelope
-    }
-
-    /// Opens an envelope that was sealed for the same place.
-    pub fn open(&self, place: &Place<'_>, envelope: &[u8]) -> Result<Secret<Vec<u8>>, OpenError> {
-        let (wrapped, value) = split(envelope)?;
-        self.unwrap(place, wrapped)?.open(place, value)
-    }
-
-    /// The same envelope under another key-encryption key; the value itself is not touched.
-    pub fn rewrap(
-        &self,
-        successor: &Self,
-        place: &Place<'_>,
-        envelope: &[u8],
-        rng: &mut (impl CryptoRng + ?Sized),
-    ) -> Result<Vec<u8>, OpenError> {
-        let (wrapped, value) = split(envelope)?;
-        let mut renewed = successor.wrap(place, &self.unwrap(place, wrapped)?, rng);
-        renewed.extend_from_slice(value);
-        Ok(renewed)
-    }
-
     /// Wraps a data key for a place: nonce, key, tag. For stores that keep the wrapped key apart.
     pub fn wrap(
         &self,
@@ -124,10 +86,6 @@ impl KeyEncryptionKey {
         let key = place.with_aad("data key", |aad| open_random(&self.0, aad, wrapped))?;
         Secret::from_slice(key.expose()).map(DataKey).ok_or(OpenError)
     }
-}
-
-fn split(envelope: &[u8]) -> Result<(&[u8], &[u8]), OpenError> {
-    envelope.split_at_checked(WRAPPED_BYTES).ok_or(OpenError)
 }
 
 fn seal_random(

@@ -12,9 +12,9 @@ fn key(byte: u8) -> KeyEncryptionKey {
 }
 
 #[test]
-fn an_envelope_agrees_with_an_independent_implementation() {
+fn wrapped_keys_and_values_agree_with_an_independent_implementation() {
     for case in list(text!("frozen/envelope"), "cases") {
-        let key = KeyEncryptionKey::new(case.secret("key_encryption_key"));
+        let wrapping = KeyEncryptionKey::new(case.secret("key_encryption_key"));
         let place = Place {
             tenant: case.text("tenant").as_bytes(),
             table: case.text("table"),
@@ -23,59 +23,74 @@ fn an_envelope_agrees_with_an_independent_implementation() {
             version: case.number("version"),
         };
         let mut rng = Played(case.bytes("randomness").into());
-        let envelope = key.seal(&place, &case.bytes("value"), &mut rng);
-        assert_eq!(envelope, case.bytes("envelope"));
-        let opened = key.open(&place, &envelope).ok().unwrap();
-        assert_eq!(opened.expose(), &case.bytes("value"));
+        let key = DataKey::random(&mut rng);
+        let wrapped = wrapping.wrap(&place, &key, &mut rng);
+        assert_eq!(wrapped, case.bytes("wrapped"));
+        let sealed = key.seal(&place, &case.bytes("value"), &mut rng);
+        assert_eq!(sealed, case.bytes("sealed"));
+        let unwrapped = wrapping.unwrap(&place, &wrapped).ok().unwrap();
+        assert_eq!(unwrapped.open(&place, &sealed).ok().unwrap().expose(), &case.bytes("value"));
     }
 }
 
-#[test]
-fn an_envelope_opens_at_its_own_place_alone() {
-    let envelope = key(1).seal(&PLACE, b"value", &mut ChaCha12Rng::seed_from_u64(1));
-    assert_eq!(envelope.len(), 5 + ENVELOPE_OVERHEAD_BYTES);
-    assert!(key(1).open(&PLACE, &envelope).is_ok());
-    let elsewhere = [
-        Place { tenant: b"t2", ..PLACE },
-        Place { table: "models", ..PLACE },
-        Place { row: b"8", ..PLACE },
-        Place { column: "set", ..PLACE },
-        Place { version: 1, ..PLACE },
-        Place { tenant: b"t1r", table: "ounds", ..PLACE },
-    ];
-    for place in elsewhere {
-        assert_eq!(key(1).open(&place, &envelope).err(), Some(OpenError), "{place:?}");
-    }
-    assert_eq!(key(2).open(&PLACE, &envelope).err(), Some(OpenError));
-}
+const ELSEWHERE: [Place<'static>; 6] = [
+    Place { tenant: b"t2", ..PLACE },
+    Place { table: "models", ..PLACE },
+    Place { row: b"8", ..PLACE },
+    Place { column: "set", ..PLACE },
+    Place { version: 1, ..PLACE },
+    Place { tenant: b"t1r", table: "ounds", ..PLACE },
+];
 
 #[test]
-fn an_envelope_altered_or_cut_short_anywhere_does_not_open() {
-    let envelope = key(1).seal(&PLACE, b"value", &mut ChaCha12Rng::seed_from_u64(1));
-    for place in 0..envelope.len() {
-        let mut altered = envelope.clone();
-        altered[place] ^= 1;
-        assert_eq!(key(1).open(&PLACE, &altered).err(), Some(OpenError), "byte {place}");
-        assert_eq!(key(1).open(&PLACE, &envelope[..place]).err(), Some(OpenError));
-    }
-}
-
-#[test]
-fn one_value_sealed_twice_looks_different_and_parts_do_not_mix() {
+fn values_and_wrapped_keys_open_at_their_own_place_alone() {
     let mut rng = ChaCha12Rng::seed_from_u64(1);
-    let [one, two] = [(); 2].map(|()| key(1).seal(&PLACE, b"value", &mut rng));
+    let data_key = DataKey::random(&mut rng);
+    let wrapped = key(1).wrap(&PLACE, &data_key, &mut rng);
+    let sealed = data_key.seal(&PLACE, b"value", &mut rng);
+    assert!(data_key.open(&PLACE, &sealed).is_ok());
+    assert!(key(1).unwrap(&PLACE, &wrapped).is_ok());
+    for place in ELSEWHERE {
+        assert_eq!(data_key.open(&place, &sealed).err(), Some(OpenError), "{place:?}");
+        assert_eq!(key(1).unwrap(&place, &wrapped).err(), Some(OpenError), "{place:?}");
+    }
+    assert_eq!(key(2).unwrap(&PLACE, &wrapped).err(), Some(OpenError));
+    assert_eq!(DataKey::random(&mut rng).open(&PLACE, &sealed).err(), Some(OpenError));
+}
+
+#[test]
+fn what_is_altered_or_cut_short_anywhere_does_not_open() {
+    let mut rng = ChaCha12Rng::seed_from_u64(1);
+    let data_key = DataKey::random(&mut rng);
+    let wrapped = key(1).wrap(&PLACE, &data_key, &mut rng);
+    let sealed = data_key.seal(&PLACE, b"value", &mut rng);
+    let altered = |bytes: &[u8], place: usize| {
+        let mut bytes = bytes.to_vec();
+        bytes[place] ^= 1;
+        bytes
+    };
+    for place in 0..sealed.len() {
+        assert!(data_key.open(&PLACE, &altered(&sealed, place)).is_err(), "byte {place}");
+        assert!(data_key.open(&PLACE, &sealed[..place]).is_err(), "{place} bytes");
+    }
+    for place in 0..wrapped.len() {
+        assert!(key(1).unwrap(&PLACE, &altered(&wrapped, place)).is_err(), "byte {place}");
+        assert!(key(1).unwrap(&PLACE, &wrapped[..place]).is_err(), "{place} bytes");
+    }
+}
+
+#[test]
+fn a_sealed_value_is_no_wrapped_key_even_under_one_key_and_place() {
+    let mut rng = ChaCha12Rng::seed_from_u64(1);
+    let same = DataKey(Secret::new([1; 32]));
+    let sealed = same.seal(&PLACE, &[7; 32], &mut rng);
+    assert_eq!(key(1).unwrap(&PLACE, &sealed).err(), Some(OpenError));
+}
+
+#[test]
+fn one_value_sealed_twice_looks_different() {
+    let mut rng = ChaCha12Rng::seed_from_u64(1);
+    let data_key = DataKey::random(&mut rng);
+    let [one, two] = [(); 2].map(|()| data_key.seal(&PLACE, b"value", &mut rng));
     assert_ne!(one, two);
-    let mixed = [&one[..WRAPPED_BYTES], &two[WRAPPED_BYTES..]].concat();
-    assert_eq!(key(1).open(&PLACE, &mixed).err(), Some(OpenError));
-}
-
-#[test]
-fn rewrapping_moves_a_value_to_another_key_without_touching_it() {
-    let mut rng = ChaCha12Rng::seed_from_u64(1);
-    let old = key(1).seal(&PLACE, b"value", &mut rng);
-    let new = key(1).rewrap(&key(2), &PLACE, &old, &mut rng).ok().unwrap();
-    assert_eq!(old[WRAPPED_BYTES..], new[WRAPPED_BYTES..]);
-    assert_eq!(key(2).open(&PLACE, &new).ok().unwrap().expose(), b"value");
-    assert!(key(1).open(&PLACE, &new).is_err());
-    assert!(key(2).rewrap(&key(1), &PLACE, &old, &mut rng).is_err());
 }

@@ -179,7 +179,7 @@ fn more_lies_than_spare_shares_give_no_seed() {
 }
 
 #[test]
-fn a_third_of_the_spare_shares_of_a_large_cohort_may_lie() {
+fn half_of_the_spare_shares_of_a_large_cohort_may_lie() {
     // 100 clients, t = 67: far too many subsets to try, but 16 lies are within (100 − 67) / 2.
     let secret = Secret::new([6; 32]);
     let mut shares = shares_of([6; 32], 67, 100, 4);

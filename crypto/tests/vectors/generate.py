@@ -232,10 +232,10 @@ def envelope():
     wrapping, data_key = pattern("kek", 32), pattern("data key", 32)
     nonces = [pattern(f"envelope nonce/{i}", 12) for i in range(2)]
     value = pattern("value", 50)
-    whole = nonces[0] + gcm(wrapping, nonces[0], [b"data key", *place], data_key)
-    whole += nonces[1] + gcm(data_key, nonces[1], [b"value", *place], value)
+    wrapped = nonces[0] + gcm(wrapping, nonces[0], [b"data key", *place], data_key)
+    sealed_value = nonces[1] + gcm(data_key, nonces[1], [b"value", *place], value)
     yield {"key_encryption_key": wrapping.hex(), "tenant": "tenant 1", "table": "models", "row": "row 7",
-           "column": "bytes", "version": 3, "value": value.hex(), "envelope": whole.hex(),
+           "column": "bytes", "version": 3, "value": value.hex(), "wrapped": wrapped.hex(), "sealed": sealed_value.hex(),
            "randomness": (data_key + nonces[0] + nonces[1]).hex()}
 
 
