@@ -23,6 +23,8 @@ pub mod checkpoint;
 #[cfg(feature = "daemon")]
 pub mod clock;
 #[cfg(feature = "daemon")]
+pub mod enrol;
+#[cfg(feature = "daemon")]
 pub mod gate;
 #[cfg(feature = "daemon")]
 pub mod identity;

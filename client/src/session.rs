@@ -8,7 +8,7 @@ use crate::gate::GateError;
 
 pub mod backoff;
 pub mod connection;
-mod frames;
+pub(crate) mod frames;
 pub mod link;
 #[cfg(test)]
 pub(crate) mod memory;
