@@ -25,6 +25,7 @@ pub mod plan;
 pub mod round;
 pub mod schema;
 pub mod session;
+pub mod suggestion;
 mod text;
 pub mod time;
 

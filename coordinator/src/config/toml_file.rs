@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
+use roundelay_protocol::suggestion::with_suggestion;
 use serde::de::DeserializeOwned;
 
 /// Bytes of a file that is read.
@@ -66,38 +67,6 @@ pub fn parse<T: DeserializeOwned>(path: &Path, text: &str) -> Result<T, FileErro
     })
 }
 
-/// Of serde's "unknown field `x`, expected one of `a`, `b`" the nearest, or all if none is near.
-fn with_suggestion(message: &str) -> String {
-    let mut quoted = message.split('`').skip(1).step_by(2);
-    let unknown = message.starts_with("unknown field") || message.starts_with("unknown variant");
-    let nearest = quoted.next().filter(|_| unknown).and_then(|wrong| {
-        let near = quoted.map(|known| (distance(wrong, known), known));
-        near.filter(|(far, known)| *far <= 1 + known.len() / 3).min()
-    });
-    match nearest {
-        Some((_, known)) => {
-            let what = message.split(", expected").next().unwrap_or(message);
-            format!("{what}; did you mean `{known}`?")
-        }
-        None => message.to_owned(),
-    }
-}
-
-/// Levenshtein distance: edits of one character between two keys.
-fn distance(a: &str, b: &str) -> usize {
-    let mut row: Vec<usize> = (0..=b.chars().count()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.chars().enumerate() {
-            let substituted = diagonal + usize::from(x != y);
-            diagonal = row[j + 1];
-            row[j + 1] = substituted.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[b.chars().count()]
-}
-
 #[cfg(test)]
 mod tests {
     use serde::Deserialize;
@@ -109,13 +78,6 @@ mod tests {
     struct Sample {
         #[serde(rename = "rounds")]
         _rounds: u32,
-    }
-
-    #[test]
-    fn distances_are_counted_in_edits() {
-        assert_eq!(distance("", "abc"), 3);
-        assert_eq!(distance("listen", "lisen"), 1);
-        assert_eq!(distance("kitten", "sitting"), 3);
     }
 
     #[test]
