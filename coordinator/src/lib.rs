@@ -4,7 +4,7 @@
 //! | module | what lives there | built |
 //! |---|---|---|
 //! | `engine` | what a federation does next, pure: cohorts, rounds, lineage | always |
-//! | `accumulator` | masked sums, undo spools and unmasking with the bulk kernels | `server` |
+//! | [`accumulator`] | masked sums, undo data and unmasking with the bulk kernels | always; its spools: `server` |
 //! | [`store`], [`blobs`], [`keys`] | rows of one tenant, sealed blobs by hash, the file-backed key | `server` |
 //! | [`server`] | QUIC: endpoint, connections, enrolment, and the driver of the engine | `server` |
 //! | [`installation`] | the data folder with its lock, store, keys, authority | `server` |
@@ -16,6 +16,7 @@
 //! simulator builds it so.
 
 // Pure, always built.
+pub mod accumulator;
 
 // Sockets, files and clocks.
 #[cfg(feature = "server")]

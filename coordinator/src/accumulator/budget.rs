@@ -1,0 +1,146 @@
+//! One fixed budget of memory for the undo data of all uploads, and what happens above it.
+//!
+//! An upload that finds room keeps its undo data in memory. One that finds none waits, unread, in
+//! line: its client feels the back pressure of its stream. When the line has not moved for a while
+//! (slow clients hold the memory), the next in line goes on with a spool instead. Spooled uploads
+//! need memory for one chunk each and take it from a smaller budget of their own, so that they
+//! never wait for the ones in memory.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::undo::Undo;
+
+/// What one permit of a semaphore stands for.
+const UNIT_BYTES: u64 = 4 << 10;
+/// A line that has not moved for so long sends its first to the spool.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// Memory for undo data, shared by all rounds of a coordinator.
+#[derive(Debug, Clone)]
+pub struct Budget(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    memory: Arc<Semaphore>,
+    memory_units: u32,
+    buffers: Arc<Semaphore>,
+    buffer_units: u32,
+    /// Times that memory was let go: whether the line moves.
+    released: AtomicU64,
+    spooled: AtomicU64,
+    folder: PathBuf,
+}
+
+/// A part of the memory, given back when it is dropped.
+#[derive(Debug)]
+struct Hold {
+    shared: Arc<Shared>,
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.permit = None;
+        self.shared.released.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Budget {
+    /// `memory_bytes` for undo data in all, three quarters of it for uploads that stay in memory
+    /// and one for the buffers of spooled ones. Spools are files without a name in `folder`, which
+    /// is made if it is not there.
+    ///
+    /// # Errors
+    /// The folder can't be made.
+    pub fn new(memory_bytes: u64, folder: PathBuf) -> io::Result<Self> {
+        fs::create_dir_all(&folder)?;
+        let buffer_units = units(memory_bytes / 4);
+        let memory_units = units(memory_bytes - memory_bytes / 4);
+        Ok(Self(Arc::new(Shared {
+            memory: Arc::new(Semaphore::new(memory_units as usize)),
+            memory_units,
+            buffers: Arc::new(Semaphore::new(buffer_units as usize)),
+            buffer_units,
+            released: AtomicU64::new(0),
+            spooled: AtomicU64::new(0),
+            folder,
+        })))
+    }
+
+    /// Waits for a place for the undo data of one upload: in memory, or else in a spool.
+    ///
+    /// # Errors
+    /// A spool is needed and its file can't be made.
+    pub async fn place(&self, upload_bytes: u64, chunk_bytes_max: usize) -> io::Result<Undo> {
+        // The chunk that is filling and the chunks that are kept: one upload and no more.
+        let wanted = units(upload_bytes);
+        if wanted <= self.0.memory_units
+            && let Some(permit) = self.wait_in_line(wanted).await
+        {
+            return Ok(Undo::in_memory(self.hold(permit)));
+        }
+        let wanted = units(chunk_bytes_max as u64).min(self.0.buffer_units);
+        let buffer = acquire(&self.0.buffers, wanted).await;
+        self.0.spooled.fetch_add(1, Ordering::Relaxed);
+        Ok(Undo::in_spool(self.spool()?, buffer.map(|permit| self.hold(permit))))
+    }
+
+    /// Uploads that went to a spool so far.
+    #[must_use]
+    pub fn spooled(&self) -> u64 {
+        self.0.spooled.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of memory that are free for undo data now.
+    #[must_use]
+    pub fn free_bytes(&self) -> u64 {
+        self.0.memory.available_permits() as u64 * UNIT_BYTES
+    }
+
+    async fn wait_in_line(&self, wanted: u32) -> Option<OwnedSemaphorePermit> {
+        let waiting = acquire(&self.0.memory, wanted);
+        tokio::pin!(waiting);
+        loop {
+            let before = self.0.released.load(Ordering::Relaxed);
+            match tokio::time::timeout(PATIENCE, &mut waiting).await {
+                Ok(permit) => return permit,
+                Err(_) if self.0.released.load(Ordering::Relaxed) == before => return None,
+                Err(_) => {}
+            }
+        }
+    }
+
+    fn hold(&self, permit: OwnedSemaphorePermit) -> Hold {
+        Hold { shared: Arc::clone(&self.0), permit: Some(permit) }
+    }
+
+    /// A file that has no name as soon as it is open: nothing is left of it after a crash.
+    fn spool(&self) -> io::Result<File> {
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let path = self.0.folder.join(format!("{}-{number}.spool", std::process::id()));
+        let file = OpenOptions::new().read(true).write(true).create_new(true).open(&path)?;
+        fs::remove_file(&path)?;
+        Ok(file)
+    }
+}
+
+/// The semaphores are never closed, so this is always `Some`.
+async fn acquire(semaphore: &Arc<Semaphore>, units: u32) -> Option<OwnedSemaphorePermit> {
+    Arc::clone(semaphore).acquire_many_owned(units).await.ok()
+}
+
+fn units(bytes: u64) -> u32 {
+    let most = u32::try_from(Semaphore::MAX_PERMITS).unwrap_or(u32::MAX);
+    u32::try_from(bytes.div_ceil(UNIT_BYTES)).map_or(most, |units| units.min(most))
+}
+
+#[cfg(test)]
+mod tests;

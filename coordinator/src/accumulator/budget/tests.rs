@@ -1,0 +1,55 @@
+use super::*;
+
+fn budget(bytes: u64) -> (tempfile::TempDir, Budget) {
+    let folder = tempfile::tempdir().unwrap();
+    let budget = Budget::new(bytes, folder.path().join("spool")).unwrap();
+    (folder, budget)
+}
+
+#[tokio::test]
+async fn undo_data_stays_in_memory_while_the_budget_lasts_and_the_memory_comes_back() {
+    let (_folder, budget) = budget(1 << 20);
+    let free = budget.free_bytes();
+    let first = budget.place(300 << 10, 64 << 10).await.unwrap();
+    let second = budget.place(300 << 10, 64 << 10).await.unwrap();
+    assert!(!first.is_spooled() && !second.is_spooled());
+    assert_eq!(budget.free_bytes(), free - (600 << 10));
+    drop((first, second));
+    assert_eq!(budget.free_bytes(), free);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upload_waits_while_the_line_moves_and_then_stays_in_memory() {
+    let (_folder, budget) = budget(1 << 20);
+    let mut held = Vec::new();
+    for _ in 0..6 {
+        held.push(budget.place(128 << 10, 64 << 10).await.unwrap());
+    }
+    let waiting = tokio::spawn({
+        let budget = budget.clone();
+        async move { budget.place(512 << 10, 64 << 10).await.unwrap() }
+    });
+    for upload in held.drain(..4) {
+        tokio::time::sleep(PATIENCE / 2).await;
+        assert!(!waiting.is_finished());
+        drop(upload);
+    }
+    assert!(!waiting.await.unwrap().is_spooled());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upload_goes_to_a_spool_once_the_line_stands_still() {
+    let (folder, budget) = budget(1 << 20);
+    let _slow = budget.place(700 << 10, 64 << 10).await.unwrap();
+    let spooled = budget.place(700 << 10, 64 << 10).await.unwrap();
+    assert!(spooled.is_spooled());
+    assert_eq!(budget.spooled(), 1);
+    let left = fs::read_dir(folder.path().join("spool")).unwrap().count();
+    assert_eq!(left, 0, "a spool has no name that a crash could leave behind");
+}
+
+#[tokio::test]
+async fn an_upload_larger_than_the_budget_is_spooled_without_waiting() {
+    let (_folder, budget) = budget(1 << 20);
+    assert!(budget.place(1 << 30, 64 << 10).await.unwrap().is_spooled());
+}

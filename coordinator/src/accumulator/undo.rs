@@ -1,0 +1,81 @@
+//! What it takes to take a client back: the chunks that it added, in memory or in a spool.
+
+use std::any::Any;
+use std::io::{self, Read, Seek, SeekFrom, Write};
+
+/// A file, or anything that can be written and read again from the start.
+pub trait Spool: Read + Write + Seek + Send {}
+
+impl<T: Read + Write + Seek + Send> Spool for T {}
+
+/// Where the chunks of one upload wait until the client is certain to be in the sum.
+pub struct Undo(Place);
+
+enum Place {
+    /// In memory; what stands for that memory in a budget is held as long.
+    Memory { kept: Vec<Vec<u8>>, _hold: Box<dyn Any + Send> },
+    /// In a spool; what stands for one chunk's buffer in a budget is held as long.
+    Spool { file: Box<dyn Spool>, _hold: Box<dyn Any + Send> },
+}
+
+impl std::fmt::Debug for Undo {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(if self.is_spooled() { "Undo(spool)" } else { "Undo(memory)" })
+    }
+}
+
+impl Undo {
+    /// Keeps chunks in memory. `hold` is dropped with them: a permit of a budget.
+    pub fn in_memory(hold: impl Any + Send) -> Self {
+        Self(Place::Memory { kept: Vec::new(), _hold: Box::new(hold) })
+    }
+
+    /// Keeps chunks in an empty spool.
+    pub fn in_spool(file: impl Spool + 'static, hold: impl Any + Send) -> Self {
+        Self(Place::Spool { file: Box::new(file), _hold: Box::new(hold) })
+    }
+
+    /// Whether keeping and reading back may wait for a disk.
+    #[must_use]
+    pub fn is_spooled(&self) -> bool {
+        matches!(self.0, Place::Spool { .. })
+    }
+
+    /// Keeps the next chunk, which is moved out of `buffer` or copied from it, and shows it as it
+    /// is kept. On an error nothing was kept.
+    pub(super) fn keep<'a>(&'a mut self, buffer: &'a mut Vec<u8>) -> io::Result<&'a [u8]> {
+        match &mut self.0 {
+            Place::Memory { kept, .. } => {
+                kept.push(std::mem::take(buffer));
+                Ok(kept.last().map_or(&[], Vec::as_slice))
+            }
+            Place::Spool { file, .. } => {
+                file.write_all(buffer)?;
+                Ok(buffer)
+            }
+        }
+    }
+
+    /// Hands back the chunks in order; `sizes` are the lengths with which they were kept.
+    pub(super) fn replay(
+        self,
+        sizes: impl Iterator<Item = usize>,
+        mut each: impl FnMut(usize, &[u8]),
+    ) -> io::Result<()> {
+        match self.0 {
+            Place::Memory { kept, .. } => {
+                kept.into_iter().enumerate().for_each(|(index, chunk)| each(index, &chunk));
+            }
+            Place::Spool { mut file, .. } => {
+                file.seek(SeekFrom::Start(0))?;
+                let mut buffer = Vec::new();
+                for (index, size) in sizes.enumerate() {
+                    buffer.resize(size, 0);
+                    file.read_exact(&mut buffer)?;
+                    each(index, &buffer);
+                }
+            }
+        }
+        Ok(())
+    }
+}
