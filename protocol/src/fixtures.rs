@@ -2,13 +2,16 @@
 
 pub(crate) mod wire;
 
+use roundelay_crypto::mask::add_words;
+
 use crate::ids::FederationId;
+use crate::layout::Layout;
 use crate::manifest::{
     AmendmentRule, CoordinatorTrust, Hyperparameters, Manifest, Member, Quantisation, Rules, Task,
 };
 use crate::model::ModelSpec;
 use crate::optimiser::OptimiserSpec;
-use crate::schema::Schema;
+use crate::schema::{Column, ColumnKind, Schema};
 
 /// Grey pictures of `side` × `side` pixels.
 pub(crate) fn images(side: u32, classes: u32) -> Schema {
@@ -36,6 +39,30 @@ pub(crate) fn task_of(schema: Schema, model: ModelSpec) -> Task {
         },
         rounds: 3,
     }
+}
+
+/// A table of three features, two of them numbers, and two classes.
+pub(crate) fn table() -> Schema {
+    let number = |min, max| ColumnKind::Number { min, max };
+    let category = ColumnKind::Category { values: vec!["a".into(), "b".into()] };
+    let columns = [("age", number(0.0, 120.0)), ("plan", category), ("spend", number(-10.0, 1e4))];
+    Schema::Table {
+        columns: columns.map(|(name, kind)| Column { name: name.into(), kind }).into(),
+        label: "churned".into(),
+        labels: vec!["no".into(), "yes".into()],
+        standardise: true,
+    }
+}
+
+/// The sum of uploads of one layout.
+pub(crate) fn sum(layout: &Layout, uploads: &[Vec<u8>]) -> Vec<u8> {
+    let mut sum = vec![0; layout.blank().len()];
+    for upload in uploads {
+        for chunk in layout.chunks() {
+            add_words(&mut sum[chunk.range()], chunk.ring, &upload[chunk.range()]);
+        }
+    }
+    sum
 }
 
 /// Tenants `t0`, `t1`, …, each with so many clients. Keys are numbered: tenant i signs with

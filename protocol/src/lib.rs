@@ -12,22 +12,20 @@
 pub mod bounded;
 pub mod close;
 pub mod codec;
+pub mod contribution;
 pub mod enrol;
 pub mod error;
 pub mod ids;
 pub mod layout;
 pub mod limits;
+pub mod lineage;
 pub mod manifest;
 pub mod message;
+pub mod metrics;
 pub mod model;
 pub mod optimiser;
 pub mod plan;
 pub mod round;
 pub mod schema;
 pub mod session;
-pub mod suggestion;
-mod text;
-pub mod time;
-
-#[cfg(test)]
-mod fixtures;
+pub mod statistics;

@@ -12,6 +12,8 @@ use crate::schema::Schema;
 mod initial;
 
 pub use initial::initial;
+#[cfg(test)]
+pub(crate) use initial::initial_key;
 
 /// Groups of the GroupNorm layers of [`ModelSpec::Cnn`].
 pub const NORM_GROUPS: u32 = 4;

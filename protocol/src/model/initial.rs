@@ -52,10 +52,14 @@ fn unit(word: u32) -> f32 {
     (word >> 8) as f32 / 8_388_608.0 - 1.0
 }
 
+/// The key of the draws.
+pub(crate) fn initial_key(seed: u64) -> Digest {
+    Digest::of("roundelay/model/initial", &[&seed.to_le_bytes()])
+}
+
 fn draws(seed: u64, count: usize) -> Vec<u32> {
-    let key = Digest::of("roundelay/model/initial", &[&seed.to_le_bytes()]);
     let mut bytes = vec![0; count.saturating_mul(4)];
-    let keys = [MaskKey { seed: Secret::new(key.0), sign: Sign::Plus }];
+    let keys = [MaskKey { seed: Secret::new(initial_key(seed).0), sign: Sign::Plus }];
     add_masks(&mut bytes, Ring::Z32, &keys, 0);
     bytes.as_chunks().0.iter().map(|word| u32::from_le_bytes(*word)).collect()
 }

@@ -1,0 +1,178 @@
+//! The lineage of a model: each state follows from the one before it and a published sum, by a pure
+//! function that the coordinator and every client compute alike. The hash of a state is what a
+//! training plan names and what a transcript binds.
+
+use roundelay_crypto::digest::Digest;
+
+use crate::ids::ModelVersion;
+use crate::layout::{LanesError, Layout, ValueError, names};
+use crate::manifest::Task;
+use crate::metrics::Metrics;
+use crate::model::{ModelError, initial};
+use crate::plan::PlanKind;
+use crate::statistics::{Standardisation, StatisticsError};
+
+mod bytes;
+
+pub use bytes::StateError;
+
+/// Everything that a round starts from: the model, what the server optimiser carries along, and
+/// how tables are standardised.
+#[derive(Debug, Clone, PartialEq)]
+pub struct State {
+    version: ModelVersion,
+    standardisation: Option<Standardisation>,
+    model: Vec<f32>,
+    moments: Vec<Vec<f32>>,
+}
+
+/// Why no state follows. Where masks did not cancel, the round is void; everything else means that
+/// a survivor contributed what no honest client does, or that training diverged.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum LineageError {
+    /// The task's model cannot be, or a TorchScript module came without its initial parameters.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// The parameters of the TorchScript module are not those of the task.
+    #[error("the module has {found} parameters, the task {expected}: it is another module")]
+    Parameters {
+        /// In the module, 0 where none were given.
+        found: usize,
+        /// In the task.
+        expected: u64,
+    },
+    /// Check lanes do not hold.
+    #[error(transparent)]
+    Lanes(#[from] LanesError),
+    /// Sums out of their bounds.
+    #[error(transparent)]
+    Values(#[from] ValueError),
+    /// The statistics.
+    #[error(transparent)]
+    Statistics(#[from] StatisticsError),
+    /// A weight that so many survivors cannot have, or an update of another length.
+    #[error("the published {0} is impossible: a survivor's contribution was wrong")]
+    Impossible(&'static str),
+    /// The next model would not be finite.
+    #[error(
+        "the model diverged: parameter {0} is no longer finite; lower the learning rates or the clip"
+    )]
+    Diverged(usize),
+}
+
+/// What a published sum brings about.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Advanced {
+    /// The state after the round.
+    pub state: State,
+    /// The evaluation of the state before it; none for statistics, and none where the sums are
+    /// impossible (a lying survivor spoils a figure, not the round).
+    pub metrics: Option<Metrics>,
+}
+
+impl State {
+    /// Version 0 of a task. `module` are the parameters in a TorchScript module's file, none for
+    /// the other models, whose initial one is a function of the task.
+    pub fn initial(task: &Task, module: Option<Vec<f32>>) -> Result<Self, LineageError> {
+        let expected = task.model.parameter_count(&task.schema)?;
+        let model = initial(task)?.or(module).unwrap_or_default();
+        if model.len() as u64 != expected {
+            return Err(LineageError::Parameters { found: model.len(), expected });
+        }
+        all_finite(&model)?;
+        let moments = task.optimiser.initial_moments(model.len());
+        Ok(Self { version: ModelVersion(0), standardisation: None, model, moments })
+    }
+
+    /// Its version: training rounds since the initial model.
+    #[must_use]
+    pub fn version(&self) -> ModelVersion {
+        self.version
+    }
+
+    /// The flat model.
+    #[must_use]
+    pub fn model(&self) -> &[f32] {
+        &self.model
+    }
+
+    /// How tables are standardised; none before the statistics round, or where the task has none.
+    #[must_use]
+    pub fn standardisation(&self) -> Option<&Standardisation> {
+        self.standardisation.as_ref()
+    }
+
+    /// What training plans name and transcripts bind: over the version, the standardisation, the
+    /// model and the optimiser's moments.
+    #[must_use]
+    pub fn hash(&self) -> Digest {
+        Digest::of("roundelay/state", &[&self.to_bytes()])
+    }
+
+    /// The state after a round of `kind` whose unmasked sum over so many survivors is `sum`.
+    pub fn advance(
+        &self,
+        task: &Task,
+        kind: PlanKind,
+        layout: &Layout,
+        sum: &[u8],
+        survivors: u32,
+    ) -> Result<Advanced, LineageError> {
+        layout.check_lanes(sum, survivors)?;
+        let mut state = self.clone();
+        let metrics = match kind {
+            PlanKind::Statistics => {
+                let standardisation = Standardisation::from_sums(&task.schema, layout, sum)?;
+                state.standardisation = Some(standardisation);
+                None
+            }
+            PlanKind::Train => {
+                state.train(task, layout, sum, survivors)?;
+                metrics(layout, sum)
+            }
+            PlanKind::Evaluate => metrics(layout, sum),
+        };
+        Ok(Advanced { state, metrics })
+    }
+
+    fn train(
+        &mut self,
+        task: &Task,
+        layout: &Layout,
+        sum: &[u8],
+        survivors: u32,
+    ) -> Result<(), LineageError> {
+        let weight = one(layout, sum, names::WEIGHT)?;
+        if weight < u64::from(survivors) {
+            return Err(LineageError::Impossible("weight"));
+        }
+        let update = layout.read_mean(sum, names::UPDATE, weight)?;
+        if update.len() != self.model.len() {
+            return Err(LineageError::Impossible("update"));
+        }
+        task.optimiser.step(&mut self.model, &mut self.moments, &update);
+        self.version = self.version.next();
+        self.moments.iter().chain([&self.model]).try_for_each(|values| all_finite(values))
+    }
+}
+
+fn metrics(layout: &Layout, sum: &[u8]) -> Option<Metrics> {
+    let rows = one(layout, sum, names::EVALUATION_ROWS).ok()?;
+    let correct = one(layout, sum, names::EVALUATION_CORRECT).ok()?;
+    let loss_sum = layout.read_fixed(sum, names::EVALUATION_LOSS).ok()?.iter().sum();
+    (correct <= rows && loss_sum >= 0.0).then_some(Metrics { rows, correct, loss_sum })
+}
+
+fn one(layout: &Layout, sum: &[u8], name: &str) -> Result<u64, ValueError> {
+    Ok(layout.read_counts(sum, name)?.iter().sum())
+}
+
+fn all_finite(values: &[f32]) -> Result<(), LineageError> {
+    match values.iter().position(|value| !value.is_finite()) {
+        Some(index) => Err(LineageError::Diverged(index)),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,221 @@
+use roundelay_crypto::mask::Ring;
+
+use super::*;
+use crate::contribution;
+use crate::fixtures::{frozen, images, sum, table, task_of, wire};
+use crate::model::{ModelSpec, ParameterSpec};
+use crate::optimiser::OptimiserSpec;
+use crate::statistics::ColumnStatistics;
+
+fn task(optimiser: OptimiserSpec) -> Task {
+    let mut task = task_of(images(2, 2), ModelSpec::Softmax { seed: 3 });
+    task.optimiser = optimiser;
+    task
+}
+
+fn adam() -> OptimiserSpec {
+    OptimiserSpec::FedAdam { learning_rate: 0.1, beta1: 0.9, beta2: 0.99, tau: 1e-3 }
+}
+
+fn averaging() -> OptimiserSpec {
+    OptimiserSpec::FedAvg { learning_rate: 1.0 }
+}
+
+const METRICS: Metrics = Metrics { rows: 10, correct: 7, loss_sum: 4.25 };
+
+/// The sum of three clients' training uploads.
+fn trained(task: &Task) -> (Layout, Vec<u8>) {
+    let layout = Layout::for_plan(PlanKind::Train, task, 3).unwrap();
+    let uploads: Vec<_> = (1..=3)
+        .map(|client| {
+            let update: Vec<f32> = (0..10).map(|i| (i - 4) as f32 * client as f32 / 64.0).collect();
+            contribution::train(&layout, &update, client, &METRICS).unwrap()
+        })
+        .collect();
+    let sum = sum(&layout, &uploads);
+    (layout, sum)
+}
+
+#[test]
+fn a_training_round_moves_the_model_by_the_weighted_mean_of_the_updates() {
+    let task = task(averaging());
+    let before = State::initial(&task, None).unwrap();
+    let (layout, sum) = trained(&task);
+    let after = before.advance(&task, PlanKind::Train, &layout, &sum, 3).unwrap();
+    assert_eq!(after.state.version(), ModelVersion(1));
+    let step = layout.quantizer(names::UPDATE).unwrap().step() as f32;
+    for (i, (x, y)) in before.model().iter().zip(after.state.model()).enumerate() {
+        // (1·1 + 2·2 + 3·3) / (1 + 2 + 3) of the first client's update.
+        let mean = (i as f32 - 4.0) / 64.0 * 14.0 / 6.0;
+        assert!((y - x - mean).abs() <= step / 2.0 + 1e-6);
+    }
+    let metrics = after.metrics.unwrap();
+    assert_eq!((metrics.rows, metrics.correct, metrics.loss_sum), (30, 21, 12.75));
+}
+
+#[test]
+fn everyone_derives_the_same_state_and_every_change_moves_its_hash() {
+    let task = task(adam());
+    let (layout, sum) = trained(&task);
+    let first = State::initial(&task, None).unwrap();
+    let advance = || first.advance(&task, PlanKind::Train, &layout, &sum, 3).unwrap().state;
+    assert_eq!(advance(), advance());
+    let second = advance();
+    let third = second.advance(&task, PlanKind::Train, &layout, &sum, 3).unwrap().state;
+    assert_ne!(second.hash(), third.hash());
+    let mut later = first.clone();
+    later.version = ModelVersion(1);
+    assert_ne!(later.hash(), first.hash());
+    let mut moved = first.clone();
+    moved.moments[1][3] += 1.0;
+    assert_ne!(moved.hash(), first.hash());
+    let evaluated = second.advance(&task, PlanKind::Train, &layout, &sum, 3).unwrap();
+    assert_eq!(evaluated.state, third);
+}
+
+#[test]
+fn an_evaluation_leaves_the_state_as_it_is() {
+    let task = task(averaging());
+    let layout = Layout::for_plan(PlanKind::Evaluate, &task, 3).unwrap();
+    let diverged = Metrics { rows: 10, correct: 0, loss_sum: f64::NAN };
+    let uploads =
+        [METRICS, METRICS, diverged].map(|m| contribution::evaluate(&layout, &m).unwrap());
+    let state = State::initial(&task, None).unwrap();
+    let sum = sum(&layout, &uploads);
+    let after = state.advance(&task, PlanKind::Evaluate, &layout, &sum, 3).unwrap();
+    assert_eq!(after.state, state);
+    let expected = Metrics { rows: 30, correct: 14, loss_sum: 8.5 + 640.0 };
+    assert_eq!(after.metrics, Some(expected));
+}
+
+#[test]
+fn statistics_become_part_of_the_state() {
+    let task = task_of(table(), ModelSpec::Softmax { seed: 3 });
+    let layout = Layout::for_plan(PlanKind::Statistics, &task, 3).unwrap();
+    let schema = table();
+    let columns: Vec<_> = schema
+        .numeric_columns()
+        .map(|column| ColumnStatistics::of(&column, [1.0, 2.0, 4.0]).unwrap())
+        .collect();
+    let uploads = vec![contribution::statistics(&layout, &columns).unwrap(); 3];
+    let before = State::initial(&task, None).unwrap();
+    let sum = sum(&layout, &uploads);
+    let after = before.advance(&task, PlanKind::Statistics, &layout, &sum, 3).unwrap();
+    assert_eq!((after.metrics, after.state.version()), (None, ModelVersion(0)));
+    assert_eq!(after.state.standardisation().unwrap().columns.len(), 2);
+    assert_ne!(after.state.hash(), before.hash());
+    let bytes = after.state.to_bytes();
+    assert_eq!(State::from_bytes(&task, &bytes), Ok(after.state));
+    assert_eq!(bytes.len() as u64, State::bytes_max(&task).unwrap());
+}
+
+#[test]
+fn nothing_follows_from_a_sum_whose_check_lanes_do_not_hold() {
+    let task = task(averaging());
+    let (layout, mut sum) = trained(&task);
+    let state = State::initial(&task, None).unwrap();
+    let wrong = state.advance(&task, PlanKind::Train, &layout, &sum, 4);
+    assert!(matches!(wrong, Err(LineageError::Lanes(LanesError::Broken { chunk: 0 }))));
+    let last = sum.len() - 1;
+    sum[last] ^= 1;
+    assert!(state.advance(&task, PlanKind::Train, &layout, &sum, 3).is_err());
+    assert!(state.advance(&task, PlanKind::Train, &layout, &sum[1..], 3).is_err());
+}
+
+#[test]
+fn a_lying_survivor_spoils_a_figure_but_not_the_round() {
+    let task = task(averaging());
+    let layout = Layout::for_plan(PlanKind::Train, &task, 3).unwrap();
+    let mut upload = contribution::train(&layout, &[0.0; 10], 1, &METRICS).unwrap();
+    layout.write_counts(&mut upload, names::EVALUATION_CORRECT, &[1000]).unwrap();
+    let honest = contribution::train(&layout, &[0.0; 10], 1, &METRICS).unwrap();
+    let state = State::initial(&task, None).unwrap();
+    let sum = sum(&layout, &[upload, honest.clone(), honest]);
+    let after = state.advance(&task, PlanKind::Train, &layout, &sum, 3).unwrap();
+    assert_eq!((after.metrics, after.state.version()), (None, ModelVersion(1)));
+}
+
+#[test]
+fn a_weight_that_survivors_cannot_have_is_refused() {
+    let task = task(averaging());
+    let (layout, mut sum) = trained(&task);
+    let state = State::initial(&task, None).unwrap();
+    for weight in [0_u64, 2, 1 << 40] {
+        let chunk = layout.chunks_of(names::WEIGHT).next().unwrap();
+        sum[chunk.payload()].copy_from_slice(&weight.to_le_bytes());
+        assert!(state.advance(&task, PlanKind::Train, &layout, &sum, 3).is_err(), "{weight}");
+    }
+}
+
+#[test]
+fn a_diverging_model_is_no_state() {
+    let task = task(averaging());
+    let (layout, sum) = trained(&task);
+    let mut state = State::initial(&task, None).unwrap();
+    state.model.fill(f32::MAX);
+    let mut step = task.clone();
+    step.optimiser = OptimiserSpec::FedAvg { learning_rate: 1e38 };
+    let diverged = state.advance(&step, PlanKind::Train, &layout, &sum, 3);
+    assert!(matches!(diverged, Err(LineageError::Diverged(_))), "{diverged:?}");
+}
+
+#[test]
+fn a_torchscript_module_brings_its_parameters_or_no_state_begins() {
+    let parameters = vec![ParameterSpec { name: "w".into(), shape: vec![2, 2] }];
+    let model = ModelSpec::TorchScript { module: wire::digest("module"), parameters };
+    let task = task_of(images(2, 2), model);
+    assert!(State::initial(&task, Some(vec![0.5; 4])).is_ok());
+    let expected = Err(LineageError::Parameters { found: 3, expected: 4 });
+    assert_eq!(State::initial(&task, Some(vec![0.5; 3])), expected);
+    assert!(State::initial(&task, None).is_err());
+    assert!(State::initial(&task, Some(vec![f32::NAN; 4])).is_err());
+}
+
+#[test]
+fn a_state_survives_its_bytes_and_damaged_bytes_are_none() {
+    let task = task(adam());
+    let (layout, sum) = trained(&task);
+    let state = State::initial(&task, None).unwrap();
+    let state = state.advance(&task, PlanKind::Train, &layout, &sum, 3).unwrap().state;
+    let bytes = state.to_bytes();
+    assert_eq!(bytes.len() as u64, State::bytes_max(&task).unwrap());
+    assert_eq!(State::from_bytes(&task, &bytes), Ok(state.clone()));
+    assert_eq!(State::from_bytes(&task, &bytes[1..]), Err(StateError::NotAState));
+    assert_eq!(State::from_bytes(&task, &bytes[..20]), Err(StateError::NotAState));
+    assert!(matches!(State::from_bytes(&task, &bytes[..99]), Err(StateError::Length { .. })));
+    let longer = [bytes.clone(), vec![0]].concat();
+    assert!(matches!(State::from_bytes(&task, &longer), Err(StateError::Length { .. })));
+    let other = self::task(averaging());
+    assert_eq!(State::from_bytes(&other, &bytes), Err(StateError::OtherTask));
+    for header in [16, 24, 32] {
+        let mut forged = bytes.clone();
+        forged[header..header + 8].copy_from_slice(&u64::MAX.to_le_bytes());
+        assert_eq!(State::from_bytes(&task, &forged), Err(StateError::OtherTask));
+    }
+    let mut forged = bytes;
+    let end = forged.len();
+    forged[end - 4..].copy_from_slice(&f32::NAN.to_le_bytes());
+    assert_eq!(State::from_bytes(&task, &forged), Err(StateError::NotFinite));
+}
+
+/// Two rounds of FedAdam from the sums' bytes to the states' bytes, recomputed independently by
+/// `protocol/tests/vectors/lineage/check.py`. `ROUNDELAY_WRITE_VECTORS=1` writes them anew.
+#[test]
+fn the_frozen_lineage_is_reproduced_byte_for_byte() {
+    let task = task(adam());
+    let (layout, sum) = trained(&task);
+    let update = layout.segment(names::UPDATE).unwrap();
+    assert_eq!((update.ring, update.words), (Ring::Z32, 10));
+    let quantizer = layout.quantizer(names::UPDATE).unwrap();
+    let mut state = State::initial(&task, None).unwrap();
+    let mut text = format!("{}\n", serde_json::to_string(&task.optimiser).unwrap());
+    text += &format!("clip {} levels {}\n", quantizer.spec().clip, quantizer.levels());
+    text += &format!("key {}\n", crate::model::initial_key(3));
+    text += &format!("state {}\nhash {}\n", hex::encode(state.to_bytes()), state.hash());
+    for _ in 0..2 {
+        state = state.advance(&task, PlanKind::Train, &layout, &sum, 3).unwrap().state;
+        text += &format!("sum {}\n", hex::encode(&sum));
+        text += &format!("state {}\nhash {}\n", hex::encode(state.to_bytes()), state.hash());
+    }
+    frozen("lineage/fedadam.txt", &text);
+}
