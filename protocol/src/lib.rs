@@ -29,3 +29,9 @@ pub mod round;
 pub mod schema;
 pub mod session;
 pub mod statistics;
+pub mod suggestion;
+mod text;
+pub mod time;
+
+#[cfg(test)]
+mod fixtures;
