@@ -221,8 +221,8 @@ impl BlobReader {
             return Err(at.damaged(*digest, "its content"));
         }
         let (opener, first) = (Arc::clone(&self.opener), self.next_chunk);
-        let opened = blocking(move || opener.open(first, &sealed)).await?;
-        self.opened = opened.ok_or_else(|| at.damaged(*digest, "its content"))?.into();
+        let opened = blocking(move || opener.open(first, sealed)).await?;
+        self.opened = opened.ok_or_else(|| at.damaged(*digest, "its content"))?;
         self.next_chunk += chunks;
         Ok(())
     }

@@ -8,7 +8,7 @@
 use rand_core::CryptoRng;
 use zeroize::ZeroizeOnDrop;
 
-use crate::sealed::{NONCE_BYTES, OpenError, open, seal};
+use crate::sealed::{NONCE_BYTES, OpenError, TAG_BYTES, open, open_in_place, seal_in_place};
 use crate::secret::{Secret, Seed};
 
 /// Where a value is stored; all of it is authenticated.
@@ -59,6 +59,19 @@ impl DataKey {
     pub fn open(&self, place: &Place<'_>, sealed: &[u8]) -> Result<Secret<Vec<u8>>, OpenError> {
         place.with_aad("value", |aad| open_random(&self.0, aad, sealed))
     }
+
+    /// Opens what [`seal`](Self::seal) made where it is, and returns the part of it that is the
+    /// value now. For bulk bytes that need not be wiped; refused bytes stay as they were.
+    pub fn open_in_place<'a>(
+        &self,
+        place: &Place<'_>,
+        sealed: &'a mut [u8],
+    ) -> Result<&'a mut [u8], OpenError> {
+        let (nonce, rest) = sealed.split_first_chunk_mut().ok_or(OpenError)?;
+        let (value, tag) = rest.split_last_chunk_mut().ok_or(OpenError)?;
+        place.with_aad("value", |aad| open_in_place(&self.0, *nonce, aad, value, *tag))?;
+        Ok(value)
+    }
 }
 
 /// The key that wraps data keys. Wiped when dropped.
@@ -96,8 +109,13 @@ fn seal_random(
 ) -> Vec<u8> {
     let mut nonce = [0; NONCE_BYTES];
     rng.fill_bytes(&mut nonce);
-    let mut sealed = nonce.to_vec();
-    sealed.append(&mut seal(key, nonce, aad, plaintext));
+    // All the room from the start: no reallocation leaves plaintext behind.
+    let mut sealed = Vec::with_capacity(NONCE_BYTES + plaintext.len() + TAG_BYTES);
+    sealed.extend_from_slice(&nonce);
+    sealed.extend_from_slice(plaintext);
+    let (_, value) = sealed.split_at_mut(NONCE_BYTES);
+    let tag = seal_in_place(key, nonce, aad, value);
+    sealed.extend_from_slice(&tag);
     sealed
 }
 

@@ -41,6 +41,35 @@ pub fn open_once(key: &Seed, aad: &[&[u8]], sealed: &[u8]) -> Result<Secret<Vec<
     open(key, [0; NONCE_BYTES], aad, sealed)
 }
 
+/// Seals bytes where they are and returns the tag. For bulk bytes, which are not copied.
+///
+/// # Panics
+/// As [`seal`].
+pub fn seal_in_place(
+    key: &Seed,
+    nonce: [u8; NONCE_BYTES],
+    aad: &[&[u8]],
+    bytes: &mut [u8],
+) -> [u8; TAG_BYTES] {
+    Aes256Gcm::new(key.expose().into())
+        .encrypt_inout_detached(&nonce.into(), &additional(aad), bytes.into())
+        .expect("a plaintext is far below the 64 GiB of one GCM message")
+        .into()
+}
+
+/// Opens bytes where they are. Bytes that are refused stay as they were.
+pub fn open_in_place(
+    key: &Seed,
+    nonce: [u8; NONCE_BYTES],
+    aad: &[&[u8]],
+    bytes: &mut [u8],
+    tag: [u8; TAG_BYTES],
+) -> Result<(), OpenError> {
+    Aes256Gcm::new(key.expose().into())
+        .decrypt_inout_detached(&nonce.into(), &additional(aad), bytes.into(), &tag.into())
+        .map_err(|_| OpenError)
+}
+
 /// The box was not sealed under this key for this place, or was altered since.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the box does not open: another key, another place, or altered bytes")]

@@ -4,9 +4,10 @@
 //! tenant, to hash and length of the whole content, and to its number, so that no chunk can be
 //! dropped, moved, or taken from another blob.
 
+use std::collections::VecDeque;
 use std::ops::Range;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use roundelay_crypto::digest::Digest;
 use roundelay_crypto::envelope::{DataKey, Place};
 use roundelay_crypto::sealed::{NONCE_BYTES, TAG_BYTES};
@@ -137,15 +138,21 @@ pub(super) struct Opener {
 }
 
 impl Opener {
-    /// Opens sealed chunks that lie one after another, the first with this number. Nothing if one
-    /// of them does not open.
-    pub(super) fn open(&self, first: u64, sealed: &[u8]) -> Option<Vec<Bytes>> {
-        let chunks = sealed.chunks(CHUNK_BYTES + OVERHEAD_BYTES);
-        let open = |(number, chunk): (u64, &[u8])| {
-            let opened =
-                self.layout.with_place(number, |place| self.key.open(place, chunk)).ok()?;
-            Some(Bytes::copy_from_slice(opened.expose()))
-        };
-        (first..).zip(chunks).map(open).collect()
+    /// Opens sealed chunks that lie one after another, the first with this number, where they
+    /// are. Nothing if one of them does not open.
+    pub(super) fn open(&self, first: u64, sealed: Bytes) -> Option<VecDeque<Bytes>> {
+        let mut rest = sealed.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&shared[..]));
+        let mut opened = VecDeque::new();
+        for number in first.. {
+            if rest.is_empty() {
+                break;
+            }
+            let mut chunk = rest.split_to(rest.len().min(CHUNK_BYTES + OVERHEAD_BYTES));
+            let open =
+                |place: &Place<'_>| Some(self.key.open_in_place(place, &mut chunk).ok()?.len());
+            let bytes = self.layout.with_place(number, open)?;
+            opened.push_back(chunk.freeze().slice(NONCE_BYTES..NONCE_BYTES + bytes));
+        }
+        Some(opened)
     }
 }

@@ -94,3 +94,22 @@ fn one_value_sealed_twice_looks_different() {
     let [one, two] = [(); 2].map(|()| data_key.seal(&PLACE, b"value", &mut rng));
     assert_ne!(one, two);
 }
+
+#[test]
+fn a_value_opened_in_place_is_the_value_and_what_is_refused_stays_as_it_was() {
+    let mut rng = ChaCha12Rng::seed_from_u64(5);
+    let key = DataKey::random(&mut rng);
+    for length in [0, 1, 100_000] {
+        let value: Vec<u8> = (0..length).map(|at| (at % 251) as u8).collect();
+        let sealed = key.seal(&PLACE, &value, &mut rng);
+        let mut opened = sealed.clone();
+        assert_eq!(key.open_in_place(&PLACE, &mut opened).unwrap(), value);
+        assert_eq!(key.open(&PLACE, &sealed).ok().unwrap().expose(), &value);
+
+        let elsewhere = Place { version: 3, ..PLACE };
+        let mut refused = sealed.clone();
+        assert!(key.open_in_place(&elsewhere, &mut refused).is_err());
+        assert_eq!(refused, sealed);
+        assert!(key.open_in_place(&PLACE, &mut refused[..27]).is_err());
+    }
+}
