@@ -56,6 +56,29 @@ pub fn path(leaves: &[Digest], index: usize) -> Option<Path> {
     Path::new(steps)
 }
 
+/// The paths of all leaves in their order, with every node hashed once.
+pub fn paths(leaves: &[Digest]) -> Vec<Path> {
+    let mut steps = vec![Vec::new(); leaves.len()];
+    climb(leaves, &mut steps);
+    steps.into_iter().map(Path).collect()
+}
+
+/// Adds to the steps of each leaf what lies beside it on the way up, and gives the root.
+fn climb(leaves: &[Digest], steps: &mut [Vec<Digest>]) -> Digest {
+    match leaves {
+        [] => empty(),
+        [single] => leaf(single),
+        _ => {
+            let (left, right) = halves(leaves);
+            let (left_steps, right_steps) = steps.split_at_mut(left.len());
+            let (left, right) = (climb(left, left_steps), climb(right, right_steps));
+            left_steps.iter_mut().for_each(|steps| steps.push(right));
+            right_steps.iter_mut().for_each(|steps| steps.push(left));
+            node(&left, &right)
+        }
+    }
+}
+
 /// Whether `leaf` is number `index` of the `count` leaves under `root` (RFC 9162, 2.1.3.2).
 pub fn verify(root: &Digest, leaf: &Digest, index: usize, count: usize, path: &Path) -> bool {
     if index >= count {

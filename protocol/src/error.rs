@@ -36,9 +36,9 @@ pub enum Refusal {
         /// The manifest's floor.
         required: u16,
     },
-    /// Threshold or quorum below what the manifest's rule gives for this cohort.
-    #[error("threshold or quorum is below the manifest's floor")]
-    ThresholdBelowFloor,
+    /// Threshold or quorum differ from what the manifest's rule gives for this cohort.
+    #[error("threshold or quorum is not what the manifest's rule gives for this cohort")]
+    ThresholdOffRule,
     /// The cohort is not a union of the manifest's fixed groups.
     #[error("the cohort is not a union of fixed groups")]
     CohortNotUnionOfGroups,
@@ -80,9 +80,6 @@ pub enum Refusal {
     /// A set over this model was opened before, or this client signed one (the set rule).
     #[error("a set over this model and kind may already have been opened")]
     SetRule,
-    /// The privacy budget would be exceeded.
-    #[error("the privacy budget would be exceeded")]
-    PrivacyBudget,
     /// The survivor set lacks this client.
     #[error("the survivor set lacks this client")]
     NotInSurvivorSet,
@@ -120,15 +117,27 @@ pub enum Refusal {
     /// A message that does not belong to the stage this client is in.
     #[error("the message does not belong to this stage")]
     OutOfStage,
+    /// A message that starts a stage came again with another content.
+    #[error("the message that started {0:?} came again with another content")]
+    Contradicted(Stage),
+    /// The coordinator was silent for longer than this client keeps the keys of a round.
+    #[error("the coordinator was silent for too long; the keys of the round are burned")]
+    WaitedTooLong,
     /// The published aggregate or state is not what this client derives.
     #[error("the published result does not follow from the aggregate")]
     LineageBroken,
     /// This client has no memory of the round: it was restarted and sits it out.
     #[error("this client was restarted and sits the round out")]
     Restarted,
-    /// Local training failed or refused; the reason stays with the tenant.
-    #[error("the tenant's client could not train for this round")]
+    /// Local work failed; the reason stays with the tenant.
+    #[error("the tenant's client could not compute its contribution")]
     TrainingFailed,
+    /// Local work gave a value that is not a finite number.
+    #[error("the tenant's contribution has a value that is not finite")]
+    ContributionNotFinite,
+    /// The tenant's own policy forbids the contribution; the reason stays with the tenant.
+    #[error("the tenant's policy forbids the contribution")]
+    ForbiddenByPolicy,
 }
 
 /// What a client did that no honest client does. It is expelled from the round.
@@ -143,6 +152,9 @@ pub enum Fault {
     /// Leaves that are not exactly one per neighbour, or of the wrong shape.
     #[error("share leaves do not match the roster")]
     BadLeaves,
+    /// An encapsulation that is not the one its rebuilt key seed gives.
+    #[error("an encapsulation does not follow from the client's key seed")]
+    BadEncapsulation,
     /// The upload is shorter or longer than the layout says.
     #[error("masked vector has {sent} bytes, the layout has {expected}")]
     WrongLength {
@@ -160,11 +172,8 @@ pub enum Fault {
     /// Revealed shares are too many, too few, or wrong.
     #[error("revealed shares are wrong")]
     BadShares,
-    /// A contribution outside the bounds of its segment, found by the check lanes.
-    #[error("contribution breaks the check lanes")]
-    BadContribution,
-    /// A message for a stage that cannot be answered now.
-    #[error("message out of stage")]
+    /// A message of a stage that has not begun, which no honest client can write.
+    #[error("a message of a stage that has not begun")]
     OutOfStage,
 }
 

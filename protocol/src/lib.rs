@@ -30,8 +30,10 @@ pub mod schema;
 pub mod session;
 pub mod statistics;
 pub mod suggestion;
+pub mod signed;
 mod text;
 pub mod time;
+pub mod transcript;
 
 #[cfg(test)]
 mod fixtures;

@@ -1,7 +1,10 @@
 //! The messages of a horizontal round, as the round machines see them: whole and parsed.
 //!
 //! The session layer splits rosters into single frames and carries big vectors as raw bytes on
-//! streams of their own; neither appears here. Signatures cover [`crate::signed::Signed`] contexts.
+//! streams of their own; neither appears here. What a signature covers is in [`crate::signed`].
+//! Rosters are shared, not copied: one roster goes to every client of a cohort.
+
+use std::sync::Arc;
 
 use roundelay_crypto::agreement::{AgreementPublic, KemCiphertext};
 use roundelay_crypto::digest::Digest;
@@ -10,8 +13,8 @@ use roundelay_crypto::tree::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{AbortReason, Refusal};
-use crate::ids::{ClientId, ModelVersion, RosterIndex, RoundNumber};
-use crate::plan::{RosterPlan, TrainingPlan};
+use crate::ids::{ModelVersion, RosterIndex};
+use crate::plan::{PlanKind, RosterPlan, TrainingPlan};
 
 /// What the coordinator sends to a client within a round.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,17 +22,17 @@ pub enum ToClient {
     /// Starts AdvertiseKeys: the planned cohort and the parameters of the round.
     RosterPlan(Box<RosterPlan>),
     /// Starts ShareKeys: the signed adverts of everyone who sent one.
-    Adverts(AdvertRoster),
+    Adverts(Arc<AdvertRoster>),
     /// Ends ShareKeys: the boxes addressed to this client, one from each other member of U2.
-    Boxes(BoxRoster),
+    Boxes(Arc<BoxRoster>),
     /// Starts MaskedInput: the kind, the model, the configuration and the active roster A.
     TrainingPlan(Box<TrainingPlan>),
     /// Asks for the identical bytes again: a successor of the coordinator has lost them.
     ResendInput,
     /// Starts ConsistencyCheck: the clients whose masked input is complete, with their roots.
-    SurvivorSet(SurvivorSet),
+    SurvivorSet(Arc<SurvivorSet>),
     /// Starts Unmasking: signatures of a quorum over the very same survivor set.
-    Quorum(Quorum),
+    Quorum(Arc<Quorum>),
     /// The round is done: what was published, and the root of its transcript.
     Published(Published),
     /// The round ended without a result. Its keys are burned.
@@ -42,7 +45,7 @@ pub enum FromClient {
     /// The public keys of this round, signed.
     Advert(Box<Advert>),
     /// One leaf per neighbour under one signed root.
-    Shares(ShareRoster),
+    Shares(Arc<ShareRoster>),
     /// The masked vector is complete: its signed root.
     InputCommit(InputCommit),
     /// A signature over the survivor set.
@@ -172,21 +175,16 @@ impl std::fmt::Debug for Reveal {
 /// The result of a round as it is announced; the aggregate itself travels as a vector.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Published {
+    /// What was computed.
+    pub kind: PlanKind,
+    /// The version that was trained or evaluated; a train round publishes the next one.
+    pub model_version: ModelVersion,
+    /// How many contributions are in the sum.
+    pub survivors: u16,
     /// BLAKE3 of the aggregate's bytes: the sum over U3 in the layout of the training plan.
     pub aggregate: Digest,
-    /// Root of the transcript of this round.
-    pub transcript: Digest,
-    /// The model that the round trained from; a train round publishes the next version.
-    pub model_version: ModelVersion,
     /// Hash of the model and optimiser state after this round.
     pub state: Digest,
-}
-
-/// Which round a message belongs to, carried beside every round message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RoundHeader {
-    /// The number of the round.
-    pub round: RoundNumber,
-    /// The client that the message is from or to.
-    pub client: ClientId,
+    /// Root of the transcript of this round ([`crate::transcript::transcript_root`]).
+    pub transcript: Digest,
 }

@@ -22,3 +22,5 @@
 
 pub mod client;
 pub mod coordinator;
+mod keys;
+pub mod terms;

@@ -1,15 +1,78 @@
 //! The client's half of a horizontal round.
+//!
+//! ```text
+//! Advertise ─RosterPlan─▶ Share ─Adverts─▶ Open ─Boxes─▶ Prepared ─TrainingPlan─▶ Training
+//!                                                                    Contributed ─▶ Masking
+//!   Revealed ◀─Quorum─ Unmask ◀─SurvivorSet─ Consistency ◀──────────────Masked────────┘
+//!      └─Published─▶ Applying ─Applied─▶ finished
+//! any stage: a refusal ─▶ Bystander (no secrets) ─Published─▶ Applying      Aborted ─▶ finished
+//! ```
+//! # How a driver runs it
+//!
+//! A driver keeps one [`History`] per federation and one [`Round`] per round that is not finished;
+//! rounds overlap, since round r + 1 is prepared while round r trains.
+//!
+//! 1. For a message of a round that it knows no machine for, it makes a [`Round`] and inputs the
+//!    message. A client that was restarted has lost the keys of its rounds; a fresh machine says
+//!    so by itself ([`Refusal::Restarted`]), and still takes part in applying results.
+//! 2. It calls [`Round::handle`] with one [`Input`] at a time, then carries out the actions **in
+//!    order**: what [`Action::Persist`] carries is durable before a later action leaves the
+//!    machine. If it can't be made durable, the driver drops all machines of the federation.
+//! 3. [`Action::Contribute`], [`Action::Mask`] and [`Action::Apply`] are work for other threads.
+//!    Their results come back as inputs; until then other messages may be input freely. A driver
+//!    applies results in the order of their rounds, and before it contributes to a later round.
+//! 4. Messages of one control stream are input in their order; a roster may overtake them or be
+//!    overtaken, the machine sorts that out.
+//! 5. After [`Action::Finish`] the machine takes no more input and is dropped.
+//!
+//! Every secret lives in the struct of a stage and dies with it; the machine is pure, and draws
+//! its seeds from the generator that [`Round::new`] is given.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use rand_core::CryptoRng;
 use roundelay_crypto::digest::Digest;
+use roundelay_crypto::identity::{IdentityKey, IdentityPublic};
 use roundelay_crypto::mask::MaskKey;
-use serde::{Deserialize, Serialize};
+use roundelay_crypto::secret::{Secret, Seed};
 
-use crate::error::{AbortReason, Refusal, Stage};
-use crate::ids::{FederationId, RoundNumber};
+use crate::error::{AbortReason, Refusal, Stage as StageName};
+use crate::ids::{ClientId, RosterIndex, RoundNumber};
 use crate::layout::Layout;
 use crate::message::{FromClient, Published, ToClient};
-use crate::plan::{PlanKind, TrainingPlan};
-use crate::time::Time;
+use crate::plan::{RosterPlan, TrainingPlan};
+use crate::manifest::Floors;
+use crate::round::horizontal::terms::Terms;
+use crate::signed::Scope;
+use crate::time::{Millis, Time};
+
+mod advertise;
+mod consistency;
+mod history;
+mod input;
+mod machine;
+mod open;
+mod seeds;
+mod share;
+mod unmask;
+
+pub use history::{Event, History, Record, Standing, StepsBack};
+pub use machine::Round;
+
+/// What every round of a client in one federation needs; cheap to clone.
+#[derive(Clone)]
+pub struct Setup {
+    /// What the pinned manifest says about rounds.
+    pub terms: Arc<Terms>,
+    /// Signs this client's messages.
+    pub identity: Arc<IdentityKey>,
+    /// Peers whose fingerprints this client has compared by another channel.
+    pub pinned: Arc<BTreeSet<ClientId>>,
+    /// How long the coordinator may be silent before the keys of a round are burned. It has to
+    /// cover the training of the slowest client, twice where rounds are prepared ahead.
+    pub patience: Millis,
+}
 
 /// What a driver tells the client's half.
 #[derive(Debug)]
@@ -18,8 +81,8 @@ pub enum Input {
     Message(ToClient),
     /// Local work is done: the contribution is laid out and waits with the driver to be masked.
     Contributed,
-    /// Local work failed or the tenant's policy refused it.
-    ContributionFailed,
+    /// Local work failed, was forbidden, or could not be stored.
+    ContributionFailed(LocalFailure),
     /// The masked vector is durable; its root over the chunks.
     Masked(Digest),
     /// The published result was applied: the state hash that this client derived, or `None` where
@@ -27,6 +90,27 @@ pub enum Input {
     Applied(Option<Digest>),
     /// The deadline that was set has passed.
     Deadline,
+}
+
+/// Why a client has no contribution. The coordinator learns this much and no more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LocalFailure {
+    /// Training or storing failed.
+    TrainingFailed,
+    /// A value of the contribution is not a finite number.
+    NotFinite,
+    /// The tenant's policy forbids it.
+    Forbidden,
+}
+
+impl From<LocalFailure> for Refusal {
+    fn from(failure: LocalFailure) -> Self {
+        match failure {
+            LocalFailure::TrainingFailed => Self::TrainingFailed,
+            LocalFailure::NotFinite => Self::ContributionNotFinite,
+            LocalFailure::Forbidden => Self::ForbiddenByPolicy,
+        }
+    }
 }
 
 /// What the driver is to do, in order.
@@ -42,7 +126,8 @@ pub enum Action {
     Mask(MaskPlan),
     /// Stream the stored masked vector, from the first byte. A retransmission is byte-identical.
     Upload,
-    /// Fetch the aggregate, check its hash, apply it, then input `Applied`.
+    /// Fetch the aggregate, check its hash, apply it, then input `Applied`. A driver that lacks
+    /// the state before it fetches the state after it from its peers' signatures instead.
     Apply(Box<Published>),
     /// Input `Deadline` at this moment; replaces the deadline before it.
     SetDeadline(Time),
@@ -51,7 +136,6 @@ pub enum Action {
 }
 
 /// The masks to put on a contribution.
-#[derive(Debug)]
 pub struct MaskPlan {
     /// Self mask and one pairwise mask for each other member of A.
     pub keys: Vec<MaskKey>,
@@ -59,59 +143,109 @@ pub struct MaskPlan {
     pub layout: Layout,
 }
 
+impl std::fmt::Debug for MaskPlan {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "MaskPlan({} masks)", self.keys.len())
+    }
+}
+
 /// How a round ended for this client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
     /// Published and derived.
     Published(Box<Published>),
-    /// This client refused; the coordinator was told.
+    /// The result was known already.
+    Known,
+    /// This client refused, and no result that it can follow came after.
     Refused(Refusal),
     /// The coordinator ended the round.
     Aborted(AbortReason),
 }
 
-/// What a client must remember for ever (or until its federation ends), so that neither a restart
-/// nor a lying coordinator makes it open a second set. Kept by [`History`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Record {
-    /// The federation.
-    pub federation: FederationId,
-    /// The round.
-    pub round: RoundNumber,
-    /// What the client is about to do.
-    pub event: Event,
+/// What all stages of one round share.
+struct Core {
+    setup: Setup,
+    scope: Scope,
+    /// This client.
+    own: ClientId,
 }
 
-/// What a client is about to do in a stage.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Event {
-    /// Sends its advert.
-    Advertised,
-    /// Sends shares.
-    Shared,
-    /// Sends the first byte of a masked vector: from here the round counts as opened.
-    Uploading {
-        /// The kind of the plan.
-        kind: PlanKind,
-        /// The model (or data version) of the plan.
-        model: Digest,
-        /// Digest of the planned cohort.
-        cohort: Digest,
-    },
-    /// Signs a survivor set.
-    Signed {
-        /// Digest of the set.
-        set: Digest,
-    },
-    /// Reveals shares.
-    Revealed,
-    /// Saw a result published and derived it.
-    Published {
-        /// Root of its transcript.
-        transcript: Digest,
-        /// State after it.
-        state: Digest,
-    },
-    /// The round ended without a result, in this stage.
-    Aborted(Stage),
+/// One call of `handle`.
+struct Turn<'a> {
+    history: &'a mut History,
+    actions: &'a mut Vec<Action>,
+    /// The answer to the message at hand, kept to be repeated byte for byte.
+    reply: Option<FromClient>,
+}
+
+impl Turn<'_> {
+    /// Takes an event into the history and has it made durable.
+    fn remember(&mut self, core: &Core, event: Event) {
+        let record = self.history.record(core.scope.round, event);
+        self.actions.push(Action::Persist(record));
+    }
+
+    fn reply(&mut self, message: FromClient) {
+        self.actions.push(Action::Send(message.clone()));
+        self.reply = Some(message);
+    }
+}
+
+/// This client's place in the cohort.
+struct Seat {
+    plan: Box<RosterPlan>,
+    own: RosterIndex,
+    floors: Floors,
+}
+
+impl Seat {
+    fn client_at(&self, index: RosterIndex) -> Option<ClientId> {
+        self.plan.client_at(index)
+    }
+
+    fn identity<'a>(&self, core: &'a Core, index: RosterIndex) -> Option<&'a IdentityPublic> {
+        core.setup.terms.identity(self.client_at(index)?)
+    }
+
+    /// Enough members are left to reach the quorum with `clients_min` honest ones.
+    fn require_members(&self, members: usize) -> Result<(), Refusal> {
+        let present = u16::try_from(members).unwrap_or(u16::MAX);
+        let required = self.floors.members_min();
+        if present < required {
+            return Err(Refusal::TooFewMembers { present, required });
+        }
+        Ok(())
+    }
+
+    /// Under `whole_groups` a set that may be released is a union of fixed groups.
+    fn is_allowed_set(&self, core: &Core, indices: &[RosterIndex]) -> bool {
+        let terms = &core.setup.terms;
+        !terms.rules().whole_groups
+            || terms.groups().is_union(indices.iter().filter_map(|index| self.client_at(*index)))
+    }
+}
+
+/// The shares of one dealer that this client holds.
+struct Holding {
+    /// Of the dealer's k_u.
+    key: Seed,
+    /// Of the dealer's b_u.
+    self_mask: Seed,
+}
+
+impl Holding {
+    /// As it stands in a box: the share of k_u, then that of b_u.
+    fn joined(&self) -> Secret<[u8; 64]> {
+        Secret::fill_with(|bytes| {
+            let shares = self.key.expose().iter().chain(self.self_mask.expose());
+            for (to, from) in bytes.iter_mut().zip(shares) {
+                *to = *from;
+            }
+        })
+    }
+
+    fn parse(bytes: &[u8]) -> Option<Self> {
+        let (key, self_mask) = bytes.split_at_checked(32)?;
+        Some(Self { key: Secret::from_slice(key)?, self_mask: Secret::from_slice(self_mask)? })
+    }
 }

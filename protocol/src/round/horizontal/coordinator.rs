@@ -1,17 +1,82 @@
 //! The coordinator's half of a horizontal round.
+//!
+//! ```text
+//! AdvertiseKeys ─▶ ShareKeys ─▶ Prepared ─Train─▶ MaskedInput ─▶ StoringSum ─SumStored─┐
+//!   Finished ◀─Applied─ Applying ◀─Unmasked─ Removing ◀─ Unmasking ◀─ ConsistencyCheck ◀┘
+//! ```
+//! A stage ends as soon as everybody who is expected has answered, at the latest at its deadline;
+//! ConsistencyCheck ends with the quorum, Unmasking with the first shares that rebuild every seed.
+//! Below the floors the round is aborted, and nothing was opened.
+//!
+//! # How a driver runs it
+//!
+//! 1. It makes a machine by [`Round::start`], or after a restart by [`Round::restore`] from the
+//!    records that were persisted, then calls [`Round::handle`] with one [`Input`] at a time.
+//! 2. It carries out the actions **in order**. What [`Action::Persist`] and [`Action::Audit`]
+//!    carry is durable before a later `Send` or `Broadcast` leaves; where no message follows they
+//!    may wait for the next batch.
+//! 3. [`Input::Lost`] and [`Input::Returned`] say whose connection went and came. A message to a
+//!    client that has no connection is dropped: `Returned` makes the machine send again whatever
+//!    the client's stage waits for.
+//! 4. Uploads: from [`Action::OpenUploads`] on, the driver takes vectors from clients of the
+//!    active roster, adds their chunks as they come and inputs [`Input::Uploaded`] once for a
+//!    whole one. It refuses a second vector of a client until that client's first was taken back
+//!    by [`Action::Discard`]. A part of a vector whose connection went is taken back by the driver
+//!    itself. After [`Action::StoreSum`] it takes no more.
+//! 5. [`Action::StoreSum`], [`Action::Unmask`] and [`Action::Apply`] are work for other threads;
+//!    their results come back as inputs.
+//! 6. After [`Action::Finish`] the machine takes no more input and is dropped.
+//!
+//! The machine holds every advert and box of the round once, and never a vector.
+
+use std::sync::Arc;
 
 use roundelay_crypto::digest::Digest;
 use roundelay_crypto::mask::MaskKey;
 use serde::{Deserialize, Serialize};
 
-use crate::error::{AbortReason, Fault, Refusal, Stage};
+use crate::error::{AbortReason, Fault, Refusal, Stage as StageName};
 use crate::ids::{ClientId, RosterIndex};
 use crate::layout::Layout;
 use crate::message::{
-    Advert, FromClient, Published, Quorum, ShareRoster, SurvivorSet, ToClient,
+    Advert, FromClient, Published, Quorum, Reveal, ShareRoster, SurvivorSet, ToClient,
 };
 use crate::plan::{RosterPlan, TrainingPlan};
-use crate::time::Time;
+use crate::time::{Millis, Time};
+
+mod advertise;
+mod consistency;
+mod core;
+mod input;
+mod machine;
+mod publish;
+mod rebuild;
+mod restore;
+mod share;
+mod unmask;
+
+pub use machine::Round;
+pub use rebuild::DropoutKeys;
+pub use restore::RestoreError;
+
+/// How long the stages of a round may take, in milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Timing {
+    /// AdvertiseKeys.
+    pub advertise_keys: Millis,
+    /// ShareKeys.
+    pub share_keys: Millis,
+    /// MaskedInput: local training and upload.
+    pub masked_input: Millis,
+    /// ConsistencyCheck.
+    pub consistency_check: Millis,
+    /// Unmasking. An abort here costs more than a wait: clients that have signed a set over a
+    /// model never open another over it.
+    pub unmasking: Millis,
+    /// How long a client whose connection went is still waited for once all others have answered.
+    pub grace: Millis,
+}
 
 /// What a driver tells the coordinator's half.
 #[derive(Debug)]
@@ -23,8 +88,8 @@ pub enum Input {
         /// What it says.
         message: FromClient,
     },
-    /// The round may go on to MaskedInput: what to compute. `active` of the plan is filled in by
-    /// the machine.
+    /// The round may go on to MaskedInput: what to compute. It may come before the round is
+    /// prepared. `active` of the plan is filled in by the machine.
     Train(Box<TrainingPlan>),
     /// A whole masked vector was added to the accumulator.
     Uploaded {
@@ -40,12 +105,12 @@ pub enum Input {
         /// Why.
         fault: Fault,
     },
-    /// The masked sum over exactly the survivors is durable.
+    /// The masked sum over exactly the survivors is durable: its hash.
     SumStored(Digest),
     /// The masks are off: the sums of the check lanes held, or did not.
     Unmasked(UnmaskOutcome),
-    /// The result was applied and stored by the engine: what to announce.
-    Applied(Box<Published>),
+    /// The result was applied and stored by the engine: hash of the state after it.
+    Applied(Digest),
     /// A client's connection is gone. It may come back within the stage.
     Lost(ClientId),
     /// A client is back: it is sent again what its stage waits for.
@@ -63,12 +128,14 @@ pub enum UnmaskOutcome {
     Clean(Digest),
     /// Some check lane does not: nothing may be published.
     Dirty,
+    /// [`UnmaskPlan::mask_keys`] found that a dropout's encapsulations are not its key seed's.
+    KeysDiffer(ClientId),
 }
 
 /// What the driver is to do, in order.
 #[derive(Debug)]
 pub enum Action {
-    /// Make durable before any later action leaves the machine.
+    /// Make durable before any later message leaves the machine.
     Persist(Record),
     /// Append to the audit log of every member.
     Audit(AuditEntry),
@@ -79,14 +146,38 @@ pub enum Action {
         /// What to say.
         message: ToClient,
     },
-    /// Be ready to take masked vectors of this layout from the active roster.
-    OpenUploads(Layout),
+    /// Send the same to several clients; it need be encoded only once.
+    Broadcast {
+        /// The clients.
+        to: Vec<ClientId>,
+        /// What to say.
+        message: ToClient,
+    },
+    /// Be ready to take masked vectors of this layout from these clients, the active roster. The
+    /// accumulator starts at zero.
+    OpenUploads {
+        /// The layout of every vector.
+        layout: Layout,
+        /// A.
+        active: Vec<ClientId>,
+    },
     /// Take back what a client's unfinished or refused upload added to the accumulator.
     Discard(ClientId),
-    /// Store the masked sum over exactly these clients durably, then input `SumStored`.
+    /// Store the masked sum over exactly these clients durably, then input `SumStored`. Uploads
+    /// of all others were discarded before.
     StoreSum(Vec<ClientId>),
-    /// Take masks off the sum, check the lanes, then input `Unmasked`.
+    /// Take masks off the stored sum, check the lanes, then input `Unmasked`.
     Unmask(UnmaskPlan),
+    /// Apply the aggregate, store the result durably, then input `Applied`. After a restart it
+    /// may be asked for again.
+    Apply {
+        /// The plan that the aggregate belongs to.
+        plan: Box<TrainingPlan>,
+        /// BLAKE3 of the aggregate's bytes.
+        aggregate: Digest,
+        /// How many contributions are in it.
+        survivors: u16,
+    },
     /// Input `Deadline` at this moment; replaces the deadline before it.
     SetDeadline(Time),
     /// The client is out of this round.
@@ -100,20 +191,46 @@ pub enum Action {
     Finish(Outcome),
 }
 
-/// The masks to take off the sum: for each survivor its self mask, for each dropout its pairwise
-/// masks with every survivor.
-#[derive(Debug)]
+/// The masks to take off a stored sum.
 pub struct UnmaskPlan {
-    /// Seeds with the signs that cancel them.
-    pub keys: Vec<MaskKey>,
+    /// Hash of the stored masked sum.
+    pub sum: Digest,
     /// The layout of the sum.
     pub layout: Layout,
     /// What every word of every check lane must be.
-    pub survivors: u32,
+    pub survivors: u16,
+    /// The self mask of each survivor.
+    pub self_masks: Vec<MaskKey>,
+    /// The keys of each dropout of the active roster.
+    pub dropouts: Vec<DropoutKeys>,
+}
+
+impl UnmaskPlan {
+    /// All masks with the signs that cancel them. One key agreement for each pair of a dropout
+    /// and a survivor: work for another thread; a driver may also spread
+    /// [`DropoutKeys::mask_keys`] over several.
+    ///
+    /// # Errors
+    /// Names the dropout whose encapsulations are not those of its rebuilt seed; to be input as
+    /// [`UnmaskOutcome::KeysDiffer`].
+    pub fn mask_keys(self) -> Result<Vec<MaskKey>, ClientId> {
+        let mut keys = self.self_masks;
+        for dropout in &self.dropouts {
+            keys.extend(dropout.mask_keys()?);
+        }
+        Ok(keys)
+    }
+}
+
+impl std::fmt::Debug for UnmaskPlan {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (survivors, dropouts) = (self.self_masks.len(), self.dropouts.len());
+        write!(f, "UnmaskPlan({survivors} survivors, {dropouts} dropouts)")
+    }
 }
 
 /// How a round ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Outcome {
     /// Announced to everyone.
     Published(Box<Published>),
@@ -131,7 +248,7 @@ pub enum Record {
     /// AdvertiseKeys ended; the advert roster is fixed.
     AdvertsClosed,
     /// Shares were accepted.
-    Shares(RosterIndex, Box<ShareRoster>),
+    Shares(RosterIndex, Arc<ShareRoster>),
     /// ShareKeys ended; U2 is fixed.
     SharesClosed,
     /// MaskedInput began under this plan (A is fixed).
@@ -139,25 +256,27 @@ pub enum Record {
     /// MaskedInput ended: U3 and the masked sum over exactly U3, durable before U3 is shown.
     Survivors {
         /// U3 with the clients' roots.
-        set: SurvivorSet,
+        set: Arc<SurvivorSet>,
         /// Hash of the stored masked sum.
         sum: Digest,
     },
     /// ConsistencyCheck ended with these signatures.
-    Quorum(Quorum),
+    Quorum(Arc<Quorum>),
     /// A client's shares arrived.
-    Revealed(RosterIndex, crate::message::Reveal),
+    Revealed(RosterIndex, Reveal),
+    /// A client left the round.
+    Left(RosterIndex, Departure),
     /// The round is over.
-    Finished(FinishedAs),
+    Finished(Outcome),
 }
 
-/// The end of a round as it is kept.
+/// Why a client is out of a round.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum FinishedAs {
-    /// Published.
-    Published(Box<Published>),
-    /// Aborted.
-    Aborted(AbortReason),
+pub enum Departure {
+    /// It refused, and sits the round out.
+    Declined(Refusal),
+    /// It did what no honest client does.
+    Expelled(Fault),
 }
 
 /// What members can later check the coordinator against.
@@ -166,7 +285,7 @@ pub enum AuditEntry {
     /// A stage began with so many clients.
     StageBegan {
         /// The stage.
-        stage: Stage,
+        stage: StageName,
         /// Clients in it.
         clients: u16,
     },
@@ -175,29 +294,22 @@ pub enum AuditEntry {
         /// The client.
         client: ClientId,
         /// The stage.
-        stage: Stage,
+        stage: StageName,
     },
-    /// A client refused and sits the round out.
-    Declined {
+    /// A client left the round.
+    Left {
         /// The client.
         client: ClientId,
         /// Why.
-        refusal: Refusal,
-    },
-    /// A client was expelled.
-    Expelled {
-        /// The client.
-        client: ClientId,
-        /// Why.
-        fault: Fault,
+        departure: Departure,
     },
     /// The survivor set, before it was shown to anyone.
     Survivors {
-        /// Its digest.
+        /// Its root.
         set: Digest,
         /// Survivors.
         clients: u16,
     },
     /// The end.
-    Finished(FinishedAs),
+    Finished(Outcome),
 }

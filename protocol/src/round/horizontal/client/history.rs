@@ -1,0 +1,253 @@
+//! What a client must remember for ever, so that neither a restart nor a lying coordinator makes
+//! it sign twice or open a second set.
+//!
+//! Every [`Record`] is made by the machine of a round, taken into the [`History`] at once, and
+//! handed to the driver to be made durable before the message that it is about leaves. After a
+//! restart [`History::replay`] rebuilds the same history from the records.
+
+use std::collections::BTreeMap;
+
+use roundelay_crypto::digest::Digest;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Refusal, Stage};
+use crate::ids::{FederationId, ModelVersion, RoundNumber};
+use crate::plan::PlanKind;
+use crate::transcript::NO_TRANSCRIPT;
+
+/// One thing to remember.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// The federation.
+    pub federation: FederationId,
+    /// The round.
+    pub round: RoundNumber,
+    /// What the client is about to do, or has seen.
+    pub event: Event,
+}
+
+/// What a client is about to do in a stage, or where it stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Event {
+    /// Sends its advert.
+    Advertised,
+    /// Sends shares.
+    Shared,
+    /// Sends the first byte of a masked vector: from here the round counts as opened.
+    Uploading {
+        /// The kind of the plan.
+        kind: PlanKind,
+        /// The model (or data version) of the plan.
+        model: Digest,
+        /// Digest of the planned cohort.
+        cohort: Digest,
+    },
+    /// Signs a survivor set.
+    Signed {
+        /// Its root.
+        set: Digest,
+    },
+    /// Reveals shares.
+    Revealed,
+    /// Saw a result published and derived it, or took a state over from its peers.
+    Stands(Standing),
+}
+
+/// The model that a client holds, and the last transcript that it has seen published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Standing {
+    /// The round that published it, 0 for the initial model.
+    pub round: RoundNumber,
+    /// The version.
+    pub model_version: ModelVersion,
+    /// Hash of the model and optimiser state.
+    pub state: Digest,
+    /// Root of the transcript of that round, zero before the first.
+    pub transcript: Digest,
+}
+
+/// A state that would take a client back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("this client stands at round {stands} and does not step back to {offered}")]
+pub struct StepsBack {
+    /// The round of the client's standing.
+    pub stands: u64,
+    /// The round of the state that was offered.
+    pub offered: u64,
+}
+
+/// The memory of one client in one federation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct History {
+    federation: FederationId,
+    /// The highest round in which this client did what each stage asks for.
+    highest: BTreeMap<Stage, RoundNumber>,
+    /// One entry for each (kind, model hash) over which a set may have been opened.
+    opened: BTreeMap<(PlanKind, Digest), Opened>,
+    standing: Option<Standing>,
+    /// A published result is being applied: the standing is about to change. Not durable.
+    applying: bool,
+}
+
+/// What may have been opened over one (kind, model hash).
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Opened {
+    round: RoundNumber,
+    cohort: Digest,
+    signed: Option<Digest>,
+}
+
+impl History {
+    /// The history of a client that has done nothing in a federation.
+    #[must_use]
+    pub fn new(federation: FederationId) -> Self {
+        let (highest, opened) = (BTreeMap::new(), BTreeMap::new());
+        Self { federation, highest, opened, standing: None, applying: false }
+    }
+
+    /// The history that these records, in their order, left behind. Records of other federations
+    /// are passed over.
+    #[must_use]
+    pub fn replay<'a>(
+        federation: FederationId,
+        records: impl IntoIterator<Item = &'a Record>,
+    ) -> Self {
+        let mut history = Self::new(federation);
+        let own = records.into_iter().filter(|record| record.federation == federation);
+        own.for_each(|record| history.take(record));
+        history
+    }
+
+    /// The fewest records from which [`replay`](Self::replay) rebuilds this history: what a
+    /// compacted file has to hold.
+    #[must_use]
+    pub fn export(&self) -> Vec<Record> {
+        let mut records = Vec::new();
+        let mut push = |round: RoundNumber, event| {
+            records.push(Record { federation: self.federation, round, event });
+        };
+        for (stage, event) in [
+            (Stage::AdvertiseKeys, Event::Advertised),
+            (Stage::ShareKeys, Event::Shared),
+            (Stage::Unmasking, Event::Revealed),
+        ] {
+            if let Some(round) = self.highest.get(&stage) {
+                push(*round, event);
+            }
+        }
+        for ((kind, model), opened) in &self.opened {
+            let (kind, model, cohort) = (*kind, *model, opened.cohort);
+            push(opened.round, Event::Uploading { kind, model, cohort });
+            if let Some(set) = opened.signed {
+                push(opened.round, Event::Signed { set });
+            }
+        }
+        if let Some(standing) = self.standing {
+            push(standing.round, Event::Stands(standing));
+        }
+        records
+    }
+
+    /// The highest round in which this client has advertised, shared, uploaded, signed or
+    /// revealed; 0 for none.
+    #[must_use]
+    pub fn highest_round(&self) -> RoundNumber {
+        self.highest.values().copied().max().unwrap_or_default()
+    }
+
+    /// Where this client stands; none before it holds a model.
+    #[must_use]
+    pub fn standing(&self) -> Option<&Standing> {
+        self.standing.as_ref()
+    }
+
+    /// Takes over a state: the initial model, or one that enough peers have signed. The record
+    /// has to be durable before the client joins with it.
+    pub fn adopt(&mut self, standing: Standing) -> Result<Record, StepsBack> {
+        let stands = self.standing.map_or(RoundNumber(0), |standing| standing.round);
+        if standing.round < stands {
+            return Err(StepsBack { stands: stands.0, offered: standing.round.0 });
+        }
+        Ok(self.record(standing.round, Event::Stands(standing)))
+    }
+
+    /// The last transcript that this client has seen published.
+    pub(super) fn transcript(&self) -> Digest {
+        self.standing.map_or(NO_TRANSCRIPT, |standing| standing.transcript)
+    }
+
+    /// Whether the standing is about to change.
+    pub(super) fn is_applying(&self) -> bool {
+        self.applying
+    }
+
+    pub(super) fn set_applying(&mut self, applying: bool) {
+        self.applying = applying;
+    }
+
+    /// Takes an event in and gives the record that has to be durable.
+    pub(super) fn record(&mut self, round: RoundNumber, event: Event) -> Record {
+        let record = Record { federation: self.federation, round, event };
+        self.take(&record);
+        record
+    }
+
+    /// Whether this client may do in `round` what a stage asks for: rounds rise strictly.
+    pub(super) fn rises(&self, stage: Stage, round: RoundNumber) -> Result<(), Refusal> {
+        match self.highest.get(&stage) {
+            Some(seen) if round <= *seen => Err(match stage {
+                Stage::AdvertiseKeys if round == *seen => Refusal::Restarted,
+                Stage::ConsistencyCheck => Refusal::AlreadySigned,
+                Stage::Unmasking => Refusal::AlreadyRevealed,
+                _ => Refusal::RoundNotRising { planned: round.0, seen: seen.0 },
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// The set rule: for one (kind, model hash) at most one opened set, ever. A retry plans the
+    /// same cohort, and only if this client has not signed a survivor set for it.
+    pub(super) fn may_open(
+        &self,
+        kind: PlanKind,
+        model: Digest,
+        cohort: Digest,
+    ) -> Result<(), Refusal> {
+        match self.opened.get(&(kind, model)) {
+            Some(opened) if opened.signed.is_some() || opened.cohort != cohort => {
+                Err(Refusal::SetRule)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn take(&mut self, record: &Record) {
+        let round = record.round;
+        match &record.event {
+            Event::Advertised => self.raise(Stage::AdvertiseKeys, round),
+            Event::Shared => self.raise(Stage::ShareKeys, round),
+            Event::Revealed => self.raise(Stage::Unmasking, round),
+            Event::Uploading { kind, model, cohort } => {
+                self.raise(Stage::MaskedInput, round);
+                let opened = Opened { round, cohort: *cohort, signed: None };
+                self.opened.insert((*kind, *model), opened);
+            }
+            Event::Signed { set } => {
+                self.raise(Stage::ConsistencyCheck, round);
+                if let Some(opened) = self.opened.values_mut().find(|opened| opened.round == round)
+                {
+                    opened.signed = Some(*set);
+                }
+            }
+            Event::Stands(standing) => {
+                self.applying = false;
+                self.standing = Some(*standing);
+            }
+        }
+    }
+
+    fn raise(&mut self, stage: Stage, round: RoundNumber) {
+        let highest = self.highest.entry(stage).or_insert(round);
+        *highest = round.max(*highest);
+    }
+}

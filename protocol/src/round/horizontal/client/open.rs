@@ -1,0 +1,121 @@
+//! The end of ShareKeys: this client opens every box that was addressed to it. What opens wrongly
+//! makes it sit the round out, since later it could not do its part.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use roundelay_crypto::agreement::{AgreementSecret, HybridSecret, decapsulate};
+use roundelay_crypto::digest::Digest;
+use roundelay_crypto::sealed::open_once;
+use roundelay_crypto::secret::Seed;
+use roundelay_crypto::tree;
+
+use super::input::Prepared;
+use super::share::SentLeaf;
+use super::{Core, Holding, Seat};
+use crate::error::Refusal;
+use crate::ids::RosterIndex;
+use crate::message::{Advert, AdvertRoster, BoxDelivery, BoxRoster};
+use crate::round::horizontal::keys::{BoxPlace, Edge};
+use crate::signed::Statement;
+use crate::transcript::{leaf_digest, shares_root};
+
+/// Waits for the boxes.
+pub(super) struct Open {
+    pub(super) seat: Seat,
+    /// b_u.
+    pub(super) self_mask: Seed,
+    pub(super) masks: AgreementSecret,
+    pub(super) boxes: AgreementSecret,
+    pub(super) roster: Arc<AdvertRoster>,
+    /// Root of AdvertiseKeys.
+    pub(super) adverts: Digest,
+    /// Root of this client's own leaves.
+    pub(super) own_root: Digest,
+    pub(super) own_holding: Holding,
+    pub(super) sent: BTreeMap<RosterIndex, SentLeaf>,
+}
+
+/// An edge to a member of U2: its ciphertexts, and the secret of its mask.
+pub(super) struct OpenEdge {
+    pub(super) edge: Edge,
+    pub(super) secret: HybridSecret,
+}
+
+impl Open {
+    pub(super) fn boxes(mut self, core: &Core, roster: &BoxRoster) -> Result<Prepared, Refusal> {
+        let mut roots = BTreeMap::from([(self.seat.own, &self.own_root)]);
+        let (mut holdings, mut edges) = (BTreeMap::new(), BTreeMap::new());
+        let mut previous = None;
+        for delivery in &roster.boxes {
+            let from = delivery.from;
+            if previous >= Some(from) || from == self.seat.own {
+                return Err(Refusal::BadBox(from));
+            }
+            previous = Some(from);
+            let sent = self.sent.remove(&from).ok_or(Refusal::BadBox(from))?;
+            let position = self.roster.adverts.binary_search_by_key(&from, |(index, _)| *index);
+            let advert = position.ok().and_then(|position| self.roster.adverts.get(position));
+            let (_, advert) = advert.ok_or(Refusal::BadBox(from))?;
+            let (holding, edge) = self.open(core, delivery, advert, sent)?;
+            roots.insert(from, &delivery.root);
+            holdings.insert(from, holding);
+            edges.insert(from, edge);
+        }
+        self.seat.require_members(roots.len())?;
+        let prepared = roots.keys().copied().collect();
+        let shares = shares_root(&self.adverts, roots);
+        holdings.insert(self.seat.own, self.own_holding);
+        Ok(Prepared { seat: self.seat, self_mask: self.self_mask, holdings, edges, prepared, shares })
+    }
+
+    /// One box: signed by its sender for this roster and this client, and whole.
+    fn open(
+        &self,
+        core: &Core,
+        delivery: &BoxDelivery,
+        advert: &Advert,
+        sent: SentLeaf,
+    ) -> Result<(Holding, OpenEdge), Refusal> {
+        let (from, own) = (delivery.from, self.seat.own);
+        let bad_box = Refusal::BadBox(from);
+        let sender = self.seat.client_at(from).ok_or(bad_box.clone())?;
+        let received = self.check_root(core, delivery)?;
+        if delivery.leaf.to != own || delivery.leaf.mask_ciphertext.is_some() != (from < own) {
+            return Err(bad_box);
+        }
+        let secret = decapsulate(&self.boxes, &advert.boxes, &delivery.leaf.box_ciphertext)
+            .map_err(|_| bad_box.clone())?;
+        let place = BoxPlace::new(&core.scope, &self.adverts, (from, sender), (own, core.own));
+        let shares = open_once(&place.key(&secret), &place.aad(), &delivery.leaf.sealed)
+            .map_err(|_| bad_box.clone())?;
+        let holding = Holding::parse(shares.expose()).ok_or(bad_box.clone())?;
+        let secret = match (&delivery.leaf.mask_ciphertext, sent.mask) {
+            (Some(ciphertext), None) => decapsulate(&self.masks, &advert.mask, ciphertext)
+                .map_err(|_| bad_box)?,
+            (None, Some(secret)) => secret,
+            _ => return Err(bad_box),
+        };
+        let edge = Edge::between((from, received), (own, sent.digest));
+        Ok((holding, OpenEdge { edge, secret }))
+    }
+
+    /// The leaf is the one for this client under the sender's signed root; gives its digest.
+    fn check_root(&self, core: &Core, delivery: &BoxDelivery) -> Result<Digest, Refusal> {
+        let BoxDelivery { from, leaf, path, root, signature } = delivery;
+        let bad_root = Refusal::BadShareRoot(*from);
+        let identity = self.seat.identity(core, *from).ok_or(bad_root.clone())?;
+        // A sender has a leaf for every advert but its own, in roster order.
+        let others = self.roster.adverts.iter().filter(|(index, _)| index != from);
+        let position = others.clone().position(|(index, _)| *index == self.seat.own);
+        let digest = leaf_digest(*from, leaf);
+        let in_tree = position
+            .is_some_and(|position| tree::verify(root, &digest, position, others.count(), path));
+        let statement = Statement::Shares { adverts: &self.adverts, root };
+        if in_tree && core.scope.verifies(identity, &statement, signature) {
+            Ok(digest)
+        } else {
+            Err(bad_root)
+        }
+    }
+}

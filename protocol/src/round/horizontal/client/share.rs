@@ -1,0 +1,157 @@
+//! ShareKeys: every advert is verified, then each neighbour gets its shares of k_u and b_u in a box
+//! that it alone can open, and the mask encapsulation of the edge where this client is the lower.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use roundelay_crypto::agreement::{AgreementSecret, HybridSecret, encapsulate};
+use roundelay_crypto::digest::Digest;
+use roundelay_crypto::sealed::seal_once;
+use roundelay_crypto::secret::{Secret, Seed};
+use roundelay_crypto::shamir::{self, Threshold};
+use roundelay_crypto::tree;
+
+use super::open::Open;
+use super::seeds::RoundSeeds;
+use super::{Core, Event, Holding, Seat, Turn};
+use crate::error::{Refusal, Stage};
+use crate::ids::RosterIndex;
+use crate::message::{Advert, AdvertRoster, FromClient, ShareLeaf, ShareRoster};
+use crate::round::horizontal::keys::{BoxPlace, encapsulate_mask};
+use crate::signed::Statement;
+use crate::transcript::{adverts_root, leaf_digest};
+
+/// Waits for the advert roster.
+pub(super) struct Share {
+    pub(super) seat: Seat,
+    /// Root of the roster plan.
+    pub(super) plan: Digest,
+    pub(super) seeds: RoundSeeds,
+    pub(super) masks: AgreementSecret,
+    pub(super) boxes: AgreementSecret,
+    pub(super) advert: Advert,
+}
+
+/// What this client sent to one neighbour, as far as later stages need it.
+pub(super) struct SentLeaf {
+    pub(super) digest: Digest,
+    /// The edge's mask secret where this client is the lower one.
+    pub(super) mask: Option<HybridSecret>,
+}
+
+impl Share {
+    pub(super) fn adverts(
+        mut self,
+        core: &Core,
+        roster: Arc<AdvertRoster>,
+        turn: &mut Turn<'_>,
+    ) -> Result<Open, Refusal> {
+        self.check(core, &roster)?;
+        turn.history.rises(Stage::ShareKeys, core.scope.round)?;
+        let adverts = adverts_root(&self.plan, &roster);
+        let (own, mut holdings) = (self.seat.own, self.split()?);
+        let own_holding = holdings.remove(&own).ok_or(Refusal::OwnAdvertAltered)?;
+        let (mut leaves, mut sent) = (Vec::new(), BTreeMap::new());
+        for (to, advert) in roster.adverts.iter().filter(|(index, _)| *index != own) {
+            let holding = holdings.remove(to).ok_or(Refusal::BadAdvert(*to))?;
+            let (leaf, record) = self.leaf(core, &adverts, (*to, advert), &holding)?;
+            leaves.push(leaf);
+            sent.insert(*to, record);
+        }
+        let digests: Vec<Digest> = sent.values().map(|leaf| leaf.digest).collect();
+        let root = tree::root(&digests);
+        let statement = Statement::Shares { adverts: &adverts, root: &root };
+        let signature = core.scope.sign(&core.setup.identity, &statement);
+        turn.remember(core, Event::Shared);
+        turn.reply(FromClient::Shares(Arc::new(ShareRoster { root, signature, leaves })));
+        Ok(Open {
+            seat: self.seat,
+            self_mask: self.seeds.self_mask,
+            masks: self.masks,
+            boxes: self.boxes,
+            roster,
+            adverts,
+            own_root: root,
+            own_holding,
+            sent,
+        })
+    }
+
+    /// The roster is canonical, holds this client's advert unaltered, and every other one is
+    /// signed by its client over the very plan that this client saw.
+    fn check(&self, core: &Core, roster: &AdvertRoster) -> Result<(), Refusal> {
+        let mut previous = None;
+        let mut keys = BTreeSet::new();
+        for (index, advert) in &roster.adverts {
+            let identity = self.seat.identity(core, *index);
+            let identity = identity.filter(|_| previous < Some(*index));
+            let identity = identity.ok_or(Refusal::BadAdvert(*index))?;
+            previous = Some(*index);
+            if *index == self.seat.own {
+                if *advert != self.advert {
+                    return Err(Refusal::OwnAdvertAltered);
+                }
+            } else {
+                let statement = Statement::Advert { plan: &self.plan, advert };
+                if !core.scope.verifies(identity, &statement, &advert.signature) {
+                    return Err(Refusal::BadAdvert(*index));
+                }
+            }
+            if !keys.insert(&advert.mask) || !keys.insert(&advert.boxes) {
+                return Err(Refusal::EqualKeys);
+            }
+        }
+        if !roster.adverts.iter().any(|(index, _)| *index == self.seat.own) {
+            return Err(Refusal::OwnAdvertAltered);
+        }
+        self.seat.require_members(roster.adverts.len())
+    }
+
+    /// Shares of both seeds for every index of the cohort.
+    fn split(&mut self) -> Result<BTreeMap<RosterIndex, Holding>, Refusal> {
+        let plan = &self.seat.plan;
+        let shares = u16::try_from(plan.cohort.len()).unwrap_or(u16::MAX);
+        let threshold =
+            Threshold::new(plan.threshold, shares).map_err(|_| Refusal::ThresholdOffRule)?;
+        let noise = &mut self.seeds.noise;
+        let keys = shamir::split(&self.seeds.key, threshold, noise);
+        let self_masks = shamir::split(&self.seeds.self_mask, threshold, noise);
+        let pairs = keys.into_iter().zip(self_masks);
+        Ok(pairs
+            .map(|(key, self_mask)| {
+                // Shares count from 1, the roster from 0.
+                let index = RosterIndex(key.index.saturating_sub(1));
+                (index, Holding { key: key.value, self_mask: self_mask.value })
+            })
+            .collect())
+    }
+
+    fn leaf(
+        &mut self,
+        core: &Core,
+        adverts: &Digest,
+        (to, advert): (RosterIndex, &Advert),
+        holding: &Holding,
+    ) -> Result<(ShareLeaf, SentLeaf), Refusal> {
+        let bad_key = |_| Refusal::BadAdvert(to);
+        let neighbour = self.seat.client_at(to).ok_or(Refusal::BadAdvert(to))?;
+        let (mask_ciphertext, mask) = if self.seat.own < to {
+            let (ciphertext, secret) =
+                encapsulate_mask(&self.seeds.key, &self.masks, neighbour, &advert.mask)
+                    .map_err(bad_key)?;
+            (Some(ciphertext), Some(secret))
+        } else {
+            (None, None)
+        };
+        let message: Seed = Secret::random(&mut self.seeds.noise);
+        let (box_ciphertext, secret) =
+            encapsulate(&self.boxes, &advert.boxes, &message).map_err(bad_key)?;
+        let own = (self.seat.own, core.own);
+        let place = BoxPlace::new(&core.scope, adverts, own, (to, neighbour));
+        let shares = holding.joined();
+        let sealed = seal_once(&place.key(&secret), &place.aad(), shares.expose());
+        let leaf = ShareLeaf { to, mask_ciphertext, box_ciphertext, sealed };
+        let digest = leaf_digest(self.seat.own, &leaf);
+        Ok((leaf, SentLeaf { digest, mask }))
+    }
+}

@@ -1,0 +1,304 @@
+//! ShareKeys: collects each client's leaves and sorts them by recipient; then everything stands
+//! prepared until the training plan comes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use roundelay_crypto::identity::Signature;
+use roundelay_crypto::tree;
+
+use super::core::{Core, Turn, Waiting};
+use super::input::MaskedInput;
+use super::machine::{Event, Stage};
+use super::*;
+use crate::limits::SEALED_SHARES_BYTES;
+use crate::message::{AdvertRoster, BoxDelivery, BoxRoster, ShareLeaf};
+use crate::signed::Statement;
+use crate::transcript::{adverts_root, leaf_digest, shares_root};
+
+/// Waits for shares.
+pub(super) struct ShareKeys {
+    roster: Arc<AdvertRoster>,
+    /// Root of AdvertiseKeys.
+    root: Digest,
+    /// What each sender signed.
+    senders: BTreeMap<RosterIndex, (Digest, Signature)>,
+    /// Leaves by recipient, in the order of arrival.
+    deliveries: BTreeMap<RosterIndex, Vec<BoxDelivery>>,
+    until: Time,
+}
+
+impl ShareKeys {
+    pub(super) fn begin(core: &Core, roster: Arc<AdvertRoster>, turn: &mut Turn<'_>) -> Self {
+        core.stage_began(StageName::ShareKeys, roster.adverts.len(), turn);
+        let members = roster.adverts.iter().map(|(index, _)| index);
+        core.broadcast(members, ToClient::Adverts(Arc::clone(&roster)), turn);
+        Self {
+            root: adverts_root(&core.root, &roster),
+            roster,
+            senders: BTreeMap::new(),
+            deliveries: BTreeMap::new(),
+            until: turn.now + core.timing.share_keys,
+        }
+    }
+
+    pub(super) fn handle(mut self, core: &mut Core, event: Event, turn: &mut Turn<'_>) -> Stage {
+        match event {
+            Event::Message(from, FromClient::Shares(shares)) => {
+                self.shares(core, from, &shares, turn);
+            }
+            Event::Returned(index) => self.resend(core, index, turn),
+            _ => {}
+        }
+        self.settle(core, turn)
+    }
+
+    fn shares(
+        &mut self,
+        core: &mut Core,
+        from: RosterIndex,
+        shares: &Arc<ShareRoster>,
+        turn: &mut Turn<'_>,
+    ) {
+        match self.senders.get(&from) {
+            Some((root, _)) if *root == shares.root => return,
+            Some(_) => return core.expel(from, Fault::Equivocation, turn),
+            None => {}
+        }
+        match self.check(core, from, shares) {
+            Ok(digests) => {
+                turn.persist(Record::Shares(from, Arc::clone(shares)));
+                self.accept(from, shares, &digests);
+            }
+            Err(fault) => core.expel(from, fault, turn),
+        }
+    }
+
+    /// One leaf for each other advert, in roster order, under the root that the sender signed.
+    fn check(
+        &self,
+        core: &Core,
+        from: RosterIndex,
+        shares: &ShareRoster,
+    ) -> Result<Vec<Digest>, Fault> {
+        let advertised = self.roster.adverts.iter().map(|(index, _)| *index);
+        if !advertised.clone().any(|index| index == from) {
+            return Err(Fault::OutOfStage);
+        }
+        let others = advertised.filter(|index| *index != from);
+        let shaped = others.eq(shares.leaves.iter().map(|leaf| leaf.to))
+            && shares.leaves.iter().all(|leaf| is_shaped(from, leaf));
+        let digests = digests(from, shares);
+        if !shaped || tree::root(&digests) != shares.root {
+            return Err(Fault::BadLeaves);
+        }
+        let statement = Statement::Shares { adverts: &self.root, root: &shares.root };
+        let identity = core.plan.client_at(from).and_then(|client| core.terms.identity(client));
+        let signed = identity
+            .is_some_and(|identity| core.scope.verifies(identity, &statement, &shares.signature));
+        if signed { Ok(digests) } else { Err(Fault::BadSignature) }
+    }
+
+    fn accept(&mut self, from: RosterIndex, shares: &ShareRoster, digests: &[Digest]) {
+        let ShareRoster { root, signature, leaves } = shares;
+        self.senders.insert(from, (*root, *signature));
+        for (leaf, path) in leaves.iter().zip(tree::paths(digests)) {
+            self.deliveries.entry(leaf.to).or_default().push(BoxDelivery {
+                from,
+                leaf: leaf.clone(),
+                path,
+                root: *root,
+                signature: *signature,
+            });
+        }
+    }
+
+    fn resend(&self, core: &Core, index: RosterIndex, turn: &mut Turn<'_>) {
+        let advertised = self.roster.adverts.iter().any(|(advertised, _)| *advertised == index);
+        if advertised && !core.is_out(index) && !self.senders.contains_key(&index) {
+            core.send(index, ToClient::Adverts(Arc::clone(&self.roster)), turn);
+        }
+    }
+
+    pub(super) fn settle(self, core: &mut Core, turn: &mut Turn<'_>) -> Stage {
+        let members = self.roster.adverts.iter().map(|(index, _)| index);
+        let pending = core.pending(members, |index| self.senders.contains_key(index));
+        let answers = self.prepared(core).len();
+        let needed = core.floors.members_min();
+        let waiting = Waiting::counting(self.until, &pending, answers, needed);
+        if core.waits(&waiting, turn) {
+            return Stage::ShareKeys(Box::new(self));
+        }
+        core.dropped(StageName::ShareKeys, &pending, turn);
+        if answers < usize::from(needed) {
+            return core.too_few(StageName::ShareKeys, answers, needed, turn);
+        }
+        turn.persist(Record::SharesClosed);
+        let prepared = self.close(core, turn);
+        prepared.settle(core, turn)
+    }
+
+    /// U2: those whose shares arrived and who have not left.
+    fn prepared(&self, core: &Core) -> BTreeSet<RosterIndex> {
+        self.senders.keys().filter(|index| !core.is_out(**index)).copied().collect()
+    }
+
+    fn close(mut self, core: &Core, turn: &mut Turn<'_>) -> Prepared {
+        let prepared = self.prepared(core);
+        let mut boxes = BTreeMap::new();
+        for index in &prepared {
+            let mut deliveries = self.deliveries.remove(index).unwrap_or_default();
+            deliveries.retain(|delivery| prepared.contains(&delivery.from));
+            deliveries.sort_by_key(|delivery| delivery.from);
+            boxes.insert(*index, Arc::new(BoxRoster { boxes: deliveries }));
+        }
+        let roots = self.senders.iter().filter(|(index, _)| prepared.contains(index));
+        let shares = shares_root(&self.root, roots.map(|(index, (root, _))| (*index, root)));
+        let preparation = Preparation {
+            roster: self.roster,
+            shares,
+            prepared: prepared.into_iter().collect(),
+            boxes,
+        };
+        core.stage_began(StageName::Prepared, preparation.prepared.len(), turn);
+        for index in &preparation.prepared {
+            preparation.send_boxes(core, *index, turn);
+        }
+        Prepared { preparation }
+    }
+
+    /// Takes a record instead of a message.
+    pub(super) fn replay(
+        mut self,
+        core: &mut Core,
+        record: Record,
+        turn: &mut Turn<'_>,
+    ) -> Option<Stage> {
+        match record {
+            Record::Shares(index, shares) => {
+                let digests = digests(index, &shares);
+                self.accept(index, &shares, &digests);
+                Some(Stage::ShareKeys(Box::new(self)))
+            }
+            Record::Left(..) => Some(Stage::ShareKeys(Box::new(self))),
+            Record::SharesClosed => Some(Stage::Prepared(Box::new(self.close(core, turn)))),
+            _ => None,
+        }
+    }
+
+    /// Goes on after a restart.
+    pub(super) fn resume(mut self, core: &mut Core, turn: &mut Turn<'_>) -> Stage {
+        self.until = turn.now + core.timing.share_keys;
+        core.cohort().for_each(|index| self.resend(core, index, turn));
+        self.settle(core, turn)
+    }
+}
+
+fn is_shaped(from: RosterIndex, leaf: &ShareLeaf) -> bool {
+    leaf.mask_ciphertext.is_some() == (from < leaf.to) && leaf.sealed.len() == SEALED_SHARES_BYTES
+}
+
+fn digests(from: RosterIndex, shares: &ShareRoster) -> Vec<Digest> {
+    shares.leaves.iter().map(|leaf| leaf_digest(from, leaf)).collect()
+}
+
+/// What preparation left behind: U2 with its adverts and boxes.
+pub(super) struct Preparation {
+    pub(super) roster: Arc<AdvertRoster>,
+    /// Root of ShareKeys.
+    pub(super) shares: Digest,
+    /// U2.
+    pub(super) prepared: Vec<RosterIndex>,
+    boxes: BTreeMap<RosterIndex, Arc<BoxRoster>>,
+}
+
+impl Preparation {
+    pub(super) fn send_boxes(&self, core: &Core, to: RosterIndex, turn: &mut Turn<'_>) {
+        if let Some(boxes) = self.boxes.get(&to) {
+            core.send(to, ToClient::Boxes(Arc::clone(boxes)), turn);
+        }
+    }
+
+    pub(super) fn advert(&self, index: RosterIndex) -> Option<&Advert> {
+        let adverts = &self.roster.adverts;
+        let position = adverts.binary_search_by_key(&index, |(index, _)| *index).ok()?;
+        adverts.get(position).map(|(_, advert)| advert)
+    }
+
+    /// What one member of U2 addressed to another.
+    pub(super) fn leaf(&self, from: RosterIndex, to: RosterIndex) -> Option<&ShareLeaf> {
+        let boxes = &self.boxes.get(&to)?.boxes;
+        let position = boxes.binary_search_by_key(&from, |delivery| delivery.from).ok()?;
+        boxes.get(position).map(|delivery| &delivery.leaf)
+    }
+}
+
+/// Waits for the training plan.
+pub(super) struct Prepared {
+    preparation: Preparation,
+}
+
+impl Prepared {
+    pub(super) fn handle(self, core: &mut Core, event: Event, turn: &mut Turn<'_>) -> Stage {
+        if let Event::Returned(index) = event
+            && !core.is_out(index)
+        {
+            self.preparation.send_boxes(core, index, turn);
+        }
+        self.settle(core, turn)
+    }
+
+    fn settle(self, core: &mut Core, turn: &mut Turn<'_>) -> Stage {
+        let left = core.pending(&self.preparation.prepared, |_| false).len();
+        let required = core.floors.members_min();
+        if left < usize::from(required) {
+            return core.too_few(StageName::Prepared, left, required, turn);
+        }
+        let Some(mut plan) = core.next_plan.take() else {
+            return Stage::Prepared(Box::new(self));
+        };
+        plan.active = self.active(core);
+        if plan.active.len() < usize::from(required) {
+            return core.too_few(StageName::Prepared, plan.active.len(), required, turn);
+        }
+        turn.persist(Record::Training(plan.clone()));
+        MaskedInput::begin(core, self.preparation, plan, turn).settle(core, turn)
+    }
+
+    /// A: those of U2 who are there; all who have not left where those who are there are too few,
+    /// since the others may come back in time.
+    fn active(&self, core: &Core) -> Vec<RosterIndex> {
+        let members = &self.preparation.prepared;
+        let there = |index: &&RosterIndex| core.is_present(**index);
+        let present = core.allowed_set(members.iter().filter(there).copied());
+        if present.len() >= usize::from(core.floors.members_min()) {
+            return present;
+        }
+        core.allowed_set(core.pending(members, |_| false))
+    }
+
+    /// Takes a record instead of a message.
+    pub(super) fn replay(
+        self,
+        core: &mut Core,
+        record: Record,
+        turn: &mut Turn<'_>,
+    ) -> Option<Stage> {
+        match record {
+            Record::Left(..) => Some(Stage::Prepared(Box::new(self))),
+            Record::Training(plan) => {
+                let stage = MaskedInput::begin(core, self.preparation, plan, turn);
+                Some(Stage::MaskedInput(Box::new(stage)))
+            }
+            _ => None,
+        }
+    }
+
+    /// Goes on after a restart.
+    pub(super) fn resume(self, core: &mut Core, turn: &mut Turn<'_>) -> Stage {
+        for index in core.pending(&self.preparation.prepared, |_| false) {
+            self.preparation.send_boxes(core, index, turn);
+        }
+        self.settle(core, turn)
+    }
+}
