@@ -1,6 +1,8 @@
 //! Rosters on the wire: a list with one entry per client goes over a stream of its own, one entry
 //! per frame, and is put together again under a limit on each entry and on their number.
 
+use std::sync::Arc;
+
 use roundelay_crypto::digest::Digest;
 use roundelay_crypto::identity::Signature;
 use serde::Serialize;
@@ -18,15 +20,15 @@ use crate::message::{
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Roster {
     /// Coordinator to client.
-    Adverts(AdvertRoster),
+    Adverts(Arc<AdvertRoster>),
     /// Client to coordinator.
-    Shares(ShareRoster),
+    Shares(Arc<ShareRoster>),
     /// Coordinator to client.
-    Boxes(BoxRoster),
+    Boxes(Arc<BoxRoster>),
     /// Coordinator to client.
-    Quorum(Quorum),
+    Quorum(Arc<Quorum>),
     /// Coordinator to client.
-    SurvivorSet(SurvivorSet),
+    SurvivorSet(Arc<SurvivorSet>),
 }
 
 /// Why frames are not a roster. The sender is at fault.
@@ -134,7 +136,8 @@ impl Roster {
             Self::Boxes(roster) => encoded(&roster.boxes),
             Self::Quorum(roster) => encoded(&roster.signatures),
             Self::SurvivorSet(roster) => encoded(&roster.inputs),
-            Self::Shares(ShareRoster { root, signature, leaves }) => {
+            Self::Shares(roster) => {
+                let ShareRoster { root, signature, leaves } = &**roster;
                 let mut items = vec![encode(&(root, signature))];
                 items.extend(encoded(leaves));
                 items
@@ -185,14 +188,16 @@ impl Assembler {
 
     fn take(&mut self, item: &[u8]) -> Result<(), DecodeError> {
         match &mut self.roster {
-            Roster::Adverts(roster) => roster.adverts.push(entry(item)?),
-            Roster::Boxes(roster) => roster.boxes.push(entry(item)?),
-            Roster::Quorum(roster) => roster.signatures.push(entry(item)?),
-            Roster::SurvivorSet(roster) => roster.inputs.push(entry(item)?),
+            // Nobody else holds the roster yet, so nothing is cloned.
+            Roster::Adverts(roster) => Arc::make_mut(roster).adverts.push(entry(item)?),
+            Roster::Boxes(roster) => Arc::make_mut(roster).boxes.push(entry(item)?),
+            Roster::Quorum(roster) => Arc::make_mut(roster).signatures.push(entry(item)?),
+            Roster::SurvivorSet(roster) => Arc::make_mut(roster).inputs.push(entry(item)?),
             Roster::Shares(roster) if std::mem::take(&mut self.head) => {
+                let roster = Arc::make_mut(roster);
                 (roster.root, roster.signature) = entry(item)?;
             }
-            Roster::Shares(roster) => roster.leaves.push(entry(item)?),
+            Roster::Shares(roster) => Arc::make_mut(roster).leaves.push(entry(item)?),
         }
         Ok(())
     }
@@ -220,14 +225,14 @@ fn entry<T: DeserializeOwned>(item: &[u8]) -> Result<T, DecodeError> {
 /// An empty roster of a kind, and whether a head comes before its entries.
 fn empty(kind: RosterKind) -> (Roster, bool) {
     match kind {
-        RosterKind::Adverts => (Roster::Adverts(AdvertRoster { adverts: vec![] }), false),
-        RosterKind::Boxes => (Roster::Boxes(BoxRoster { boxes: vec![] }), false),
-        RosterKind::Quorum => (Roster::Quorum(Quorum { signatures: vec![] }), false),
-        RosterKind::SurvivorSet => (Roster::SurvivorSet(SurvivorSet { inputs: vec![] }), false),
+        RosterKind::Adverts => (Roster::Adverts(AdvertRoster { adverts: vec![] }.into()), false),
+        RosterKind::Boxes => (Roster::Boxes(BoxRoster { boxes: vec![] }.into()), false),
+        RosterKind::Quorum => (Roster::Quorum(Quorum { signatures: vec![] }.into()), false),
+        RosterKind::SurvivorSet => (Roster::SurvivorSet(SurvivorSet { inputs: vec![] }.into()), false),
         RosterKind::Shares => {
             // Replaced by the head, without which the roster never completes.
             let (root, signature) = (Digest([0; 32]), Signature([0; 64]));
-            (Roster::Shares(ShareRoster { root, signature, leaves: vec![] }), true)
+            (Roster::Shares(ShareRoster { root, signature, leaves: vec![] }.into()), true)
         }
     }
 }
@@ -273,7 +278,7 @@ mod tests {
 
     #[test]
     fn a_roster_without_entries_is_one() {
-        let roster = Roster::Quorum(Quorum { signatures: vec![] });
+        let roster = Roster::Quorum(Quorum { signatures: vec![] }.into());
         assert_eq!(read(&roster.to_frames(federation(), RoundNumber(0)).unwrap()), Ok(roster));
         assert!(Assembler::new(RosterKind::Shares, 0).is_err());
     }
