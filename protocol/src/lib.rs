@@ -24,7 +24,10 @@ pub mod message;
 pub mod metrics;
 pub mod model;
 pub mod optimiser;
+#[cfg(any(test, feature = "testing"))]
+pub mod pair;
 pub mod plan;
+mod randomness;
 pub mod round;
 pub mod schema;
 pub mod session;

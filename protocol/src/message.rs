@@ -181,7 +181,7 @@ pub struct Published {
     pub model_version: ModelVersion,
     /// How many contributions are in the sum.
     pub survivors: u16,
-    /// BLAKE3 of the aggregate's bytes: the sum over U3 in the layout of the training plan.
+    /// Hash of the aggregate, the sum over U3 ([`crate::transcript::aggregate_digest`]).
     pub aggregate: Digest,
     /// Hash of the model and optimiser state after this round.
     pub state: Digest,

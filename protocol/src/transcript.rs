@@ -27,11 +27,8 @@ pub fn plan_root(plan: &RosterPlan) -> Digest {
 /// Root of AdvertiseKeys: the plan and every advert with its signature.
 #[must_use]
 pub fn adverts_root(plan: &Digest, roster: &AdvertRoster) -> Digest {
-    let leaves: Vec<u8> = roster
-        .adverts
-        .iter()
-        .flat_map(|(index, advert)| advert_digest(*index, advert).0)
-        .collect();
+    let leaves: Vec<u8> =
+        roster.adverts.iter().flat_map(|(index, advert)| advert_digest(*index, advert).0).collect();
     Digest::of("roundelay/transcript/adverts", &[&plan.0, &leaves])
 }
 
@@ -172,4 +169,10 @@ pub fn transcript_root(quorum: &Digest, published: &Published) -> Digest {
         published.state,
     ));
     Digest::of("roundelay/transcript/round", &[&quorum.0, &result])
+}
+
+/// Hash of an aggregate, over its bytes in the layout of the training plan.
+#[must_use]
+pub fn aggregate_digest(aggregate: &[u8]) -> Digest {
+    Digest::of("roundelay/transcript/aggregate", &[aggregate])
 }

@@ -228,7 +228,9 @@ fn empty(kind: RosterKind) -> (Roster, bool) {
         RosterKind::Adverts => (Roster::Adverts(AdvertRoster { adverts: vec![] }.into()), false),
         RosterKind::Boxes => (Roster::Boxes(BoxRoster { boxes: vec![] }.into()), false),
         RosterKind::Quorum => (Roster::Quorum(Quorum { signatures: vec![] }.into()), false),
-        RosterKind::SurvivorSet => (Roster::SurvivorSet(SurvivorSet { inputs: vec![] }.into()), false),
+        RosterKind::SurvivorSet => {
+            (Roster::SurvivorSet(SurvivorSet { inputs: vec![] }.into()), false)
+        }
         RosterKind::Shares => {
             // Replaced by the head, without which the roster never completes.
             let (root, signature) = (Digest([0; 32]), Signature([0; 64]));

@@ -124,7 +124,8 @@ pub enum Input {
 /// What the driver found when it took the masks off.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum UnmaskOutcome {
-    /// Every check lane sums to the number of survivors. The digest is of the aggregate's bytes.
+    /// Every check lane sums to the number of survivors. The digest is of the
+    /// aggregate ([`crate::transcript::aggregate_digest`]).
     Clean(Digest),
     /// Some check lane does not: nothing may be published.
     Dirty,
@@ -173,7 +174,7 @@ pub enum Action {
     Apply {
         /// The plan that the aggregate belongs to.
         plan: Box<TrainingPlan>,
-        /// BLAKE3 of the aggregate's bytes.
+        /// Hash of the aggregate.
         aggregate: Digest,
         /// How many contributions are in it.
         survivors: u16,

@@ -57,7 +57,8 @@ impl Prepared {
     ) -> Result<Training, Refusal> {
         let terms = &core.setup.terms;
         let layout = terms.layout(plan.kind, &self.seat.plan.cohort);
-        if layout.as_ref() != Some(&plan.layout) || plan.hyperparameters != *terms.hyperparameters() {
+        if layout.as_ref() != Some(&plan.layout) || plan.hyperparameters != *terms.hyperparameters()
+        {
             return Err(Refusal::PlanOutsideManifest);
         }
         self.check_active(core, &plan)?;
@@ -106,11 +107,7 @@ impl Training {
     }
 
     /// The contribution waits to be masked: over the masks of A and nobody else.
-    pub(super) fn contributed(
-        self,
-        core: &Core,
-        turn: &mut Turn<'_>,
-    ) -> Result<Masking, Refusal> {
+    pub(super) fn contributed(self, core: &Core, turn: &mut Turn<'_>) -> Result<Masking, Refusal> {
         check_lineage(core, &self.plan, turn.history)?;
         let Prepared { seat, self_mask, mut holdings, edges, prepared, shares } = self.prepared;
         let active: BTreeSet<RosterIndex> = self.plan.active.iter().copied().collect();

@@ -126,8 +126,7 @@ impl Round {
     #[must_use]
     pub fn new(setup: &Setup, round: RoundNumber, rng: &mut (impl CryptoRng + ?Sized)) -> Self {
         let terms = &setup.terms;
-        let scope =
-            Scope { federation: terms.federation(), round, manifest: terms.hash() };
+        let scope = Scope { federation: terms.federation(), round, manifest: terms.hash() };
         let own = ClientId(setup.identity.public().fingerprint());
         Self {
             core: Core { setup: setup.clone(), scope, own },

@@ -66,7 +66,14 @@ impl Open {
         let prepared = roots.keys().copied().collect();
         let shares = shares_root(&self.adverts, roots);
         holdings.insert(self.seat.own, self.own_holding);
-        Ok(Prepared { seat: self.seat, self_mask: self.self_mask, holdings, edges, prepared, shares })
+        Ok(Prepared {
+            seat: self.seat,
+            self_mask: self.self_mask,
+            holdings,
+            edges,
+            prepared,
+            shares,
+        })
     }
 
     /// One box: signed by its sender for this roster and this client, and whole.
@@ -91,8 +98,9 @@ impl Open {
             .map_err(|_| bad_box.clone())?;
         let holding = Holding::parse(shares.expose()).ok_or(bad_box.clone())?;
         let secret = match (&delivery.leaf.mask_ciphertext, sent.mask) {
-            (Some(ciphertext), None) => decapsulate(&self.masks, &advert.mask, ciphertext)
-                .map_err(|_| bad_box)?,
+            (Some(ciphertext), None) => {
+                decapsulate(&self.masks, &advert.mask, ciphertext).map_err(|_| bad_box)?
+            }
             (None, Some(secret)) => secret,
             _ => return Err(bad_box),
         };

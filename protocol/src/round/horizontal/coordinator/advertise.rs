@@ -60,7 +60,9 @@ impl AdvertiseKeys {
             return Err(Fault::BadSignature);
         }
         let taken = self.adverts.values().any(|other| {
-            [&other.mask, &other.boxes].into_iter().any(|key| *key == advert.mask || *key == advert.boxes)
+            [&other.mask, &other.boxes]
+                .into_iter()
+                .any(|key| *key == advert.mask || *key == advert.boxes)
         });
         if taken || advert.mask == advert.boxes { Err(Fault::BadKey) } else { Ok(()) }
     }

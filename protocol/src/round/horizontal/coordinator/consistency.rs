@@ -95,8 +95,8 @@ impl ConsistencyCheck {
             None => {}
         }
         let identity = core.plan.client_at(from).and_then(|client| core.terms.identity(client));
-        let signed = identity
-            .is_some_and(|identity| identity.verify(&self.message, &signature).is_ok());
+        let signed =
+            identity.is_some_and(|identity| identity.verify(&self.message, &signature).is_ok());
         if signed {
             self.signatures.insert(from, signature);
         } else {

@@ -248,12 +248,7 @@ impl Core {
         self.finish(Outcome::Aborted(reason), message, turn)
     }
 
-    pub(super) fn finish(
-        &self,
-        outcome: Outcome,
-        message: ToClient,
-        turn: &mut Turn<'_>,
-    ) -> Stage {
+    pub(super) fn finish(&self, outcome: Outcome, message: ToClient, turn: &mut Turn<'_>) -> Stage {
         turn.persist(Record::Finished(outcome.clone()));
         turn.audit(AuditEntry::Finished(outcome.clone()));
         turn.push(Action::Broadcast { to: self.plan.cohort.clone(), message });

@@ -155,7 +155,8 @@ impl MaskedInput {
         let complete = active.iter().filter(|index| self.is_complete(index)).copied();
         let survivors = core.allowed_set(complete);
         let (answers, needed) = (survivors.len(), core.floors.survivors_min(active.len()));
-        let possible = active.iter().filter(|index| self.is_complete(index) || !core.is_out(**index));
+        let possible =
+            active.iter().filter(|index| self.is_complete(index) || !core.is_out(**index));
         let waiting = Waiting {
             until: self.until,
             pending: &pending,

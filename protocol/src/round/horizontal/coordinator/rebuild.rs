@@ -35,9 +35,8 @@ pub(super) fn rebuild(core: &Core, stage: &Unmasking) -> Option<Rebuilt> {
         let client = core.plan.client_at(*index)?;
         let committed = work.preparation.advert(*index)?.self_mask_commitment;
         let of = |reveal: &Reveal| reveal.self_mask_shares.get(position).copied();
-        let seed = shares.combine(of, |seed| {
-            self_mask_commitment(&core.scope, client, seed) == committed
-        })?;
+        let seed = shares
+            .combine(of, |seed| self_mask_commitment(&core.scope, client, seed) == committed)?;
         self_masks.push(MaskKey { seed: masks.self_mask(*index, &seed), sign: Sign::Minus });
     }
     let kept: Arc<[RosterIndex]> = survivors.indices().copied().collect();
@@ -78,7 +77,8 @@ struct Shares<'a> {
 
 impl<'a> Shares<'a> {
     fn new(core: &Core, stage: &'a Unmasking) -> Option<Self> {
-        let reveals: Vec<_> = stage.reveals.iter().map(|(index, reveal)| (*index, reveal)).collect();
+        let reveals: Vec<_> =
+            stage.reveals.iter().map(|(index, reveal)| (*index, reveal)).collect();
         let threshold = core.plan.threshold;
         let weights = weights(&reveals, threshold)?;
         let corrupt = core.floors.corrupt();

@@ -70,12 +70,7 @@ fn announce(core: &Core, outcome: Outcome, actions: &mut Vec<Action>) {
     actions.push(Action::Finish(outcome));
 }
 
-fn replay(
-    stage: Stage,
-    core: &mut Core,
-    record: Record,
-    turn: &mut Turn<'_>,
-) -> Option<Stage> {
+fn replay(stage: Stage, core: &mut Core, record: Record, turn: &mut Turn<'_>) -> Option<Stage> {
     if let Record::Left(index, _) = &record {
         core.leave(*index);
     }

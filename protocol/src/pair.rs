@@ -1,0 +1,468 @@
+//! Both halves of horizontal rounds in one process and in virtual time: the driver of unit tests.
+//!
+//! A [`Pair`] carries out the actions of one coordinator and n clients the way the real drivers
+//! do, with real masks on small vectors, real records and a network that delays and reorders.
+//! [`Fault`]s crash either side or cut connections at chosen points; [`Pair::on_message_to`] and
+//! [`Pair::on_message_from`] let a test lie in either's name. After [`Pair::run`] nothing moves
+//! any more, and the test looks at what came out.
+
+use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+
+use roundelay_crypto::digest::Digest;
+use roundelay_crypto::identity::IdentityKey;
+use roundelay_crypto::secret::Secret;
+
+use crate::ids::{ClientId, FederationId, ModelVersion, RoundNumber};
+use crate::manifest::{
+    AmendmentRule, CoordinatorTrust, Hyperparameters, Manifest, Member, Quantisation, Rules, Task,
+};
+use crate::message::{FromClient, ToClient};
+use crate::model::ModelSpec;
+use crate::optimiser::OptimiserSpec;
+use crate::plan::{PlanKind, TrainingPlan};
+use crate::randomness::Stream;
+use crate::round::horizontal::client::{self, Standing};
+use crate::round::horizontal::coordinator::{self, Timing};
+use crate::round::horizontal::terms::Terms;
+use crate::schema::{Column, ColumnKind, Schema};
+use crate::time::{Millis, Time};
+use crate::transcript::NO_TRANSCRIPT;
+
+mod fault;
+mod host;
+mod network;
+mod peer;
+mod work;
+
+pub use fault::{Fault, Point, When};
+use host::Host;
+use network::{Delivery, Network};
+use peer::Peer;
+
+/// How a [`Pair`] is set up.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Clients, one tenant each; at least 3.
+    pub clients: u8,
+    /// All randomness of the test: keys, contributions, delays.
+    pub seed: u64,
+    /// Floors and rules of the manifest.
+    pub rules: Rules,
+    /// How long stages may take.
+    pub timing: Timing,
+    /// How long a client keeps keys while the coordinator is silent.
+    pub patience: Millis,
+    /// A message takes so long; messages on different streams overtake each other.
+    pub delay_ms: RangeInclusive<u64>,
+    /// What goes wrong.
+    pub faults: Vec<Fault>,
+}
+
+impl Options {
+    /// A quiet network, and rules that let a quarter of the clients drop out.
+    #[must_use]
+    pub fn new(clients: u8, seed: u64) -> Self {
+        let second = Millis(1_000);
+        Self {
+            clients,
+            seed,
+            rules: Rules {
+                coordinator: CoordinatorTrust::Malicious,
+                corrupt_max: None,
+                dropout_permille: 400,
+                clients_min: 3.min(u16::from(clients)),
+                pinned_peers_min: 1,
+                whole_groups: false,
+                amendment: AmendmentRule::All,
+            },
+            timing: Timing {
+                advertise_keys: second,
+                share_keys: second,
+                masked_input: Millis(10_000),
+                consistency_check: second,
+                unmasking: Millis(5_000),
+                grace: Millis(200),
+            },
+            patience: Millis(60_000),
+            delay_ms: 1..=20,
+            faults: Vec::new(),
+        }
+    }
+}
+
+type MessageHook<T> = Box<dyn FnMut(ClientId, T) -> Vec<T>>;
+
+/// One coordinator and its clients.
+pub struct Pair {
+    now: Time,
+    network: Network,
+    terms: Arc<Terms>,
+    host: Host,
+    peers: Vec<Peer>,
+    faults: Vec<Fault>,
+    to_client: Option<MessageHook<ToClient>>,
+    from_client: Option<MessageHook<FromClient>>,
+    next_round: RoundNumber,
+}
+
+impl Pair {
+    /// A federation of new clients that all hold the initial model.
+    #[must_use]
+    pub fn new(options: Options) -> Self {
+        let Options { clients, seed, rules, timing, patience, delay_ms, faults } = options;
+        let mut random = Stream::new(Secret::fill_with(|bytes| {
+            bytes.iter_mut().zip(seed.to_le_bytes()).for_each(|(to, from)| *to = from);
+        }));
+        let keys: Vec<Arc<IdentityKey>> =
+            (0..clients).map(|_| Arc::new(IdentityKey::random(&mut random))).collect();
+        let terms = Arc::new(Terms::new(manifest(&keys, rules)));
+        let pinned: Arc<BTreeSet<ClientId>> = Arc::new(terms.clients().collect());
+        let mut peers: Vec<Peer> = keys
+            .into_iter()
+            .map(|identity| {
+                let (terms, pinned) = (Arc::clone(&terms), Arc::clone(&pinned));
+                let setup = client::Setup { terms, identity, pinned, patience };
+                Peer::new(setup, initial(), &mut random)
+            })
+            .collect();
+        // In the order of the roster, so that client i of a test has roster index i.
+        peers.sort_by_key(|peer| peer.id);
+        Self {
+            now: Time(0),
+            network: Network::new(delay_ms, &mut random),
+            host: Host::new(Arc::clone(&terms), timing, initial()),
+            terms,
+            peers,
+            faults,
+            to_client: None,
+            from_client: None,
+            next_round: RoundNumber(1),
+        }
+    }
+
+    /// What the federation's manifest says.
+    #[must_use]
+    pub fn terms(&self) -> &Arc<Terms> {
+        &self.terms
+    }
+
+    /// The clients, in the order of the roster.
+    #[must_use]
+    pub fn ids(&self) -> Vec<ClientId> {
+        self.peers.iter().map(|peer| peer.id).collect()
+    }
+
+    /// A client.
+    ///
+    /// # Panics
+    /// If there is no such client.
+    #[must_use]
+    pub fn peer(&self, client: usize) -> &Peer {
+        self.peers.get(client).expect("a client of the pair")
+    }
+
+    /// The coordinator.
+    #[must_use]
+    pub fn host(&self) -> &Host {
+        &self.host
+    }
+
+    /// Has every message to a client pass through `hook`, which may alter, drop or multiply it.
+    pub fn on_message_to(
+        &mut self,
+        hook: impl FnMut(ClientId, ToClient) -> Vec<ToClient> + 'static,
+    ) {
+        self.to_client = Some(Box::new(hook));
+    }
+
+    /// Has every message of a client pass through `hook`.
+    pub fn on_message_from(
+        &mut self,
+        hook: impl FnMut(ClientId, FromClient) -> Vec<FromClient> + 'static,
+    ) {
+        self.from_client = Some(Box::new(hook));
+    }
+
+    /// Begins the next round for all clients; it stays prepared until [`train`](Self::train).
+    pub fn prepare(&mut self) -> RoundNumber {
+        let round = self.next_round;
+        self.next_round = round.next();
+        let cohort = self.terms.clients().collect();
+        let plan = self.terms.roster_plan(round, &cohort).expect("all clients are a cohort");
+        let absent: Vec<ClientId> =
+            self.peers.iter().filter(|peer| !peer.is_connected()).map(|peer| peer.id).collect();
+        let actions = self.host.start(plan, &absent, self.now);
+        self.carry_out(round, actions);
+        round
+    }
+
+    /// Lets a prepared round go on.
+    pub fn train(&mut self, round: RoundNumber, kind: PlanKind) {
+        let plan = self.host.training_plan(kind);
+        self.train_with(round, plan);
+    }
+
+    /// Lets a prepared round go on with a plan of the test's own.
+    pub fn train_with(&mut self, round: RoundNumber, plan: TrainingPlan) {
+        self.host.plan(round, plan.clone());
+        self.input(round, coordinator::Input::Train(Box::new(plan)));
+    }
+
+    /// One whole round.
+    pub fn round(&mut self, kind: PlanKind) -> RoundNumber {
+        let round = self.prepare();
+        self.train(round, kind);
+        self.run();
+        round
+    }
+
+    /// Delivers everything, and lets time pass, until nothing moves any more.
+    pub fn run(&mut self) {
+        while let Some((time, delivery)) = self.network.next() {
+            self.now = self.now.max(time);
+            self.deliver(delivery);
+        }
+    }
+
+    /// Gives the coordinator's machine of a round an input.
+    pub fn input(&mut self, round: RoundNumber, input: coordinator::Input) {
+        let actions = self.host.handle(round, input, self.now);
+        self.carry_out(round, actions);
+    }
+
+    fn deliver(&mut self, delivery: Delivery) {
+        match delivery {
+            Delivery::ToClient { to, epoch, round, message } => {
+                if self.peers.get(to).is_some_and(|peer| peer.epoch == Some(epoch)) {
+                    self.client_input(to, round, client::Input::Message(message));
+                }
+            }
+            Delivery::ToClientWork { to, life, round, input } => {
+                if self.peers.get(to).is_some_and(|peer| peer.life == life) {
+                    self.client_input(to, round, input);
+                }
+            }
+            Delivery::FromClient { from, epoch, round, message } => {
+                if let Some(from) = self.connected(from, epoch) {
+                    self.input(round, coordinator::Input::Message { from, message });
+                }
+            }
+            Delivery::Upload { from, epoch, round, vector } => {
+                if let Some(from) = self.connected(from, epoch) {
+                    let inputs = self.host.upload(round, from, vector);
+                    inputs.into_iter().for_each(|input| self.input(round, input));
+                }
+            }
+            Delivery::HostWork { life, round, input } => {
+                if self.host.life == life {
+                    self.input(round, input);
+                }
+            }
+            Delivery::Reconnect(client) => self.reconnect(client),
+            Delivery::RestoreHost => self.restore_host(),
+        }
+    }
+
+    fn connected(&self, client: usize, epoch: u64) -> Option<ClientId> {
+        let peer = self.peers.get(client)?;
+        (peer.epoch == Some(epoch) && self.host.is_up()).then_some(peer.id)
+    }
+
+    fn client_input(&mut self, to: usize, round: RoundNumber, input: client::Input) {
+        let Some(peer) = self.peers.get_mut(to) else { return };
+        let actions = peer.handle(round, input, self.now);
+        for action in actions {
+            if !self.client_action(to, round, action) {
+                return;
+            }
+        }
+    }
+
+    /// Whether the client goes on with its next action.
+    fn client_action(&mut self, from: usize, round: RoundNumber, action: client::Action) -> bool {
+        let Some(peer) = self.peers.get_mut(from) else { return false };
+        match action {
+            client::Action::Persist(record) => peer.durable.push(record),
+            client::Action::Send(message) => {
+                return self.client_sends(from, round, message);
+            }
+            client::Action::Upload => return self.client_uploads(from, round),
+            client::Action::SetDeadline(at) => {
+                let (life, input) = (peer.life, client::Input::Deadline);
+                self.network.at(at, Delivery::ToClientWork { to: from, life, round, input });
+            }
+            client::Action::Finish(outcome) => peer.finish(round, outcome),
+            client::Action::Contribute(plan) => {
+                let input = peer.contribute(round, &plan);
+                self.client_work(from, round, input);
+            }
+            client::Action::Mask(plan) => {
+                let input = client::Input::Masked(peer.mask(round, &plan));
+                self.client_work(from, round, input);
+            }
+            client::Action::Apply(published) => {
+                let input = peer.apply(&published, &self.host);
+                self.client_work(from, round, input);
+            }
+        }
+        true
+    }
+
+    fn client_work(&mut self, to: usize, round: RoundNumber, input: client::Input) {
+        let Some(life) = self.peers.get(to).map(|peer| peer.life) else { return };
+        self.network.later(self.now, Delivery::ToClientWork { to, life, round, input });
+    }
+
+    fn client_sends(&mut self, from: usize, round: RoundNumber, message: FromClient) -> bool {
+        let Some(peer) = self.peers.get_mut(from) else { return false };
+        let point = Point::of(&message);
+        peer.sent.push((round, message.clone()));
+        let (id, epoch) = (peer.id, peer.epoch);
+        if self.strikes(from, point, When::Before) {
+            return false;
+        }
+        let messages = match &mut self.from_client {
+            Some(hook) => hook(id, message),
+            None => vec![message],
+        };
+        for message in messages {
+            if let Some(epoch) = epoch {
+                let roster = matches!(message, FromClient::Shares(_));
+                let delivery = Delivery::FromClient { from, epoch, round, message };
+                self.network.send(self.now, from, roster, delivery);
+            }
+        }
+        !self.strikes(from, point, When::After)
+    }
+
+    fn client_uploads(&mut self, from: usize, round: RoundNumber) -> bool {
+        if self.strikes(from, Some(Point::Upload), When::Before) {
+            return false;
+        }
+        if let Some(peer) = self.peers.get_mut(from)
+            && let (Some(epoch), Some(vector)) = (peer.epoch, peer.upload(round))
+        {
+            let delivery = Delivery::Upload { from, epoch, round, vector };
+            self.network.send(self.now, from, true, delivery);
+        }
+        !self.strikes(from, Some(Point::Upload), When::After)
+    }
+
+    fn carry_out(&mut self, round: RoundNumber, actions: Vec<coordinator::Action>) {
+        for action in actions {
+            if !self.host_action(round, action) {
+                return;
+            }
+        }
+    }
+
+    /// Whether the coordinator goes on with its next action.
+    fn host_action(&mut self, round: RoundNumber, action: coordinator::Action) -> bool {
+        match action {
+            coordinator::Action::Persist(record) => {
+                self.host.persist(round, record);
+                return !self.host_crashes();
+            }
+            coordinator::Action::Send { to, message } => self.host_sends(round, &[to], &message),
+            coordinator::Action::Broadcast { to, message } => {
+                self.host_sends(round, &to, &message);
+            }
+            coordinator::Action::SetDeadline(at) => {
+                let (life, input) = (self.host.life, coordinator::Input::Deadline);
+                self.network.at(at, Delivery::HostWork { life, round, input });
+            }
+            action => {
+                if let Some(input) = self.host.work(round, action) {
+                    let life = self.host.life;
+                    self.network.later(self.now, Delivery::HostWork { life, round, input });
+                }
+            }
+        }
+        true
+    }
+
+    fn host_sends(&mut self, round: RoundNumber, to: &[ClientId], message: &ToClient) {
+        for id in to {
+            let Some(to) = self.peers.iter().position(|peer| peer.id == *id) else { continue };
+            let messages = match &mut self.to_client {
+                Some(hook) => hook(*id, message.clone()),
+                None => vec![message.clone()],
+            };
+            for message in messages {
+                if let Some(epoch) = self.peers.get(to).and_then(|peer| peer.epoch) {
+                    let roster = matches!(
+                        message,
+                        ToClient::Adverts(_)
+                            | ToClient::Boxes(_)
+                            | ToClient::SurvivorSet(_)
+                            | ToClient::Quorum(_)
+                    );
+                    let link = self.peers.len() + to;
+                    let delivery = Delivery::ToClient { to, epoch, round, message };
+                    self.network.send(self.now, link, roster, delivery);
+                }
+            }
+        }
+    }
+}
+
+/// What everybody holds before the first round.
+fn initial() -> Standing {
+    Standing {
+        round: RoundNumber(0),
+        model_version: ModelVersion(0),
+        state: Digest::of("pair/initial", &[]),
+        transcript: NO_TRANSCRIPT,
+    }
+}
+
+/// One tenant for each client; a table of three numbers, so that all kinds of plan exist.
+fn manifest(keys: &[Arc<IdentityKey>], rules: Rules) -> Manifest {
+    let tenant = |number: usize| format!("t{number:03}").parse().expect("a tenant's name");
+    let members = keys
+        .iter()
+        .enumerate()
+        .map(|(number, key)| Member {
+            tenant: tenant(number),
+            tenant_key: key.public(),
+            clients: vec![key.public()],
+        })
+        .collect();
+    let number =
+        |name: &str| Column { name: name.into(), kind: ColumnKind::Number { min: -1.0, max: 1.0 } };
+    Manifest {
+        federation: FederationId([7; 16]),
+        name: "pair".into(),
+        version: 0,
+        predecessor: None,
+        owner: tenant(0),
+        members,
+        rules,
+        task: Task {
+            schema: Schema::Table {
+                columns: ["a", "b", "c"].map(number).to_vec(),
+                label: "label".into(),
+                labels: vec!["no".into(), "yes".into()],
+                standardise: true,
+            },
+            model: ModelSpec::Softmax { seed: 1 },
+            optimiser: OptimiserSpec::FedAvg { learning_rate: 1.0 },
+            hyperparameters: Hyperparameters {
+                local_epochs: 1,
+                batch_rows: 32,
+                learning_rate: 0.1,
+                momentum: 0.0,
+                proximal: 0.0,
+            },
+            quantisation: Quantisation {
+                ring_bits: 32,
+                clip: 1.0,
+                weight_max: 100,
+                rows_per_weight: 1,
+            },
+            rounds: 100,
+        },
+    }
+}

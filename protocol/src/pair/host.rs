@@ -1,0 +1,328 @@
+//! The coordinator of a pair: its machines, its records, and the work that they ask for.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use roundelay_crypto::digest::Digest;
+
+use super::network::Delivery;
+use super::{Fault, Pair, work};
+use crate::error::Fault as Misdeed;
+use crate::ids::{ClientId, RoundNumber};
+use crate::layout::Layout;
+use crate::message::Published;
+use crate::plan::{PlanKind, RosterPlan, TrainingPlan};
+use crate::round::horizontal::client::Standing;
+use crate::round::horizontal::coordinator::{
+    Action, AuditEntry, Input, Outcome, Record, Round, Timing, UnmaskOutcome, UnmaskPlan,
+};
+use crate::round::horizontal::terms::Terms;
+use crate::time::Time;
+use crate::transcript::aggregate_digest;
+
+/// The coordinator.
+pub struct Host {
+    /// The records of each round, in their order.
+    pub records: BTreeMap<RoundNumber, Vec<Record>>,
+    /// The audit log.
+    pub audit: Vec<(RoundNumber, AuditEntry)>,
+    /// Clients that it expelled, and why.
+    pub expelled: Vec<(RoundNumber, ClientId, Misdeed)>,
+    /// How its rounds ended.
+    pub outcomes: BTreeMap<RoundNumber, Outcome>,
+    /// The vectors that it was sent, as the network saw them.
+    pub uploads: Vec<(RoundNumber, ClientId, Vec<u8>)>,
+    /// Rises with every restart.
+    pub(super) life: u64,
+    terms: Arc<Terms>,
+    timing: Timing,
+    is_up: bool,
+    persisted: usize,
+    machines: BTreeMap<RoundNumber, Round>,
+    plans: BTreeMap<RoundNumber, TrainingPlan>,
+    accumulators: BTreeMap<RoundNumber, Accumulator>,
+    /// Stored sums and aggregates, by their hashes.
+    blobs: BTreeMap<Digest, Vec<u8>>,
+    standing: Standing,
+}
+
+struct Accumulator {
+    layout: Layout,
+    active: Vec<ClientId>,
+    vectors: BTreeMap<ClientId, Vec<u8>>,
+    is_closed: bool,
+}
+
+impl Host {
+    pub(super) fn new(terms: Arc<Terms>, timing: Timing, standing: Standing) -> Self {
+        Self {
+            records: BTreeMap::new(),
+            audit: Vec::new(),
+            expelled: Vec::new(),
+            outcomes: BTreeMap::new(),
+            uploads: Vec::new(),
+            life: 0,
+            terms,
+            timing,
+            is_up: true,
+            persisted: 0,
+            machines: BTreeMap::new(),
+            plans: BTreeMap::new(),
+            accumulators: BTreeMap::new(),
+            blobs: BTreeMap::new(),
+            standing,
+        }
+    }
+
+    /// What the coordinator published last.
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        self.standing
+    }
+
+    /// A published aggregate, by its hash.
+    #[must_use]
+    pub fn aggregate(&self, hash: &Digest) -> Option<&[u8]> {
+        self.blobs.get(hash).map(Vec::as_slice)
+    }
+
+    /// What was published in a round, if anything was.
+    #[must_use]
+    pub fn published(&self, round: RoundNumber) -> Option<&Published> {
+        match self.outcomes.get(&round)? {
+            Outcome::Published(published) => Some(published),
+            Outcome::Aborted(_) => None,
+        }
+    }
+
+    /// Messages that the machine of a round dropped.
+    #[must_use]
+    pub fn late_messages(&self, round: RoundNumber) -> u64 {
+        self.machines.get(&round).map_or(0, Round::late_messages)
+    }
+
+    /// The plan that an honest coordinator would make now.
+    #[must_use]
+    pub fn training_plan(&self, kind: PlanKind) -> TrainingPlan {
+        let cohort: Vec<ClientId> = self.terms.clients().collect();
+        TrainingPlan {
+            kind,
+            model_version: self.standing.model_version,
+            model: match kind {
+                PlanKind::Statistics => self.terms.data_version(),
+                PlanKind::Train | PlanKind::Evaluate => self.standing.state,
+            },
+            hyperparameters: *self.terms.hyperparameters(),
+            layout: self.terms.layout(kind, &cohort).expect("a kind of the task"),
+            active: Vec::new(),
+            previous_transcript: self.standing.transcript,
+        }
+    }
+
+    pub(super) fn is_up(&self) -> bool {
+        self.is_up
+    }
+
+    pub(super) fn plan(&mut self, round: RoundNumber, plan: TrainingPlan) {
+        self.plans.insert(round, plan);
+    }
+
+    pub(super) fn start(
+        &mut self,
+        plan: RosterPlan,
+        absent: &[ClientId],
+        now: Time,
+    ) -> Vec<Action> {
+        let (round, mut actions) = (plan.round, Vec::new());
+        let terms = Arc::clone(&self.terms);
+        let machine = Round::start(terms, plan, self.timing, absent, now, &mut actions);
+        self.machines.insert(round, machine.expect("the plan is the manifest's"));
+        actions
+    }
+
+    pub(super) fn handle(&mut self, round: RoundNumber, input: Input, now: Time) -> Vec<Action> {
+        let mut actions = Vec::new();
+        if let Some(machine) = self.machines.get_mut(&round) {
+            machine.handle(now, input, &mut actions);
+        }
+        actions
+    }
+
+    pub(super) fn persist(&mut self, round: RoundNumber, record: Record) {
+        self.persisted += 1;
+        self.records.entry(round).or_default().push(record);
+    }
+
+    /// A vector that arrived whole.
+    pub(super) fn upload(
+        &mut self,
+        round: RoundNumber,
+        from: ClientId,
+        vector: Vec<u8>,
+    ) -> Option<Input> {
+        self.uploads.push((round, from, vector.clone()));
+        let accumulator = self.accumulators.get_mut(&round)?;
+        let taken = accumulator.vectors.contains_key(&from) || !accumulator.active.contains(&from);
+        if accumulator.is_closed || taken {
+            return None;
+        }
+        if let Err(error) = accumulator.layout.check_length(vector.len() as u64) {
+            let (sent, expected) = (error.bytes, error.expected);
+            let fault = Misdeed::WrongLength { sent, expected };
+            return Some(Input::UploadRefused { from, fault });
+        }
+        let root = work::root(&vector, &accumulator.layout);
+        accumulator.vectors.insert(from, vector);
+        Some(Input::Uploaded { from, root })
+    }
+
+    /// Carries out an action that is neither a record nor a message.
+    pub(super) fn work(&mut self, round: RoundNumber, action: Action) -> Option<Input> {
+        match action {
+            Action::Audit(entry) => self.audit.push((round, entry)),
+            Action::Expel { client, fault } => self.expelled.push((round, client, fault)),
+            Action::Finish(outcome) => self.finish(round, outcome),
+            Action::OpenUploads { layout, active } => {
+                let vectors = BTreeMap::new();
+                let accumulator = Accumulator { layout, active, vectors, is_closed: false };
+                self.accumulators.insert(round, accumulator);
+            }
+            Action::Discard(client) => {
+                if let Some(accumulator) = self.accumulators.get_mut(&round) {
+                    accumulator.vectors.remove(&client);
+                }
+            }
+            Action::StoreSum(clients) => return self.store_sum(round, &clients),
+            Action::Unmask(plan) => return Some(Input::Unmasked(self.unmask(plan))),
+            Action::Apply { plan, aggregate, .. } => {
+                let bytes = self.aggregate(&aggregate)?;
+                return Some(Input::Applied(match plan.kind {
+                    PlanKind::Statistics => self.standing.state,
+                    kind => work::next_state(kind, plan.model, bytes),
+                }));
+            }
+            Action::Persist(_)
+            | Action::Send { .. }
+            | Action::Broadcast { .. }
+            | Action::SetDeadline(_) => {}
+        }
+        None
+    }
+
+    fn store_sum(&mut self, round: RoundNumber, clients: &[ClientId]) -> Option<Input> {
+        let accumulator = self.accumulators.get_mut(&round)?;
+        accumulator.is_closed = true;
+        let held: Vec<ClientId> = accumulator.vectors.keys().copied().collect();
+        assert_eq!(held, clients, "the accumulator holds exactly the survivors");
+        let mut sum = vec![0; usize::try_from(accumulator.layout.total_bytes()).ok()?];
+        for vector in accumulator.vectors.values() {
+            work::add(&mut sum, &accumulator.layout, vector);
+        }
+        let hash = Digest::of("pair/sum", &[&sum]);
+        self.blobs.insert(hash, sum);
+        Some(Input::SumStored(hash))
+    }
+
+    fn unmask(&mut self, plan: UnmaskPlan) -> UnmaskOutcome {
+        let (layout, survivors) = (plan.layout.clone(), u32::from(plan.survivors));
+        let mut sum = self.blobs.get(&plan.sum).cloned().expect("a stored sum");
+        let keys = match plan.mask_keys() {
+            Ok(keys) => keys,
+            Err(client) => return UnmaskOutcome::KeysDiffer(client),
+        };
+        work::add_masks(&mut sum, &layout, &keys);
+        if layout.check_lanes(&sum, survivors).is_err() {
+            return UnmaskOutcome::Dirty;
+        }
+        let hash = aggregate_digest(&sum);
+        self.blobs.insert(hash, sum);
+        UnmaskOutcome::Clean(hash)
+    }
+
+    fn finish(&mut self, round: RoundNumber, outcome: Outcome) {
+        if let Outcome::Published(published) = &outcome
+            && round > self.standing.round
+        {
+            let model_version = match published.kind {
+                PlanKind::Train => published.model_version.next(),
+                PlanKind::Statistics | PlanKind::Evaluate => published.model_version,
+            };
+            let Published { state, transcript, .. } = **published;
+            self.standing = Standing { round, model_version, state, transcript };
+        }
+        self.outcomes.insert(round, outcome);
+    }
+}
+
+impl Pair {
+    /// Whether the coordinator dies here; then it comes back later, from its records.
+    pub(super) fn host_crashes(&mut self) -> bool {
+        let persisted = self.host.persisted;
+        let planned = self.faults.iter().position(|fault| {
+            matches!(fault, Fault::RestartCoordinator { after_records, .. }
+                if after_records + 1 == persisted)
+        });
+        let Some(planned) = planned else { return false };
+        let Fault::RestartCoordinator { down, .. } = self.faults.swap_remove(planned) else {
+            return false;
+        };
+        self.host.is_up = false;
+        self.host.life += 1;
+        self.host.machines.clear();
+        self.host.accumulators.clear();
+        for client in 0..self.peers.len() {
+            self.disconnect(client);
+        }
+        self.network.at(self.now + down, Delivery::RestoreHost);
+        true
+    }
+
+    pub(super) fn restore_host(&mut self) {
+        self.host.is_up = true;
+        for round in self.host.records.keys().copied().collect::<Vec<_>>() {
+            if self.host.outcomes.contains_key(&round) {
+                continue;
+            }
+            let records = self.host.records.get(&round).cloned().unwrap_or_default();
+            let trained = records.iter().any(|record| matches!(record, Record::Training(_)));
+            let (terms, timing) = (Arc::clone(&self.host.terms), self.host.timing);
+            let mut actions = Vec::new();
+            let machine = Round::restore(terms, timing, records, self.now, &mut actions);
+            self.host.machines.insert(round, machine.expect("records of this round"));
+            self.carry_out(round, actions);
+            if let Some(plan) = self.host.plans.get(&round).filter(|_| !trained).cloned() {
+                self.input(round, Input::Train(Box::new(plan)));
+            }
+        }
+        for client in 0..self.peers.len() {
+            if self.peers.get(client).is_some_and(|peer| peer.wants_connection) {
+                self.reconnect(client);
+            }
+        }
+    }
+
+    /// A client's connection goes.
+    pub(super) fn disconnect(&mut self, client: usize) {
+        let Some(peer) = self.peers.get_mut(client) else { return };
+        let (id, was) = (peer.id, peer.epoch.take());
+        if was.is_some() && self.host.is_up {
+            for round in self.host.machines.keys().copied().collect::<Vec<_>>() {
+                self.input(round, Input::Lost(id));
+            }
+        }
+    }
+
+    /// A client's connection comes.
+    pub(super) fn reconnect(&mut self, client: usize) {
+        let Some(peer) = self.peers.get_mut(client) else { return };
+        peer.wants_connection = true;
+        if !self.host.is_up || peer.is_connected() {
+            return;
+        }
+        peer.connect();
+        let id = peer.id;
+        for round in self.host.machines.keys().copied().collect::<Vec<_>>() {
+            self.input(round, Input::Returned(id));
+        }
+    }
+}

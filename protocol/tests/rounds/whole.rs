@@ -1,0 +1,23 @@
+//! Rounds in which nothing goes wrong.
+
+use roundelay_protocol::ids::ModelVersion;
+use roundelay_protocol::pair::{Options, Pair};
+use roundelay_protocol::plan::PlanKind;
+
+use crate::checks::assert_published;
+
+#[test]
+fn rounds_of_every_kind_publish_the_exact_sum_and_everyone_derives_the_same_state() {
+    for clients in [3_u8, 4, 5, 7] {
+        let mut pair = Pair::new(Options::new(clients, u64::from(clients)));
+        let all: Vec<usize> = (0..usize::from(clients)).collect();
+        for kind in [PlanKind::Statistics, PlanKind::Train, PlanKind::Train, PlanKind::Evaluate] {
+            let round = pair.round(kind);
+            assert_published(&pair, round, &all);
+        }
+        assert_eq!(pair.host().standing().model_version, ModelVersion(2));
+        for client in all {
+            assert_eq!(pair.peer(client).history.standing(), Some(&pair.host().standing()));
+        }
+    }
+}
