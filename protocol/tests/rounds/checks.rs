@@ -5,7 +5,7 @@ use roundelay_protocol::pair::Pair;
 
 /// The round was published over exactly these clients, and the aggregate is the plain sum of what
 /// they contributed.
-pub fn assert_published(pair: &Pair, round: RoundNumber, survivors: &[usize]) {
+pub(crate) fn assert_published(pair: &Pair, round: RoundNumber, survivors: &[usize]) {
     let outcome = pair.host().outcomes.get(&round);
     let published =
         pair.host().published(round).unwrap_or_else(|| panic!("round {round}: {outcome:?}"));

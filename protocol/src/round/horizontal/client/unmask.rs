@@ -60,7 +60,7 @@ impl Unmask {
             let identity = self.seat.identity(core, *signer);
             let identity = identity.filter(|_| previous < Some(*signer) && self.survived(*signer));
             previous = Some(*signer);
-            if !identity.is_some_and(|identity| identity.verify(&message, signature).is_ok()) {
+            if identity.is_none_or(|identity| identity.verify(&message, signature).is_err()) {
                 return Err(Refusal::BadQuorumSignature(*signer));
             }
         }

@@ -36,40 +36,40 @@ impl Unmasking {
         Self { survivors, quorum, dropouts, reveals: BTreeMap::new(), until }
     }
 
-    pub(super) fn handle(mut self, core: &mut Core, event: Event, turn: &mut Turn<'_>) -> Stage {
+    pub(super) fn handle(self, core: &mut Core, event: Event, turn: &mut Turn<'_>) -> Stage {
         match event {
             Event::Message(from, FromClient::Reveal(reveal)) => {
-                if self.reveal(core, from, reveal, turn) {
-                    return self.attempt(core, turn);
-                }
+                self.reveal(core, from, reveal, turn)
             }
-            Event::Returned(index) => self.resend(core, index, turn),
-            _ => {}
+            Event::Returned(index) => {
+                self.resend(core, index, turn);
+                self.settle(core, turn)
+            }
+            _ => self.settle(core, turn),
         }
-        self.settle(core, turn)
     }
 
-    /// Whether the shares are new and of the right number.
+    /// Shares that are new and of the right number may be the last that it takes.
     fn reveal(
-        &mut self,
+        mut self,
         core: &mut Core,
         from: RosterIndex,
         reveal: Reveal,
         turn: &mut Turn<'_>,
-    ) -> bool {
+    ) -> Stage {
         let fault = match self.reveals.get(&from) {
-            Some(known) if *known == reveal => return false,
+            Some(known) if *known == reveal => return self.settle(core, turn),
             Some(_) => Fault::Equivocation,
             None if !self.survivors.contains(from) => Fault::OutOfStage,
             None if !self.is_shaped(&reveal) => Fault::BadShares,
             None => {
                 turn.persist(Record::Revealed(from, reveal.clone()));
                 self.reveals.insert(from, reveal);
-                return true;
+                return self.attempt(core, turn);
             }
         };
         core.expel(from, fault, turn);
-        false
+        self.settle(core, turn)
     }
 
     fn is_shaped(&self, reveal: &Reveal) -> bool {
@@ -79,6 +79,9 @@ impl Unmasking {
 
     /// Rebuilds all seeds if it can. With wrong shares among those at hand it waits for more.
     fn attempt(self, core: &mut Core, turn: &mut Turn<'_>) -> Stage {
+        if self.reveals.len() < usize::from(core.plan.threshold) {
+            return self.settle(core, turn);
+        }
         match rebuild(core, &self) {
             Some(rebuilt) => self.close(core, rebuilt, turn),
             None => self.settle(core, turn),
