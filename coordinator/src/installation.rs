@@ -19,6 +19,7 @@ use roundelay_protocol::ids::TenantId;
 
 use crate::authority::{Authority, AuthorityError};
 use crate::clients::Clients;
+use crate::federations::Federations;
 use crate::keys::{FileKms, KeyError};
 use crate::notice::NoticeKey;
 use crate::store::sqlite::SqliteStore;
@@ -91,6 +92,8 @@ pub struct Installation {
     pub store: Arc<dyn Store>,
     /// Who is enrolled.
     pub clients: Arc<Clients>,
+    /// Federations and their manifests.
+    pub federations: Arc<Federations>,
     /// Signs notices to clients.
     pub notice_key: NoticeKey,
 }
@@ -109,7 +112,8 @@ impl Installation {
         let notice_key = notice_key(&*store).await?;
         let clients =
             Clients::new(Arc::clone(&store), authority, notice_key.public(), certificate_life);
-        Ok(Self { lock, store, clients: Arc::new(clients), notice_key })
+        let federations = Arc::new(Federations::new(Arc::clone(&store)));
+        Ok(Self { lock, store, clients: Arc::new(clients), federations, notice_key })
     }
 
     /// Its data folder.

@@ -9,6 +9,7 @@
 //! | [`server`] | QUIC: endpoint, connections, enrolment, and the driver of the engine | `server` |
 //! | [`installation`] | the data folder with its lock, store, keys, authority | `server` |
 //! | [`authority`], [`clients`] | certificates; who is enrolled | `server` |
+//! | [`federations`] | manifests, drafted and signed | `server` |
 //! | [`notice`], [`clock`] | signed redirects; the wall clock | `server` |
 //! | `admin`, `cli`, `config`, `telemetry` | the verbs of `roundelay-coordinator` | `server` |
 //!
@@ -31,6 +32,8 @@ pub mod clock;
 pub mod config;
 #[cfg(feature = "server")]
 pub mod failpoint;
+#[cfg(feature = "server")]
+pub mod federations;
 #[cfg(feature = "server")]
 pub mod installation;
 #[cfg(feature = "server")]

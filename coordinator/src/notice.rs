@@ -1,6 +1,7 @@
 //! Signed notices: where a client is to go, or when it is to come back. A client follows one only
 //! if it is signed by the notice key that enrolment pinned.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use roundelay_crypto::identity::{IdentityKey, IdentityPublic};
@@ -11,19 +12,24 @@ use roundelay_protocol::session::{Notice, SignedNotice, ToClient};
 use crate::clock::now_unix_ms;
 
 /// The installation's key for notices.
-pub struct NoticeKey(IdentityKey);
+#[derive(Clone)]
+pub struct NoticeKey(Arc<IdentityKey>);
 
 impl NoticeKey {
     /// A new key.
     #[must_use]
     pub fn random() -> Self {
-        Self(IdentityKey::from_seed(Seed::new(rand::random())))
+        Self::from_seed(Seed::new(rand::random()))
     }
 
     /// The key that [`to_secret`](Self::to_secret) wrote; none if the bytes are not one.
     #[must_use]
     pub fn from_secret(kept: &Secret<Vec<u8>>) -> Option<Self> {
-        Seed::from_slice(kept.expose()).map(|seed| Self(IdentityKey::from_seed(seed)))
+        Seed::from_slice(kept.expose()).map(Self::from_seed)
+    }
+
+    fn from_seed(seed: Seed) -> Self {
+        Self(Arc::new(IdentityKey::from_seed(seed)))
     }
 
     /// The key, for the store to seal.

@@ -1,0 +1,295 @@
+//! Federations as operators and tenants handle them: drafted from the enrolled clients' keys,
+//! found by name or id, listed to the clients that they name, signed by their tenants.
+//!
+//! Which manifest counts is decided by `protocol::manifest`; this module only reads and writes.
+
+use std::collections::BTreeSet;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use roundelay_crypto::digest::Digest;
+use roundelay_crypto::identity::Signature;
+use roundelay_protocol::ids::{FederationId, TenantId};
+use roundelay_protocol::manifest::{
+    Manifest, ManifestError, Member, Rules, SignatureError, SignedManifest, Standing, Task,
+};
+use tokio::sync::Mutex;
+
+use crate::authority::Peer;
+use crate::clock::now_unix_ms;
+use crate::store::{
+    AuditEvent, AuditRecord, Federation, FederationState, Store, StoreError, TenantStore, Write,
+};
+
+mod listing;
+
+pub use listing::Listing;
+
+/// Why a federation could not be drafted, found or signed.
+#[derive(Debug, thiserror::Error)]
+pub enum FederationError {
+    /// Nothing has this name or id.
+    #[error("there is no federation `{0}`; `federation list` shows those there are")]
+    Unknown(String),
+    /// The name is taken.
+    #[error("there is a federation `{0}` already; choose another name")]
+    NameTaken(String),
+    /// A member without enrolled clients.
+    #[error("tenant {0} has no enrolled client; enrol one before drafting the manifest")]
+    NoClients(TenantId),
+    /// The owner is no member.
+    #[error("the owner {0} is not among the members")]
+    OwnerNotMember(TenantId),
+    /// A tenant that is not a member, or a client that the manifest does not name.
+    #[error("the manifest of this federation does not name this client")]
+    NotNamed,
+    /// A signature under another manifest than the newest.
+    #[error("the manifest has changed; look at the newest one with `manifest show` and sign that")]
+    ManifestChanged,
+    /// Signatures are missing.
+    #[error("federation `{name}` cannot start: {why}")]
+    NotSigned {
+        /// Its name.
+        name: String,
+        /// Who has to sign.
+        why: SignatureError,
+    },
+    /// The manifest says something impossible.
+    #[error("{0}")]
+    Manifest(#[from] ManifestError),
+    /// The signature does not count.
+    #[error(transparent)]
+    Signature(#[from] SignatureError),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// A federation and whose handle holds its rows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Located {
+    /// The owner.
+    pub owner: TenantId,
+    /// Its row.
+    pub federation: Federation,
+}
+
+/// What an operator asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Draft {
+    /// A name for people, one of its kind in the installation.
+    pub name: String,
+    /// Whose handle will hold its rows.
+    pub owner: TenantId,
+    /// Whose enrolled clients take part.
+    pub members: Vec<TenantId>,
+    /// Floors and rules.
+    pub rules: Rules,
+    /// What is learned.
+    pub task: Task,
+}
+
+/// The federations of an installation.
+pub struct Federations {
+    store: Arc<dyn Store>,
+    changes: Mutex<()>,
+}
+
+impl Federations {
+    /// Those in a store.
+    #[must_use]
+    pub fn new(store: Arc<dyn Store>) -> Self {
+        Self { store, changes: Mutex::default() }
+    }
+
+    /// All of them, by owner.
+    pub async fn all(&self) -> Result<Vec<Located>, FederationError> {
+        let mut all = Vec::new();
+        for tenant in self.store.tenants().await? {
+            let owner = tenant.tenant;
+            let federations = self.store.tenant(&owner).federations().await?;
+            let located = |federation| Located { owner: owner.clone(), federation };
+            all.extend(federations.into_iter().map(located));
+        }
+        Ok(all)
+    }
+
+    /// The one with this name or id.
+    pub async fn find(&self, name_or_id: &str) -> Result<Located, FederationError> {
+        let id = FederationId::from_str(name_or_id).ok();
+        let all = self.all().await?;
+        all.into_iter()
+            .find(|located| {
+                located.federation.name == name_or_id || Some(located.federation.federation) == id
+            })
+            .ok_or_else(|| FederationError::Unknown(name_or_id.to_owned()))
+    }
+
+    /// The handle that holds a federation's rows.
+    #[must_use]
+    pub fn rows(&self, located: &Located) -> Arc<dyn TenantStore> {
+        self.store.tenant(&located.owner)
+    }
+
+    /// Drafts a federation: its first manifest names every client of the members that is enrolled
+    /// and not revoked.
+    pub async fn create(&self, draft: Draft) -> Result<(Located, Manifest), FederationError> {
+        let _changes = self.changes.lock().await;
+        if self.all().await?.iter().any(|known| known.federation.name == draft.name) {
+            return Err(FederationError::NameTaken(draft.name));
+        }
+        let manifest = self.first_manifest(draft).await?;
+        let signed = SignedManifest::draft(manifest)?;
+        let manifest = signed.manifest;
+        let federation = Federation {
+            federation: manifest.federation,
+            name: manifest.name.clone(),
+            state: FederationState::Draft,
+            created_unix_ms: now_unix_ms(),
+        };
+        let located = Located { owner: manifest.owner.clone(), federation };
+        self.rows(&located).transact("create", None, rows_of(&located, &manifest)).await?;
+        Ok((located, manifest))
+    }
+
+    async fn first_manifest(&self, draft: Draft) -> Result<Manifest, FederationError> {
+        let Draft { name, owner, members: tenants, rules, task } = draft;
+        let tenants: BTreeSet<TenantId> = tenants.into_iter().collect();
+        if !tenants.contains(&owner) {
+            return Err(FederationError::OwnerNotMember(owner));
+        }
+        let mut members = Vec::new();
+        for tenant in tenants {
+            members.push(self.member(tenant).await?);
+        }
+        let federation = FederationId(rand::random());
+        Ok(Manifest {
+            federation,
+            name,
+            version: 0,
+            predecessor: None,
+            owner,
+            members,
+            rules,
+            task,
+        })
+    }
+
+    async fn member(&self, tenant: TenantId) -> Result<Member, FederationError> {
+        let enrolled = self.store.tenant(&tenant).clients().await?;
+        let valid: Vec<_> =
+            enrolled.into_iter().filter(|client| client.revoked_unix_ms.is_none()).collect();
+        let Some(tenant_key) = valid.first().map(|client| client.tenant_key) else {
+            return Err(FederationError::NoClients(tenant));
+        };
+        let clients = valid.iter().map(|client| client.identity).collect();
+        Ok(Member { tenant, tenant_key, clients })
+    }
+
+    /// Takes a tenant's signature under the newest manifest of a federation. Any client of the
+    /// tenant may bring it; what counts is the tenant key.
+    pub async fn sign(
+        &self,
+        peer: &Peer,
+        federation: FederationId,
+        manifest: Digest,
+        signature: Signature,
+    ) -> Result<Standing, FederationError> {
+        let _changes = self.changes.lock().await;
+        let located = self.of_member(&peer.tenant, federation).await?;
+        let rows = self.rows(&located);
+        let (mut newest, predecessor) = newest(rows.manifests(federation).await?)?;
+        if newest.manifest.hash() != manifest {
+            return Err(FederationError::ManifestChanged);
+        }
+        let standing = newest.add(predecessor.as_ref(), &peer.tenant, signature)?;
+        let signer = peer.tenant.clone();
+        let event = AuditEvent::ManifestSigned { manifest, signer: signer.clone() };
+        let writes = vec![
+            Write::PutSignature { federation, manifest, signer, signature },
+            audit(federation, rows.members(federation).await?, event),
+        ];
+        rows.transact("sign", None, writes).await?;
+        Ok(standing)
+    }
+
+    /// The newest manifest of a federation, and how far its signatures are.
+    pub async fn standing(
+        &self,
+        located: &Located,
+    ) -> Result<(SignedManifest, Standing), FederationError> {
+        let manifests = self.rows(located).manifests(located.federation.federation).await?;
+        let (newest, predecessor) = newest(manifests)?;
+        let standing = newest.standing(predecessor.as_ref())?;
+        Ok((newest, standing))
+    }
+
+    /// Refuses a federation whose newest manifest lacks a signature.
+    pub async fn check_signed(&self, located: &Located) -> Result<(), FederationError> {
+        let manifests = self.rows(located).manifests(located.federation.federation).await?;
+        let (newest, predecessor) = newest(manifests)?;
+        let name = located.federation.name.clone();
+        let not_signed = |why| FederationError::NotSigned { name, why };
+        newest.verify(predecessor.as_ref()).map_err(not_signed)
+    }
+
+    /// Writes where a federation stands, with an audit entry for every member.
+    pub async fn set_state(
+        &self,
+        located: &Located,
+        state: FederationState,
+        event: AuditEvent,
+    ) -> Result<(), FederationError> {
+        let rows = self.rows(located);
+        let federation = Federation { state, ..located.federation.clone() };
+        let id = federation.federation;
+        let members = rows.members(id).await?;
+        let writes = vec![Write::PutFederation(Box::new(federation)), audit(id, members, event)];
+        Ok(rows.transact("state", None, writes).await?)
+    }
+
+    /// A federation that a tenant is a member of.
+    async fn of_member(
+        &self,
+        tenant: &TenantId,
+        federation: FederationId,
+    ) -> Result<Located, FederationError> {
+        let memberships = self.store.tenant(tenant).memberships().await?;
+        let found = memberships.into_iter().find(|held| held.federation == federation);
+        // The same answer whether it exists or not: others' federations are nobody's business.
+        let owner = found.ok_or(FederationError::NotNamed)?.owner;
+        let row = self.store.tenant(&owner).federation(federation).await?;
+        let federation = row.ok_or(FederationError::NotNamed)?;
+        Ok(Located { owner, federation })
+    }
+}
+
+/// The last of a federation's manifests and the one that it amends.
+fn newest(
+    mut manifests: Vec<SignedManifest>,
+) -> Result<(SignedManifest, Option<Manifest>), FederationError> {
+    let newest = manifests.pop().ok_or(FederationError::NotNamed)?;
+    Ok((newest, manifests.pop().map(|before| before.manifest)))
+}
+
+fn rows_of(located: &Located, manifest: &Manifest) -> Vec<Write> {
+    let federation = manifest.federation;
+    let members: Vec<_> = manifest.members.iter().map(|member| member.tenant.clone()).collect();
+    let digest = manifest.hash();
+    let (name, owner) = (manifest.name.clone(), located.owner.clone());
+    let created = AuditEvent::FederationCreated { name, owner };
+    let proposed = AuditEvent::ManifestProposed { version: manifest.version, manifest: digest };
+    vec![
+        Write::PutFederation(Box::new(located.federation.clone())),
+        Write::PutMembers { federation, members: members.clone() },
+        Write::PutManifest { digest, manifest: Box::new(manifest.clone()) },
+        audit(federation, members.clone(), created),
+        audit(federation, members, proposed),
+    ]
+}
+
+fn audit(federation: FederationId, to: Vec<TenantId>, event: AuditEvent) -> Write {
+    let unix_ms = now_unix_ms();
+    let record = AuditRecord { unix_ms, federation: Some(federation), round: None, event };
+    Write::Audit { to, record: Box::new(record) }
+}

@@ -1,0 +1,93 @@
+//! The federations that name a client, as it is told of them: a summary each among the control
+//! frames, and the newest manifest with its signatures as a vector.
+
+use roundelay_protocol::bounded::{List, Text};
+use roundelay_protocol::codec;
+use roundelay_protocol::ids::FederationId;
+use roundelay_protocol::manifest::SignedManifest;
+use roundelay_protocol::session::{FederationSummary, Refused};
+
+use super::{FederationError, Federations, newest};
+use crate::authority::Peer;
+use crate::store::{Membership, StoreError};
+
+/// Federations that are listed to one client.
+const LISTED_MAX: usize = 256;
+
+/// What a client is told: summaries, and the manifest of each in the same order.
+#[derive(Debug, Default)]
+pub struct Listing {
+    /// One each.
+    pub summaries: List<FederationSummary, LISTED_MAX>,
+    /// The encoded manifest with its signatures, and its hash, of each.
+    pub manifests: Vec<(FederationSummary, Vec<u8>)>,
+}
+
+impl Federations {
+    /// The federations whose newest manifest names this client.
+    pub async fn of(&self, peer: &Peer) -> Result<Listing, FederationError> {
+        let mut manifests = Vec::new();
+        for membership in self.store.tenant(&peer.tenant).memberships().await? {
+            if manifests.len() == LISTED_MAX {
+                tracing::warn!(tenant = %peer.tenant, "more federations than a client can be told of");
+                break;
+            }
+            manifests.extend(self.listed(peer, &membership).await?);
+        }
+        let summaries: Vec<_> = manifests.iter().map(|(summary, _)| summary.clone()).collect();
+        let summaries = List::try_from(summaries).unwrap_or_default();
+        Ok(Listing { summaries, manifests })
+    }
+
+    async fn listed(
+        &self,
+        peer: &Peer,
+        membership: &Membership,
+    ) -> Result<Option<(FederationSummary, Vec<u8>)>, FederationError> {
+        let federation = membership.federation;
+        let rows = self.store.tenant(&membership.owner);
+        let (signed, predecessor) = newest(rows.manifests(federation).await?)?;
+        let mut clients = signed.manifest.clients();
+        if !clients.any(|named| named.id == peer.client && *named.tenant == peer.tenant) {
+            return Ok(None);
+        }
+        drop(clients);
+        let complete = signed.standing(predecessor.as_ref())?.is_complete();
+        Ok(Some((summary(federation, &signed, complete), codec::encode(&signed))))
+    }
+}
+
+fn summary(federation: FederationId, signed: &SignedManifest, complete: bool) -> FederationSummary {
+    let name = Text::clipped(&signed.manifest.name);
+    FederationSummary { federation, name, manifest: signed.manifest.hash(), complete }
+}
+
+impl FederationError {
+    /// The stable code for programs.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Unknown(_) => "unknown_federation",
+            Self::NameTaken(_) => "name_taken",
+            Self::NoClients(_) => "no_clients",
+            Self::OwnerNotMember(_) => "owner_not_member",
+            Self::NotNamed => "not_named",
+            Self::ManifestChanged => "manifest_changed",
+            Self::NotSigned { .. } => "not_signed",
+            Self::Manifest(_) => "bad_manifest",
+            Self::Signature(_) => "bad_signature",
+            Self::Store(StoreError::NoSuchTenant(_)) => "unknown_tenant",
+            Self::Store(_) => "internal",
+        }
+    }
+
+    /// As a client is told. What went wrong inside the coordinator is for its log alone.
+    #[must_use]
+    pub fn refused(&self) -> Refused {
+        if self.code() == "internal" {
+            tracing::error!(error = %self, "a client could not be served");
+            return Refused::new("internal", "the coordinator had an internal error; try again");
+        }
+        Refused::new(self.code(), &self.to_string())
+    }
+}
