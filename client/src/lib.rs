@@ -15,6 +15,7 @@
 //! clock. The simulator builds it so.
 
 // Pure, always built.
+pub mod data;
 pub mod engine;
 
 // Sockets, files and clocks.
