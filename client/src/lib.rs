@@ -17,6 +17,7 @@
 // Pure, always built.
 pub mod data;
 pub mod engine;
+pub mod train;
 
 // Sockets, files and clocks.
 #[cfg(feature = "daemon")]

@@ -1,0 +1,12 @@
+//! Training on real and made-up rows by every trainer, in one binary so that libtorch links once.
+
+mod linear;
+mod mnist;
+#[cfg(feature = "daemon")]
+mod process;
+#[cfg(feature = "torch")]
+mod script;
+mod standard;
+mod support;
+#[cfg(feature = "torch")]
+mod torch;
