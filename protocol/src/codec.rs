@@ -134,3 +134,6 @@ mod tests {
         assert!(decode::<String>(&[1, 0, 0, 0, 0, 0, 0, 0, 0xff], 64).is_err());
     }
 }
+
+#[cfg(test)]
+mod wire_tests;

@@ -53,8 +53,29 @@ impl fmt::Display for TenantId {
 }
 
 /// The clients, manifest, model and policy that train together. Drawn at random when it is created.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+/// Plain bytes on the wire, 32 hexadecimal digits in text formats.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FederationId(pub [u8; 16]);
+
+impl Serialize for FederationId {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if serializer.is_human_readable() {
+            serializer.collect_str(self)
+        } else {
+            self.0.serialize(serializer)
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for FederationId {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        if deserializer.is_human_readable() {
+            String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+        } else {
+            <[u8; 16]>::deserialize(deserializer).map(Self)
+        }
+    }
+}
 
 /// Why a string is not a [`FederationId`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -91,7 +112,7 @@ impl fmt::Debug for FederationId {
 
 /// One enrolled daemon: the fingerprint of its federation identity key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct ClientId(pub Digest);
+pub struct ClientId(#[serde(with = "crate::text::digest")] pub Digest);
 
 impl fmt::Display for ClientId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -155,6 +176,20 @@ mod tests {
         for bad in ["", "-a", "a-", "Acme", "a.b", "a/b", "ä", "a b", &"x".repeat(64)] {
             assert_eq!(bad.parse::<TenantId>(), Err(BadTenantId), "{bad}");
         }
+    }
+
+    #[test]
+    fn ids_are_hexadecimal_in_text_and_plain_bytes_on_the_wire() {
+        let (federation, client) = (FederationId([0xab; 16]), ClientId(Digest([0xcd; 32])));
+        let json = serde_json::to_string(&(federation, client)).unwrap();
+        assert_eq!(json, format!(r#"["{}","{}"]"#, "ab".repeat(16), "cd".repeat(32)));
+        assert_eq!(
+            serde_json::from_str::<(FederationId, ClientId)>(&json).unwrap(),
+            (federation, client)
+        );
+        assert_eq!(crate::codec::encode(&federation), [0xab; 16]);
+        assert_eq!(crate::codec::encode(&client), [0xcd; 32]);
+        assert!(serde_json::from_str::<ClientId>(r#""cd""#).is_err());
     }
 
     #[test]

@@ -12,6 +12,8 @@
 //! client sends nothing in a round behind its shares until it has heard from the coordinator, and
 //! the coordinator takes the signed root of an upload before or after the upload itself.
 
+use std::fmt;
+
 use roundelay_crypto::digest::Digest;
 use roundelay_crypto::identity::{IdentityPublic, Signature};
 use serde::{Deserialize, Serialize};
@@ -82,6 +84,14 @@ pub enum ToCoordinator {
     RenewCertificate {
         /// PKCS #10 request, DER; the key may be a new one.
         certificate_request: Vec<u8>,
+    },
+    /// Asks for one manifest of a federation that this client is named in, as a vector. A client
+    /// that missed amendments walks back by their predecessors to the one it has pinned.
+    FetchManifest {
+        /// The federation.
+        federation: FederationId,
+        /// Hash of the manifest.
+        manifest: Digest,
     },
 }
 
@@ -276,7 +286,7 @@ pub enum VectorKind {
 }
 
 /// The only exchange on an enrolment connection: request.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EnrolRequest {
     /// The secret of the one-time token.
     pub token: [u8; 32],
@@ -291,6 +301,13 @@ pub struct EnrolRequest {
     pub tenant_key: IdentityPublic,
     /// Proof of possession: signature of the tenant key over the request's digest.
     pub tenant_key_proof: Signature,
+}
+
+impl fmt::Debug for EnrolRequest {
+    /// Without the token, which is a secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "EnrolRequest({:?}, {:?})", self.identity, self.tenant_key)
+    }
 }
 
 /// The only exchange on an enrolment connection: answer.
