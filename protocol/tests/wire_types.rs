@@ -28,15 +28,16 @@ fn no_type_contains_itself() {
 
 #[test]
 fn a_type_that_contains_itself_would_be_found() {
-    let text =
-        "pub enum Tree { Leaf(u8), Node(Vec<Branch>) }\nstruct Branch {\n    tree: Box<Tree>,\n}";
+    let text = "#[derive(Deserialize)]\npub enum Tree { Leaf(u8), Node(Vec<Branch>) }\n\n\
+                #[derive(Deserialize)]\nstruct Branch {\n    tree: Box<Tree>,\n}\n\nstruct Other;";
     let types = definitions(Path::new("tree.rs"), text);
+    assert_eq!(types.len(), 2);
     let tree = (PathBuf::from("tree.rs"), "Tree".to_owned());
     let branch = contained(&types, &tree);
     assert_eq!(contained(&types, &branch[0]), [tree]);
 }
 
-/// Every struct and enum outside tests, with the text of its fields.
+/// Every type outside tests that can be decoded, with the text of its fields.
 fn types() -> BTreeMap<Key, String> {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut folders = vec![source];
@@ -63,6 +64,11 @@ fn definitions(path: &Path, text: &str) -> BTreeMap<Key, String> {
         for (at, _) in text.match_indices(keyword) {
             let item = &text[at + keyword.len()..];
             let name: String = item.chars().take_while(|c| c.is_alphanumeric()).collect();
+            let attributes = text[..at].rsplit("\n\n").next().unwrap();
+            let by_hand = format!("Deserialize<'de> for {name}");
+            if !attributes.contains("Deserialize") && !text.contains(&by_hand) {
+                continue;
+            }
             types.insert((path.to_owned(), name.clone()), body(&item[name.len()..]).to_owned());
         }
     }
