@@ -15,7 +15,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path as ObjectPath;
-use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
+use object_store::{MultipartUpload, ObjectStore, ObjectStoreExt, PutPayload};
 use roundelay_crypto::digest::Digest;
 use roundelay_protocol::ids::TenantId;
 
@@ -80,28 +80,32 @@ impl Blobs {
         let digest = blocking(move || Self::digest(&named)).await?;
         let scope = Scope::Tenant(tenant.clone());
         let layout = Layout { tenant: tenant.clone(), digest, bytes: content.len() as u64 };
-        let mut sealer = Sealer::new(&*self.kms, &scope, layout, content).await?;
-        let path = self.path(tenant, digest);
+        let sealer = Sealer::new(&*self.kms, &scope, layout, content).await?;
         failpoint!("blob.put.before");
+        let path = self.path(tenant, digest);
         if sealer.is_one_part(PART_BYTES) {
             let (_, sealed) = sealed_part(sealer).await?;
             self.objects.put(&path, sealed).await.map_err(|error| at.error(digest, &error))?;
         } else {
-            let mut upload = self
-                .objects
-                .put_multipart(&path)
-                .await
-                .map_err(|error| at.error(digest, &error))?;
-            while !sealer.is_done() {
-                let (rest, sealed) = sealed_part(sealer).await?;
-                sealer = rest;
-                upload.put_part(sealed).await.map_err(|error| at.error(digest, &error))?;
-                failpoint!("blob.part.after");
-            }
-            upload.complete().await.map_err(|error| at.error(digest, &error))?;
+            self.put_parts(&path, sealer, |error| at.error(digest, &error)).await?;
         }
         failpoint!("blob.put.after");
         Ok(digest)
+    }
+
+    async fn put_parts(
+        &self,
+        path: &ObjectPath,
+        sealer: Sealer,
+        named: impl Fn(object_store::Error) -> StoreError,
+    ) -> Result<(), StoreError> {
+        let mut upload = self.objects.put_multipart(path).await.map_err(&named)?;
+        let written = upload_parts(&mut *upload, sealer, &named).await;
+        if written.is_err() {
+            // Frees what the draft took; if that fails too, the first error tells more.
+            drop(upload.abort().await);
+        }
+        written
     }
 
     /// Opens a blob for reading.
@@ -150,6 +154,21 @@ impl Blobs {
     fn path(&self, tenant: &TenantId, digest: Digest) -> ObjectPath {
         ObjectPath::from_iter([tenant.as_str(), &digest.to_string()])
     }
+}
+
+async fn upload_parts(
+    upload: &mut dyn MultipartUpload,
+    mut sealer: Sealer,
+    named: impl Fn(object_store::Error) -> StoreError,
+) -> Result<(), StoreError> {
+    while !sealer.is_done() {
+        let (rest, sealed) = sealed_part(sealer).await?;
+        sealer = rest;
+        upload.put_part(sealed).await.map_err(&named)?;
+        failpoint!("blob.part.after");
+    }
+    upload.complete().await.map_err(&named)?;
+    Ok(())
 }
 
 /// The next part of what a sealer holds, sealed off the runtime's threads.

@@ -24,6 +24,8 @@ pub mod accumulator;
 pub mod authority;
 #[cfg(feature = "server")]
 pub mod blobs;
+#[cfg(all(test, feature = "server"))]
+mod children;
 #[cfg(feature = "server")]
 pub mod clients;
 #[cfg(feature = "server")]

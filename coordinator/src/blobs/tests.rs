@@ -1,8 +1,7 @@
 use std::collections::BTreeMap;
-use std::io::Write;
-use std::process::Command;
 
 use super::*;
+use crate::children::{FOLDER, child, on_small_disk};
 use crate::failpoint;
 use crate::keys::FileKms;
 
@@ -149,41 +148,32 @@ async fn an_unknown_tenant_has_no_blobs() {
     assert!(matches!(refused, StoreError::Key(_)), "{refused}");
 }
 
-/// Where the child process of the tests below writes.
-const CHILD: &str = "ROUNDELAY_TEST_BLOBS";
-
-fn child(folder: &Path, failpoint: Option<&str>) -> Command {
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["--ignored", "--exact", "blobs::tests::child_that_writes_a_large_blob"]);
-    command.env(CHILD, folder);
-    if let Some(failpoint) = failpoint {
-        command.env(failpoint::VARIABLE, failpoint);
-    }
-    command
-}
-
 #[tokio::test]
 #[ignore = "the child process of the next tests"]
 async fn child_that_writes_a_large_blob() {
-    let folder = PathBuf::from(std::env::var(CHILD).unwrap());
+    let folder = PathBuf::from(std::env::var(FOLDER).unwrap());
     let written = blobs(&folder).await.put(&tenant("acme"), content(3 * PART_BYTES)).await;
     if let Err(error) = written {
         println!("refused: {error}");
+        println!("left behind: {}", fs::read_dir(folder.join("blobs/acme")).unwrap().count());
     }
 }
 
 #[tokio::test]
 async fn a_killed_writer_leaves_a_whole_blob_or_none() {
     let digest = Blobs::digest(&content(3 * PART_BYTES));
-    for (failpoint, there) in
+    for (point, there) in
         [("blob.put.before", false), ("blob.part.after:2", false), ("blob.put.after", true)]
     {
         let folder = tempfile::tempdir().unwrap();
-        let died = child(folder.path(), Some(failpoint)).output().unwrap();
-        assert!(!died.status.success(), "{failpoint} was not reached");
+        let died = child("blobs::tests::child_that_writes_a_large_blob", folder.path())
+            .env(failpoint::VARIABLE, point)
+            .output()
+            .unwrap();
+        assert!(!died.status.success(), "{point} was not reached");
         let opened = blobs(folder.path()).await;
         let read = opened.read(&tenant("acme"), digest).await;
-        assert_eq!(read.is_ok(), there, "{failpoint}");
+        assert_eq!(read.is_ok(), there, "{point}");
         let again = opened.put(&tenant("acme"), content(3 * PART_BYTES)).await.unwrap();
         assert!(opened.read(&tenant("acme"), again).await.unwrap() == content(3 * PART_BYTES));
     }
@@ -203,40 +193,12 @@ async fn drafts_of_dead_writers_are_removed_when_they_are_old() {
     assert!(draft("bb#1").exists());
 }
 
-/// Tells the test run that a test could not run here.
-fn skip(name: &str, reason: &str) {
-    eprintln!("skipped {name}: {reason}");
-    assert!(std::env::var_os("ROUNDELAY_FORBID_SKIPS").is_none(), "{name}: {reason}");
-    if let Some(list) = std::env::var_os("ROUNDELAY_SKIPS") {
-        let mut list = fs::OpenOptions::new().append(true).create(true).open(list).unwrap();
-        writeln!(list, "{name}: {}", reason.replace('\n', " ")).unwrap();
-    }
-}
-
-/// A disk of 20 MiB in a mount namespace of the child's own, which needs no root where the system
-/// lets users have namespaces.
 #[tokio::test]
 async fn a_full_disk_is_named_and_leaves_nothing_behind() {
-    let folder = tempfile::tempdir().unwrap();
-    let script = "mount -t tmpfs -o size=20m none \"$ROUNDELAY_TEST_BLOBS\" && \"$0\" \"$@\" && \
-                  echo left: $(ls \"$ROUNDELAY_TEST_BLOBS/blobs/acme\" | wc -l)";
-    let inner = child(folder.path(), None);
-    let output = Command::new("unshare")
-        .args(["--user", "--map-root-user", "--mount", "sh", "-c", script])
-        .arg(inner.get_program())
-        .args(inner.get_args())
-        .arg("--nocapture")
-        .env(CHILD, folder.path())
-        .output();
-    let output = match output {
-        Ok(output) if output.status.success() => {
-            String::from_utf8_lossy(&output.stdout).into_owned()
-        }
-        refused => {
-            return skip("a_full_disk_is_named", &format!("no mount namespace: {refused:?}"));
-        }
+    let Some(output) = on_small_disk("20m", "blobs::tests::child_that_writes_a_large_blob") else {
+        return;
     };
     assert!(output.contains("refused: no space left at"), "{output}");
     assert!(output.contains("while writing a blob; nothing was lost"), "{output}");
-    assert!(output.contains("left: 0"), "{output}");
+    assert!(output.contains("left behind: 0"), "{output}");
 }

@@ -51,9 +51,10 @@ impl FileKms {
     /// and of two processes one wins.
     fn create_file(&self, scope: &Scope) -> io::Result<()> {
         let key = Seed::random(&mut rand::rng());
-        let draft = self.folder.join(format!(".{}.{}.new", scope.name(), std::process::id()));
-        let mut file =
-            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
+        // A name of its own: a draft that two write would stay linked to the key of one.
+        let draft =
+            self.folder.join(format!(".{}.{:016x}.new", scope.name(), rand::random::<u64>()));
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
         file.write_all(key.expose())?;
         file.sync_all()?;
         failpoint!("key.create.before");
@@ -145,3 +146,6 @@ fn bad(path: &Path, why: &str) -> KeyError {
 fn failed(what: &'static str, path: &Path, error: &io::Error) -> KeyError {
     KeyError::Failed { what, path: path.to_owned(), why: error.to_string() }
 }
+
+#[cfg(test)]
+mod tests;

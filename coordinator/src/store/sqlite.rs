@@ -55,7 +55,9 @@ impl SqliteStore {
         let opened = tokio::task::spawn_blocking(move || {
             create_file(&at).map_err(|error| failed("making the database", &at, &error))?;
             let connection = schema::open(&at).map_err(|fail| fail.at("opening", &at))?;
-            Ok::<_, StoreError>((Writer::start(connection, &at), Reader::new(&at)))
+            let writer = Writer::start(connection, &at)
+                .map_err(|error| failed("starting the writer", &at, &error))?;
+            Ok::<_, StoreError>((writer, Reader::new(&at)))
         });
         let (writer, reader) = opened.await.map_err(|_| StoreError::Closed)??;
         Ok(Self { shared: Arc::new(Shared { kms, reader, writer }) })

@@ -3,13 +3,13 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::process::Command;
 
 use roundelay_protocol::ids::RoundNumber;
 use roundelay_protocol::round::horizontal::coordinator::Record;
 use rusqlite::params;
 
 use super::*;
+use crate::children::{FOLDER, child, on_small_disk};
 use crate::keys::FileKms;
 use crate::store::suite::{
     Fixture, audit_write, conformance, federation, lease, put_federation, some_client, some_record,
@@ -35,9 +35,13 @@ impl OnDisk {
     }
 
     async fn try_open(&self) -> Result<SqliteStore, StoreError> {
-        let kms = FileKms::open(&self.0.path().join("keys")).unwrap();
-        SqliteStore::open(&self.database(), Arc::new(kms)).await
+        open_in(self.0.path()).await
     }
+}
+
+async fn open_in(folder: &Path) -> Result<SqliteStore, StoreError> {
+    let kms = FileKms::open(&folder.join("keys")).unwrap();
+    SqliteStore::open(&folder.join("store.sqlite"), Arc::new(kms)).await
 }
 
 #[async_trait]
@@ -232,8 +236,8 @@ async fn a_full_database_refuses_the_batch_and_keeps_the_rest() {
     let connection = schema::open(&disk.database()).unwrap();
     // SQLite reports a database at its page limit as it reports a full disk.
     connection.pragma_update(None, "max_page_count", 60).unwrap();
-    let (reader, writer) =
-        (Reader::new(&disk.database()), Writer::start(connection, &disk.database()));
+    let reader = Reader::new(&disk.database());
+    let writer = Writer::start(connection, &disk.database()).unwrap();
     let store = SqliteStore { shared: Arc::new(Shared { kms, reader, writer }) };
     store.add_tenant(Tenant { tenant: tenant("acme"), created_unix_ms: 1 }).await.unwrap();
     let acme = store.tenant(&tenant("acme"));
@@ -315,26 +319,39 @@ async fn only_the_owner_may_read_the_database() {
     }
 }
 
-/// Where the child process of the test below finds its store.
-const CHILD: &str = "ROUNDELAY_TEST_STORE";
+/// One batch of a client, a record and an audit entry; `at` counts from 1.
+async fn write_batch(acme: &dyn TenantStore, fence: &Fence, at: u8) -> Result<(), StoreError> {
+    let writes = vec![
+        Write::PutClient(Box::new(some_client(at))),
+        Write::AppendRound {
+            federation: federation(1),
+            round: RoundNumber(1),
+            records: vec![some_record(1, at)],
+        },
+        audit_write(&["acme"], None, u16::from(at)),
+    ];
+    acme.transact("batch", Some(fence), writes).await
+}
 
-/// Writes batches of a client, a record and an audit entry until it is killed.
+/// How many such batches are there, each whole.
+async fn whole_batches(store: &dyn Store) -> u64 {
+    let acme = store.tenant(&tenant("acme"));
+    let batches = acme.verify_audit().await.unwrap().entries;
+    let records = acme.round_records(federation(1), RoundNumber(1)).await.unwrap();
+    assert_eq!(records.len() as u64, batches);
+    assert_eq!(acme.clients().await.unwrap().len() as u64, batches);
+    batches
+}
+
 #[tokio::test]
 #[ignore = "the child process of the next test"]
 async fn child_that_writes_until_it_is_killed() {
-    let folder = PathBuf::from(std::env::var(CHILD).unwrap());
-    let kms = FileKms::open(&folder.join("keys")).unwrap();
-    let store = SqliteStore::open(&folder.join("store.sqlite"), Arc::new(kms)).await.unwrap();
+    let folder = PathBuf::from(std::env::var(FOLDER).unwrap());
+    let store = open_in(&folder).await.unwrap();
     let acme = store.tenant(&tenant("acme"));
     let fence = store.acquire(&lease("acme", 1), "here", 5_000, 500).await.unwrap();
-    let (federation, round) = (federation(1), RoundNumber(1));
     for at in 1..=20 {
-        let writes = vec![
-            Write::PutClient(Box::new(some_client(at))),
-            Write::AppendRound { federation, round, records: vec![some_record(1, at)] },
-            audit_write(&["acme"], None, u16::from(at)),
-        ];
-        acme.transact("batch", Some(&fence), writes).await.unwrap();
+        write_batch(&*acme, &fence, at).await.unwrap();
         fs::write(folder.join("acknowledged"), at.to_string()).unwrap();
     }
 }
@@ -350,25 +367,76 @@ async fn a_killed_writer_leaves_all_or_nothing_of_a_batch_and_all_that_it_acknow
     for (point, expected) in points {
         let disk = OnDisk::new();
         drop(with_lease(&disk).await);
-        let child = Command::new(std::env::current_exe().unwrap())
-            .args([
-                "--ignored",
-                "--exact",
-                "store::sqlite::tests::child_that_writes_until_it_is_killed",
-            ])
-            .env(CHILD, disk.0.path())
-            .env(crate::failpoint::VARIABLE, point)
-            .output()
-            .unwrap();
-        assert!(!child.status.success(), "{point} was not reached");
+        let name = "store::sqlite::tests::child_that_writes_until_it_is_killed";
+        let died =
+            child(name, disk.0.path()).env(crate::failpoint::VARIABLE, point).output().unwrap();
+        assert!(!died.status.success(), "{point} was not reached");
         let acknowledged: u64 =
             fs::read_to_string(disk.0.path().join("acknowledged")).unwrap().parse().unwrap();
-        let acme = disk.open().await.tenant(&tenant("acme"));
-        let batches = acme.verify_audit().await.unwrap().entries;
-        assert!(batches >= acknowledged, "{point}: an acknowledged batch is lost");
+        let batches = whole_batches(&*disk.open().await).await;
         assert_eq!(batches, expected, "{point}");
-        let records = acme.round_records(federation(1), RoundNumber(1)).await.unwrap();
-        assert_eq!(records.len() as u64, batches, "{point}");
-        assert_eq!(acme.clients().await.unwrap().len() as u64, batches, "{point}");
+        assert!(batches >= acknowledged, "{point}: an acknowledged batch is lost");
     }
+}
+
+/// A loss of power may leave any part of the end of the log.
+#[tokio::test]
+async fn a_log_cut_at_any_byte_holds_whole_batches_in_order() {
+    let disk = OnDisk::new();
+    let (store, fence) = with_lease(&disk).await;
+    let acme = store.tenant(&tenant("acme"));
+    disk.raw().execute_batch("PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
+    for at in 1..=6 {
+        write_batch(&*acme, &fence, at).await.unwrap();
+    }
+    let log = fs::read(disk.0.path().join("store.sqlite-wal")).unwrap();
+    let mut found = Vec::new();
+    for cut in (0..=log.len()).step_by(1_777).chain([log.len()]) {
+        let copy = OnDisk::new();
+        fs::create_dir(copy.0.path().join("keys")).unwrap();
+        for file in ["store.sqlite", "keys/acme.kek", "keys/_installation.kek"] {
+            fs::copy(disk.0.path().join(file), copy.0.path().join(file)).unwrap();
+        }
+        fs::write(copy.0.path().join("store.sqlite-wal"), &log[..cut]).unwrap();
+        found.push(whole_batches(&*copy.open().await).await);
+    }
+    assert!(found.is_sorted(), "{found:?}");
+    assert_eq!((found.first(), found.last()), (Some(&0), Some(&6)));
+}
+
+#[tokio::test]
+#[ignore = "the child process of the next test"]
+async fn child_that_fills_its_disk_and_frees_it_again() {
+    let folder = PathBuf::from(std::env::var(FOLDER).unwrap());
+    let ballast = folder.join("ballast");
+    fs::write(&ballast, vec![1; 1 << 20]).unwrap();
+    let store = open_in(&folder).await.unwrap();
+    store.add_tenant(Tenant { tenant: tenant("acme"), created_unix_ms: 1 }).await.unwrap();
+    let acme = store.tenant(&tenant("acme"));
+    acme.transact("test", None, vec![put_federation(1)]).await.unwrap();
+    let fence = store.acquire(&lease("acme", 1), "here", 1, 500).await.unwrap();
+    let mut written = 0;
+    let refused = loop {
+        match write_batch(&*acme, &fence, written + 1).await {
+            Ok(()) => written += 1,
+            Err(error) => break error,
+        }
+    };
+    println!("refused: {refused}");
+    assert_eq!(whole_batches(&store).await, u64::from(written));
+    fs::remove_file(ballast).unwrap();
+    write_batch(&*acme, &fence, written + 1).await.unwrap();
+    drop((acme, store));
+    let store = open_in(&folder).await.unwrap();
+    assert_eq!(whole_batches(&store).await, u64::from(written) + 1);
+    println!("went on after {written} batches");
+}
+
+#[tokio::test]
+async fn a_full_disk_refuses_one_batch_and_loses_none() {
+    let name = "store::sqlite::tests::child_that_fills_its_disk_and_frees_it_again";
+    let Some(output) = on_small_disk("1600k", name) else { return };
+    assert!(output.contains("refused: no space left at"), "{output}");
+    assert!(output.contains("while writing to the store; nothing was lost"), "{output}");
+    assert!(output.contains("went on after"), "{output}");
 }

@@ -2,8 +2,8 @@
 //! together with one fsync; each is a savepoint of its own, so one that is refused takes no other
 //! with it.
 
+use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::thread::{self, JoinHandle};
 
 use rusqlite::Connection;
@@ -21,18 +21,17 @@ const GROUP_BATCHES: usize = 64;
 /// The writer's end that callers hold. Dropping it commits what is queued and ends the thread.
 pub(super) struct Writer {
     queue: Option<mpsc::Sender<Box<dyn Batch>>>,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    thread: Option<JoinHandle<()>>,
 }
 
 impl Writer {
-    pub(super) fn start(connection: Connection, path: &Path) -> Self {
+    pub(super) fn start(connection: Connection, path: &Path) -> io::Result<Self> {
         let (queue, batches) = mpsc::channel(QUEUE_BATCHES);
         let path = path.to_owned();
         let thread = thread::Builder::new()
             .name("store-writer".to_owned())
-            .spawn(move || Committer { connection, path }.run(batches))
-            .ok();
-        Self { queue: Some(queue), thread: Mutex::new(thread) }
+            .spawn(move || Committer { connection, path }.run(batches))?;
+        Ok(Self { queue: Some(queue), thread: Some(thread) })
     }
 
     /// Runs `work` in the next transaction and returns when that is durable. `work` must touch
@@ -53,7 +52,7 @@ impl Writer {
 impl Drop for Writer {
     fn drop(&mut self) {
         self.queue = None;
-        if let Ok(Some(thread)) = self.thread.get_mut().map(Option::take) {
+        if let Some(thread) = self.thread.take() {
             // A panic of the thread was reported to its callers as `Closed`.
             drop(thread.join());
         }
@@ -124,7 +123,7 @@ impl Committer {
         let names: Vec<_> = group.iter().map(|batch| batch.name()).collect();
         let outcomes = self.transaction(&mut group);
         if outcomes.is_ok() {
-            for name in names {
+            for name in &names {
                 failpoint!("store", name, "after");
             }
         }
@@ -135,6 +134,7 @@ impl Committer {
                 }
             }
             Err(error) => {
+                tracing::error!(%error, ?names, "a transaction of the store failed");
                 // Nothing of the group may stay, or the next group would commit it.
                 drop(self.connection.execute_batch("ROLLBACK"));
                 group.into_iter().for_each(|batch| batch.answer(Err(error.clone())));
