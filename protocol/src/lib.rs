@@ -38,5 +38,7 @@ mod text;
 pub mod time;
 pub mod transcript;
 
+// Sample values and frozen files for the unit tests.
 #[cfg(test)]
+#[path = "../tests/fixtures/fixtures.rs"]
 mod fixtures;

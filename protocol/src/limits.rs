@@ -20,6 +20,8 @@ pub const SEGMENTS_MAX: usize = 64;
 pub const MEMBERS_MAX: usize = 512;
 /// Bytes of a signed manifest.
 pub const MANIFEST_BYTES_MAX: usize = 1 << 20;
+/// Bytes of those for signatures: of each member before and after an amendment, name and all.
+pub const MANIFEST_SIGNATURES_BYTES: usize = 2 * MEMBERS_MAX * (8 + 63 + 64);
 /// Bytes of an upload, check lanes included.
 pub const UPLOAD_BYTES_MAX: u64 = 1 << 34;
 /// Bytes of a name in a schema or a model.

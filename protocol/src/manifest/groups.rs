@@ -10,8 +10,8 @@ use crate::ids::ClientId;
 ///
 /// There are as many as there can be if each is to be a possible cohort by itself, which makes
 /// every union of them a possible cohort; their sizes differ by at most one. Clients are dealt to
-/// them in the order of tenant and id, so that the clients of one tenant are spread out and no
-/// group is one tenant's alone.
+/// them in the order of tenant and id, which spreads the clients of one tenant as evenly as it can,
+/// so that no group is one tenant's alone where that can be avoided.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Groups {
     of: BTreeMap<ClientId, usize>,

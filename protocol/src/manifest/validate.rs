@@ -6,11 +6,14 @@ use std::collections::BTreeSet;
 use super::{FloorsError, Hyperparameters, Manifest, Member, Task};
 use crate::ids::TenantId;
 use crate::layout::{Layout, LayoutError};
-use crate::limits::{COHORT_MAX, MANIFEST_BYTES_MAX, MEMBERS_MAX};
+use crate::limits::{COHORT_MAX, MANIFEST_BYTES_MAX, MANIFEST_SIGNATURES_BYTES, MEMBERS_MAX};
 use crate::model::ModelError;
 use crate::optimiser::OptimiserError;
 use crate::plan::PlanKind;
 use crate::schema::SchemaError;
+
+/// Bytes of a manifest without its signatures, for which room is kept.
+const UNSIGNED_BYTES_MAX: usize = MANIFEST_BYTES_MAX - MANIFEST_SIGNATURES_BYTES - 8;
 
 /// Why a manifest is none. Whoever drafted it is at fault.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -59,7 +62,7 @@ pub enum ManifestError {
     #[error(transparent)]
     Task(#[from] TaskError),
     /// The manifest is too long for the wire.
-    #[error("the manifest has {0} bytes, at most {MANIFEST_BYTES_MAX} are possible")]
+    #[error("the manifest has {0} bytes, at most {UNSIGNED_BYTES_MAX} are possible")]
     TooLong(usize),
 }
 
@@ -103,7 +106,7 @@ impl Manifest {
         self.validate_rules()?;
         self.task.validate(self.client_count())?;
         match crate::codec::encode(self).len() {
-            0..=MANIFEST_BYTES_MAX => Ok(()),
+            0..=UNSIGNED_BYTES_MAX => Ok(()),
             bytes => Err(ManifestError::TooLong(bytes)),
         }
     }
