@@ -118,5 +118,10 @@ fn read_columns(values: &mut impl Iterator<Item = f32>, count: usize) -> Option<
 }
 
 fn extend(bytes: &mut Vec<u8>, values: &[f32]) {
-    bytes.extend(values.iter().flat_map(|value| value.to_le_bytes()));
+    let start = bytes.len();
+    bytes.resize(start + 4 * values.len(), 0);
+    let (_, added) = bytes.split_at_mut(start);
+    for (to, value) in added.as_chunks_mut().0.iter_mut().zip(values) {
+        *to = value.to_le_bytes();
+    }
 }
