@@ -2,4 +2,5 @@
 
 pub mod chart;
 pub mod data;
+pub mod options;
 pub mod report;

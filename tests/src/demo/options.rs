@@ -1,0 +1,60 @@
+//! What the demo is asked to do.
+
+use std::path::PathBuf;
+
+use clap::{Parser, ValueEnum};
+
+/// Tenants' processes train one model together through a coordinator that only ever holds masked
+/// vectors. Everything runs on this machine, over loopback, in a folder of its own.
+#[derive(Debug, Clone, Parser)]
+#[command(name = "cargo xtask demo")]
+pub struct Options {
+    /// Folder of IDX files as MNIST has them (train-…, t10k-…, gzip or not) instead of the digits
+    /// table.
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Number of tenants, each with one client process.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(3..=100))]
+    pub clients: u16,
+    /// Training rounds.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub rounds: u32,
+    /// Dirichlet concentration of the split by label: small is uneven.
+    #[arg(long, default_value_t = 0.5)]
+    pub alpha: f64,
+    /// Architecture.
+    #[arg(long, value_enum, default_value_t = Model::Mlp)]
+    pub model: Model,
+    /// Seed of the split and of the training.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// Where to write the report page.
+    #[arg(long, value_name = "FILE", default_value = "target/demo-report.html")]
+    pub report: PathBuf,
+    /// Keep the folder of the run (certificates, stores, logs) instead of deleting it.
+    #[arg(long)]
+    pub keep: bool,
+    /// `json`: end with one JSON line.
+    #[arg(long, value_enum, default_value_t = Output::Text)]
+    pub output: Output,
+}
+
+/// Architectures of the demo.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Model {
+    /// Softmax regression.
+    Softmax,
+    /// One hidden layer of 200.
+    Mlp,
+    /// Two convolutions; for pictures.
+    Cnn,
+}
+
+/// What the demo prints at its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// A table.
+    Text,
+    /// One JSON line.
+    Json,
+}
