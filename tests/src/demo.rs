@@ -1,6 +1,8 @@
 //! The demo: tenants' processes train one model, and a page shows what came of it.
 
+pub mod baseline;
 pub mod chart;
 pub mod data;
 pub mod options;
 pub mod report;
+pub mod task;
