@@ -3,6 +3,7 @@
 pub mod baseline;
 pub mod chart;
 pub mod data;
+pub mod federation;
 pub mod options;
 pub mod report;
 pub mod task;

@@ -21,8 +21,8 @@ pub struct Site {
 pub struct SiteSettings<'a> {
     /// The folder or file of the tenant's rows.
     pub data: &'a Path,
-    /// Share of the rows that is held out for evaluation.
-    pub held_out: f64,
+    /// Share of the rows that is held out for evaluation, in percent.
+    pub held_out_percent: u8,
 }
 
 impl Site {
@@ -54,8 +54,8 @@ impl Site {
     /// Where the file can't be written.
     pub fn configure(&self, settings: &SiteSettings<'_>) -> Result<(), String> {
         let text = format!(
-            "[data]\npath = {:?}\nheld_out = {}\n\n[trainer]\nprogram = {:?}\nthreads = 1\n",
-            settings.data, settings.held_out, self.programs.trainer
+            "[data]\npath = {:?}\nheld_out_percent = {}\n\n[trainer]\nprogram = {:?}\nthreads = 1\n",
+            settings.data, settings.held_out_percent, self.programs.trainer
         );
         let file = self.folder.join("client.toml");
         std::fs::write(&file, text).map_err(|error| format!("{}: {error}", file.display()))
