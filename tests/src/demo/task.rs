@@ -14,9 +14,9 @@ pub fn task_toml(data: &DataSet, options: &Options, rows_max: usize) -> String {
     let weight_max = u32::try_from(rows_max).unwrap_or(u32::MAX).div_ceil(ROWS_PER_WEIGHT).max(1);
     let seed = options.seed;
     let model = match options.model {
-        Model::Softmax => format!("kind = \"softmax\"\nseed = {seed}"),
-        Model::Mlp => format!("kind = \"mlp\"\nhidden = [200]\nseed = {seed}"),
-        Model::Cnn => format!("kind = \"cnn\"\nchannels = [16, 32]\nseed = {seed}"),
+        Model::Softmax => format!("[task.model.softmax]\nseed = {seed}"),
+        Model::Mlp => format!("[task.model.mlp]\nhidden = [200]\nseed = {seed}"),
+        Model::Cnn => format!("[task.model.cnn]\nchannels = [16, 32]\nseed = {seed}"),
     };
     format!(
         "[rules]
@@ -30,11 +30,9 @@ amendment = \"all\"
 [task]
 rounds = {rounds}
 
-[task.model]
 {model}
 
-[task.optimiser]
-kind = \"fed_avg\"
+[task.optimiser.fedavg]
 learning_rate = 1.0
 
 [task.hyperparameters]
@@ -67,4 +65,36 @@ pub fn task_of(toml: &str) -> Result<Task, String> {
     }
     let file: File = toml::from_str(toml).map_err(|error| error.to_string())?;
     Ok(file.task)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use clap::Parser as _;
+
+    use super::*;
+
+    #[test]
+    fn the_demos_task_files_are_valid_tasks() {
+        let folder = tempfile::tempdir().unwrap();
+        let digits = folder.path().join("digits.csv.gz");
+        let row = vec!["1"; 65].join(",");
+        write_gzip(&digits, &format!("{row}\n").repeat(20));
+        let data = DataSet::digits(&digits).unwrap();
+        for model in ["softmax", "mlp"] {
+            let options = Options::parse_from(["demo", "--model", model]);
+            let task = task_of(&task_toml(&data, &options, 400)).unwrap();
+            task.validate(5).unwrap();
+            assert_eq!(task.schema.feature_count(), 64);
+        }
+    }
+
+    fn write_gzip(file: &Path, text: &str) {
+        use std::io::Write as _;
+        let target = std::fs::File::create(file).unwrap();
+        let mut writer = flate2::write::GzEncoder::new(target, flate2::Compression::fast());
+        writer.write_all(text.as_bytes()).unwrap();
+        writer.finish().unwrap();
+    }
 }
