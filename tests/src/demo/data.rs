@@ -133,11 +133,12 @@ impl Rows {
         counts
     }
 
-    /// Writes the chosen rows into a folder, for a trainer.
+    /// Writes the chosen rows into a folder, for a trainer. Files that start with `test-` are what
+    /// it holds out.
     ///
     /// # Errors
     /// Where the folder can't be written.
-    pub fn write(&self, chosen: &[usize], folder: &Path) -> Result<(), String> {
+    pub fn write(&self, chosen: &[usize], folder: &Path, prefix: &str) -> Result<(), String> {
         let failed = |error: std::io::Error| format!("can't write {}: {error}", folder.display());
         fs::create_dir_all(folder).map_err(failed)?;
         let files = match self.form {
@@ -155,7 +156,8 @@ impl Rows {
             }
         };
         for (name, bytes) in files {
-            let mut file = fs::File::create(folder.join(name)).map_err(failed)?;
+            let mut file =
+                fs::File::create(folder.join(format!("{prefix}{name}"))).map_err(failed)?;
             file.write_all(&bytes).map_err(failed)?;
         }
         Ok(())

@@ -42,7 +42,11 @@ impl Federation {
             said(&format!("enrolling {tenant}"));
             let token = coordinator.token_for(tenant)?;
             let site = Site::enrol(programs, &folder.join(tenant), tenant, &token)?;
-            site.configure(&SiteSettings { data: rows, held_out_percent: 10 })?;
+            site.configure(&SiteSettings {
+                data: rows,
+                held_out_percent: 5,
+                seed: sites.len() as u64,
+            })?;
             sites.push(site);
         }
         let owner = tenants.first().map_or("", String::as_str);
@@ -84,10 +88,13 @@ impl Federation {
                 since = Instant::now();
                 seen(&status);
             }
-            match status["state"].as_str() {
+            match status["federation"]["state"].as_str() {
                 Some("finished") => return Ok(status),
-                Some("stalled" | "stopped") => return Err(self.trouble(&status.to_string())),
+                Some("stopped") => return Err(self.trouble(&status.to_string())),
                 _ => {}
+            }
+            if let Some(trouble) = status["trouble"].as_str() {
+                return Err(self.trouble(trouble));
             }
             if since.elapsed() > ROUND_MAX {
                 return Err(self.trouble("nothing moves any more"));

@@ -37,6 +37,7 @@ pub struct Tenant {
 }
 
 /// One round.
+#[derive(Clone)]
 pub struct Round {
     /// Its number, from 1.
     pub number: u64,

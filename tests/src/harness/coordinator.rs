@@ -134,13 +134,19 @@ impl Coordinator {
         self.process.as_ref().map_or_else(String::new, Process::log_tail)
     }
 
-    /// Runs a verb and returns its JSON.
+    /// Runs a verb and returns what it answers: the body of `{"<kind of answer>": body}`.
     ///
     /// # Errors
     /// The verb's line on stderr.
     pub fn verb(&self, arguments: &[&str]) -> Result<Value, String> {
-        json_of(&mut self.command(arguments))
-            .map_err(|why| format!("roundelay-coordinator {}: {why}", arguments.join(" ")))
+        let answer = json_of(&mut self.command(arguments))
+            .map_err(|why| format!("roundelay-coordinator {}: {why}", arguments.join(" ")))?;
+        match answer {
+            Value::Object(kinds) if kinds.len() == 1 => {
+                Ok(kinds.into_iter().next().map_or(Value::Null, |(_, body)| body))
+            }
+            other => Err(format!("an answer of one kind was expected: {other}")),
+        }
     }
 
     /// Adds a tenant and returns a one-time enrolment token for it.
@@ -190,5 +196,5 @@ fn text(value: &Value, key: &str) -> Result<String, String> {
 /// The address in the ready line, once it is there.
 fn ready_address(output: &str) -> Option<String> {
     let line: Value = serde_json::from_str(output.lines().next()?).ok()?;
-    Some(line.get("address")?.as_str()?.to_owned())
+    Some(line.get("ready")?.get("address")?.as_str()?.to_owned())
 }

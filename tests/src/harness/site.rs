@@ -23,6 +23,8 @@ pub struct SiteSettings<'a> {
     pub data: &'a Path,
     /// Share of the rows that is held out for evaluation, in percent.
     pub held_out_percent: u8,
+    /// Seed of the order of batches.
+    pub seed: u64,
 }
 
 impl Site {
@@ -54,8 +56,8 @@ impl Site {
     /// Where the file can't be written.
     pub fn configure(&self, settings: &SiteSettings<'_>) -> Result<(), String> {
         let text = format!(
-            "[data]\npath = {:?}\nheld_out_percent = {}\n\n[trainer]\nprogram = {:?}\nthreads = 1\n",
-            settings.data, settings.held_out_percent, self.programs.trainer
+            "[data]\npath = {:?}\nheld_out_percent = {}\n\n[trainer]\nprogram = {:?}\nthreads = 1\nseed = {}\n",
+            settings.data, settings.held_out_percent, self.programs.trainer, settings.seed
         );
         let file = self.folder.join("client.toml");
         std::fs::write(&file, text).map_err(|error| format!("{}: {error}", file.display()))

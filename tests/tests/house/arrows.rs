@@ -18,7 +18,13 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     (
         "roundelay-tests",
-        &["roundelay-client", "roundelay-coordinator", "roundelay-crypto", "roundelay-protocol"],
+        &[
+            "roundelay-client",
+            "roundelay-coordinator",
+            "roundelay-crypto",
+            "roundelay-protocol",
+            "roundelay-simulations",
+        ],
     ),
     ("xtask", &[]),
 ];
