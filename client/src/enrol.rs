@@ -146,3 +146,6 @@ async fn exchange(
     let answer = Frames::new(receiving, FRAME_BYTES_PREAUTH_MAX).next().await?;
     answer.ok_or(SessionError::Lost(Lost::StreamEnded))
 }
+
+#[cfg(test)]
+mod tests;
