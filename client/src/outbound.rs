@@ -309,8 +309,8 @@ impl Outbound for RoundMessage {
     }
 }
 
-/// A masked vector in its durable file. Only masking makes one
-/// ([`MaskedVector::store`](crate::checkpoint)); what it was before is gone.
+/// A masked vector in its durable file. Only storing what masking gave
+/// ([`Masked`](crate::engine::work::Masked)) makes one; what it was before is gone.
 #[derive(Debug, Clone)]
 pub struct MaskedVector {
     pub(crate) federation: FederationId,
@@ -318,6 +318,14 @@ pub struct MaskedVector {
     pub(crate) path: PathBuf,
     pub(crate) bytes: u64,
     pub(crate) root: Digest,
+}
+
+impl MaskedVector {
+    /// The root over its chunks.
+    #[must_use]
+    pub fn root(&self) -> Digest {
+        self.root
+    }
 }
 
 impl Pack for MaskedVector {

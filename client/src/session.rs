@@ -8,6 +8,7 @@ use crate::gate::GateError;
 
 pub mod backoff;
 pub mod connection;
+pub(crate) mod federation;
 pub(crate) mod frames;
 pub mod link;
 #[cfg(test)]
@@ -16,6 +17,7 @@ pub mod notice;
 mod order;
 mod quic;
 pub(crate) mod tls;
+pub(crate) mod trainer;
 
 use connection::Lost;
 pub use quic::QuicDialer;

@@ -8,16 +8,15 @@ use std::path::{Path, PathBuf};
 
 use roundelay_protocol::codec;
 use roundelay_protocol::ids::{FederationId, RoundNumber};
-use roundelay_protocol::limits::MANIFEST_BYTES_MAX;
-use roundelay_protocol::manifest::SignedManifest;
 use roundelay_protocol::round::horizontal::client::Record;
 
 use super::failpoint::reached;
 use super::files::{Access, Kind, read_sealed, write_sealed};
 use super::journal::Journal;
 use super::{CheckpointError, at};
+use crate::engine::work::Masked;
+use crate::outbound::MaskedVector;
 
-const MANIFEST: Kind = Kind { name: "manifest", format: 1 };
 const HISTORY: Kind = Kind { name: "history", format: 1 };
 const STATE: Kind = Kind { name: "state", format: 1 };
 /// Bytes of one record of the history at most.
@@ -41,29 +40,9 @@ impl FederationDir {
         self.federation
     }
 
-    /// Pins a manifest: from now on no other is taken for this federation.
-    ///
-    /// # Errors
-    /// It can't be written.
-    pub fn pin(&self, manifest: &SignedManifest) -> Result<(), CheckpointError> {
-        let bytes = codec::encode(manifest);
-        write_sealed(&self.folder.join("manifest"), MANIFEST, Access::Plain, &bytes)
-    }
-
-    /// The pinned manifest, if there is one. Its signatures are for the caller to verify.
-    ///
-    /// # Errors
-    /// The file is damaged or newer.
-    pub fn manifest(&self) -> Result<Option<SignedManifest>, CheckpointError> {
-        let path = self.folder.join("manifest");
-        let limit = MANIFEST_BYTES_MAX as u64 + 256;
-        let Some(bytes) = read_sealed(&path, MANIFEST, limit)? else { return Ok(None) };
-        let manifest: SignedManifest = codec::decode(&bytes, MANIFEST_BYTES_MAX)
-            .map_err(|error| CheckpointError::damaged(&path, error.to_string()))?;
-        if manifest.manifest.federation != self.federation {
-            return Err(CheckpointError::damaged(&path, "it is of another federation"));
-        }
-        Ok(Some(manifest))
+    /// The path of a file in it.
+    pub(super) fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
     }
 
     /// Opens the history and reads every record in order.
@@ -71,7 +50,7 @@ impl FederationDir {
     /// # Errors
     /// The file is damaged or newer, or holds a record of another federation.
     pub fn history(&self) -> Result<(HistoryFile, Vec<Record>), CheckpointError> {
-        let path = self.folder.join("history");
+        let path = self.path("history");
         let (journal, entries) = Journal::open(&path, HISTORY)?;
         let records = entries
             .iter()
@@ -92,7 +71,7 @@ impl FederationDir {
     /// # Errors
     /// It can't be written; the old one is still there.
     pub fn save_state(&self, state: &[u8]) -> Result<(), CheckpointError> {
-        write_sealed(&self.folder.join("state"), STATE, Access::Plain, state)
+        write_sealed(&self.path("state"), STATE, Access::Plain, state)
     }
 
     /// The stored model state of at most `bytes_max` bytes, if there is one.
@@ -100,25 +79,24 @@ impl FederationDir {
     /// # Errors
     /// The file is damaged or newer.
     pub fn state(&self, bytes_max: u64) -> Result<Option<Vec<u8>>, CheckpointError> {
-        read_sealed(&self.folder.join("state"), STATE, bytes_max.saturating_add(256))
+        read_sealed(&self.path("state"), STATE, bytes_max.saturating_add(256))
     }
 
-    /// Stores a masked vector durably and returns where. The file is never opened after a restart
-    /// (its keys are gone with the process), so its name need not be durable, only its bytes.
+    /// Stores a masked vector durably, to be sent. The file is never opened after a restart (its
+    /// keys are gone with the process), so its name need not be durable, only its bytes.
     ///
     /// # Errors
     /// It can't be written; what was written of it is removed.
-    pub(crate) fn store_masked(
-        &self,
-        round: RoundNumber,
-        bytes: &[u8],
-    ) -> Result<PathBuf, CheckpointError> {
+    pub(crate) fn store_masked(&self, masked: &Masked) -> Result<MaskedVector, CheckpointError> {
+        let (round, words) = (masked.round(), masked.words());
         let path = self.masked_path(round);
-        let written = write_masked(&path, bytes);
+        let written = write_masked(&path, words);
         if written.is_err() {
             let _ = fs::remove_file(&path);
         }
-        written.map(|()| path.clone()).map_err(|error| at(&path, error))
+        written.map_err(|error| at(&path, error))?;
+        let (federation, bytes, root) = (self.federation, words.len() as u64, masked.root());
+        Ok(MaskedVector { federation, round, path, bytes, root })
     }
 
     /// Removes the masked vector of a round that is over.
@@ -168,6 +146,12 @@ impl HistoryFile {
     /// It can't be written: what it covers must not be sent.
     pub fn append(&mut self, record: &Record) -> Result<(), CheckpointError> {
         self.journal.append(&codec::encode(record))
+    }
+
+    /// Whether records wait to be made durable.
+    #[must_use]
+    pub fn is_dirty(&self) -> bool {
+        self.journal.is_dirty()
     }
 
     /// Makes every appended record durable.

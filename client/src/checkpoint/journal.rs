@@ -104,6 +104,11 @@ impl Journal {
         self.file.sync_data()
     }
 
+    /// Whether something waits to be made durable.
+    pub(crate) fn is_dirty(&self) -> bool {
+        self.dirty
+    }
+
     /// Makes everything appended so far durable.
     pub(crate) fn sync(&mut self) -> Result<(), CheckpointError> {
         if !self.dirty {

@@ -22,7 +22,7 @@ use roundelay_protocol::transcript::NO_TRANSCRIPT;
 
 use super::rounds::{Alive, Applying, Room, Rounds, Work, room_for};
 use super::state::{Catching, Model, Then};
-use super::work::{DeriveError, Derivation, Derived, MaskWork, TrainWork};
+use super::work::{Derivation, DeriveError, Derived, MaskWork, TrainWork};
 use super::{Effect, Event, Input, Newest};
 
 /// An aggregate is pushed with its announcement; one that has not come by then is asked for.
@@ -73,10 +73,8 @@ impl Federation {
         }
         let stands = history.standing().map(|standing| standing.state);
         let stored = stored.map(Model::new);
-        let model = [stored, Some(initial)]
-            .into_iter()
-            .flatten()
-            .find(|model| Some(model.hash) == stands);
+        let model =
+            [stored, Some(initial)].into_iter().flatten().find(|model| Some(model.hash) == stands);
         let task = Arc::new(setup.terms.manifest().task.clone());
         let federation = Self {
             setup,
@@ -431,7 +429,10 @@ impl Federation {
             }
             Ok((_, hash, _)) => {
                 self.drive(now, round, machine::Input::Applied(Some(hash)), effects);
-                self.break_lineage("the announced state does not follow from the aggregate", effects);
+                self.break_lineage(
+                    "the announced state does not follow from the aggregate",
+                    effects,
+                );
             }
             Err(error) => {
                 self.drive(now, round, machine::Input::Applied(None), effects);
@@ -496,10 +497,10 @@ impl Federation {
                 effects.push(Effect::Upload(round));
             }
             Action::Apply(published) => {
-                let layout = self.setup.terms.layout(
-                    published.kind,
-                    alive.cohort.as_deref().unwrap_or_default(),
-                );
+                let layout = self
+                    .setup
+                    .terms
+                    .layout(published.kind, alive.cohort.as_deref().unwrap_or_default());
                 let aggregate = alive.early.take();
                 let ask_at = aggregate.is_none().then_some(now + PUSH_PATIENCE);
                 alive.applying =

@@ -11,10 +11,12 @@ use roundelay_protocol::ids::{ModelVersion, RoundNumber};
 use roundelay_protocol::layout::{Layout, ValueError};
 use roundelay_protocol::lineage::{LineageError, State, StateError};
 use roundelay_protocol::manifest::Task;
-use roundelay_protocol::message::{Published, aggregate_hash};
+use roundelay_protocol::message::Published;
 use roundelay_protocol::metrics::Metrics;
 use roundelay_protocol::plan::{PlanKind, TrainingPlan};
 use roundelay_protocol::round::horizontal::client::{LocalFailure, MaskPlan};
+
+use roundelay_protocol::transcript::aggregate_digest;
 
 use crate::train::{Control, TrainError, Trainer};
 
@@ -58,9 +60,8 @@ impl WorkFailure {
     #[must_use]
     pub fn local_failure(&self) -> LocalFailure {
         match self {
-            Self::Train(TrainError::Diverged { .. }) | Self::Values(ValueError::Quantise { .. }) => {
-                LocalFailure::NotFinite
-            }
+            Self::Train(TrainError::Diverged { .. })
+            | Self::Values(ValueError::Quantise { .. }) => LocalFailure::NotFinite,
             _ => LocalFailure::TrainingFailed,
         }
     }
@@ -138,7 +139,7 @@ impl MaskWork {
     }
 }
 
-fn parallel<T: Send, R: Send>(items: Vec<T>, work: impl Fn(T) -> R + Sync) -> Vec<R> {
+fn parallel<T: Send, R: Send>(items: Vec<T>, work: impl Fn(T) -> R + Sync + Send) -> Vec<R> {
     use rayon::prelude::*;
     if items.len() < 2 {
         return items.into_iter().map(work).collect();
@@ -256,7 +257,7 @@ fn advance(
     published: &Published,
     aggregate: &[u8],
 ) -> Result<(Arc<State>, Digest, Option<Metrics>), DeriveError> {
-    if aggregate_hash(aggregate) != published.aggregate {
+    if aggregate_digest(aggregate) != published.aggregate {
         return Err(DeriveError::WrongAggregate);
     }
     let survivors = published.survivors.into();

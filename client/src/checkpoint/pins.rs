@@ -1,0 +1,132 @@
+//! The manifests of one federation on this client: the one in force, and a later one that its
+//! tenant has signed and that waits for the others' signatures.
+
+use std::fs;
+use std::io;
+
+use roundelay_crypto::digest::Digest;
+use roundelay_protocol::codec;
+use roundelay_protocol::limits::MANIFEST_BYTES_MAX;
+use roundelay_protocol::manifest::{Manifest, OwnEntry, PinError, Pinned, SignedManifest};
+use serde::{Deserialize, Serialize};
+
+use super::files::{Access, Kind, read_sealed, write_sealed};
+use super::{CheckpointError, FederationDir, at};
+
+const IN_FORCE: Kind = Kind { name: "manifest", format: 1 };
+const NEXT: Kind = Kind { name: "manifest-next", format: 1 };
+
+/// Why a manifest can't be put in force.
+#[derive(Debug, thiserror::Error)]
+pub enum PinsError {
+    /// It does not verify, or does not name this client as it is.
+    #[error(transparent)]
+    Pin(#[from] PinError),
+    /// The state directory can't be used.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+}
+
+/// A manifest with the one that it amends, which its signatures are verified against.
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    signed: SignedManifest,
+    predecessor: Option<Manifest>,
+}
+
+/// What a client has pinned of a federation.
+#[derive(Debug, Clone, Default)]
+pub struct Pins {
+    /// Signed by all who have to.
+    pub in_force: Option<Pinned>,
+    /// Signed by this tenant; the others' signatures are not all there yet.
+    pub next: Option<SignedManifest>,
+}
+
+impl Pins {
+    /// Hash of the manifest that this tenant agreed to last.
+    #[must_use]
+    pub fn agreed(&self) -> Option<Digest> {
+        let next = self.next.as_ref().map(|next| next.manifest.hash());
+        next.or_else(|| self.in_force.as_ref().map(Pinned::hash))
+    }
+}
+
+impl FederationDir {
+    /// What is pinned; verified again.
+    ///
+    /// # Errors
+    /// A file is damaged or newer, or its manifest no longer names this client as it is.
+    pub fn pins(&self, own: &OwnEntry) -> Result<Pins, PinsError> {
+        let in_force = match self.read_manifest::<Kept>("manifest", IN_FORCE)? {
+            Some(kept) => Some(Pinned::first(kept.signed, kept.predecessor.as_ref(), own)?),
+            None => None,
+        };
+        Ok(Pins { in_force, next: self.read_manifest("manifest-next", NEXT)? })
+    }
+
+    /// Pins a manifest that this tenant agrees to: from now on it, and no other, may come in force.
+    ///
+    /// # Errors
+    /// It can't be written.
+    pub fn pin_next(&self, next: &SignedManifest) -> Result<(), CheckpointError> {
+        let bytes = codec::encode(next);
+        write_sealed(&self.path("manifest-next"), NEXT, Access::Plain, &bytes)
+    }
+
+    /// Puts the agreed manifest in force, now that every signature is there.
+    ///
+    /// # Errors
+    /// A signature is missing or wrong, or it can't be written.
+    pub fn put_in_force(
+        &self,
+        pins: &Pins,
+        signed: SignedManifest,
+        own: &OwnEntry,
+    ) -> Result<Pinned, PinsError> {
+        let before = pins.in_force.as_ref();
+        let pinned = match before {
+            Some(before) => before.amended(signed.clone(), own)?,
+            None => Pinned::first(signed.clone(), None, own)?,
+        };
+        let kept = Kept { signed, predecessor: before.map(|before| before.manifest().clone()) };
+        let path = self.path("manifest");
+        write_sealed(&path, IN_FORCE, Access::Plain, &codec::encode(&kept))?;
+        let next = self.path("manifest-next");
+        match fs::remove_file(&next) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(at(&next, error))?,
+            _ => Ok(pinned),
+        }
+    }
+
+    fn read_manifest<T: HasManifest>(
+        &self,
+        name: &str,
+        kind: Kind,
+    ) -> Result<Option<T>, CheckpointError> {
+        let (path, limit) = (self.path(name), 2 * MANIFEST_BYTES_MAX);
+        let Some(bytes) = read_sealed(&path, kind, limit as u64)? else { return Ok(None) };
+        let kept: T = codec::decode(&bytes, limit)
+            .map_err(|error| CheckpointError::damaged(&path, error.to_string()))?;
+        if kept.manifest().federation != self.federation() {
+            return Err(CheckpointError::damaged(&path, "it is of another federation"));
+        }
+        Ok(Some(kept))
+    }
+}
+
+trait HasManifest: serde::de::DeserializeOwned {
+    fn manifest(&self) -> &Manifest;
+}
+
+impl HasManifest for Kept {
+    fn manifest(&self) -> &Manifest {
+        &self.signed.manifest
+    }
+}
+
+impl HasManifest for SignedManifest {
+    fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+}

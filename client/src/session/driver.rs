@@ -1,0 +1,367 @@
+//! The life of a running client: it finds the coordinator again and again, joins every federation
+//! whose manifest it has pinned, hands messages to where they belong, and renews its certificate.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use roundelay_protocol::close::CloseCode;
+use roundelay_protocol::ids::FederationId;
+use roundelay_protocol::manifest::Manifest;
+use roundelay_protocol::session::{SignedNotice, ToClient, VectorKind};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::SessionError;
+use super::backoff::Backoff;
+use super::connection::{Dialer, Lost};
+use super::federation::{Command, OnTold};
+use super::link::{Allowances, Inbound, Link};
+use super::notice::{Notices, Obeyed};
+use super::site::Site;
+use crate::checkpoint::CheckpointError;
+use crate::clock::{Clock, unix_ms};
+use crate::engine::{Input, Newest};
+use crate::gate::Gate;
+use crate::identity::certificate::CertificateError;
+use crate::identity::os_rng;
+use crate::outbound::ListFederations;
+use crate::train::{TrainError, Trainer};
+
+mod federations;
+mod joins;
+mod renewal;
+
+use federations::{Note, Place};
+use joins::Joins;
+use renewal::Renewal;
+
+/// A newer connection of the same client took this one's place: `manifest sign` beside a daemon.
+const REPLACED_PAUSE: Duration = Duration::from_secs(2);
+/// How often manifests are asked for while one waits for signatures, and pins are looked for.
+const LISTING_INTERVAL: Duration = Duration::from_millis(1_000);
+/// A connection that lasted so long was a good one.
+const STABLE: Duration = Duration::from_secs(10);
+
+/// Makes the trainer of a federation.
+pub(crate) type TrainerFactory =
+    Box<dyn FnMut(&Manifest) -> Result<Box<dyn Trainer>, TrainError> + Send>;
+/// Takes what the driver tells.
+pub(crate) type OnNews = Arc<dyn Fn(News) + Send + Sync>;
+/// Makes a dialer with the certificate of now.
+pub(crate) type MakeDialer =
+    Box<dyn Fn(&Site) -> Result<Arc<dyn Dialer>, SessionError> + Send + Sync>;
+
+/// How a driver behaves.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Settings {
+    /// `host:port` to use whatever enrolment or a redirect said; the authority stays pinned.
+    pub(crate) coordinator: Option<String>,
+    /// End when every federation is over, and when the coordinator is not there.
+    pub(crate) once: bool,
+}
+
+/// What a driver tells.
+#[derive(Debug)]
+pub(crate) enum News {
+    Connecting(String),
+    Connected,
+    Disconnected { error: SessionError, retry_in: Duration },
+    Renewed(std::time::SystemTime),
+    Warning(String),
+    Federation(FederationId, federations::FederationNews),
+}
+
+pub(crate) use federations::FederationNews;
+
+/// Why a driver ended with an error.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum DriverError {
+    #[error(transparent)]
+    Session(#[from] SessionError),
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
+    #[error("federation {name}: {error}")]
+    Federation { name: String, error: federations::PlaceError },
+}
+
+/// A running client.
+pub(crate) struct Driver {
+    site: Site,
+    settings: Settings,
+    gate: Arc<Gate>,
+    allowances: Arc<Allowances>,
+    clock: Clock,
+    make_dialer: MakeDialer,
+    trainers: TrainerFactory,
+    on_news: OnNews,
+    stop: watch::Receiver<bool>,
+    places: BTreeMap<FederationId, Place>,
+    joins: Joins,
+    notices: Notices,
+    renewal: Renewal,
+    notes: (mpsc::Sender<Note>, mpsc::Receiver<Note>),
+}
+
+/// How a connection ended.
+enum End {
+    Stopped,
+    Over,
+    Lost(SessionError),
+    Notice(Box<SignedNotice>),
+}
+
+impl Driver {
+    pub(crate) fn new(
+        site: Site,
+        settings: Settings,
+        make_dialer: MakeDialer,
+        trainers: TrainerFactory,
+        on_news: OnNews,
+        stop: watch::Receiver<bool>,
+    ) -> Result<Self, CheckpointError> {
+        let gate = Arc::new(Gate::open(&site.dir.file("ledger"))?);
+        let notices = Notices::new(site.enrolment.notice_key);
+        Ok(Self {
+            site,
+            settings,
+            gate,
+            allowances: Arc::default(),
+            clock: Clock::start(),
+            make_dialer,
+            trainers,
+            on_news,
+            stop,
+            places: BTreeMap::new(),
+            joins: Joins::default(),
+            notices,
+            renewal: Renewal::default(),
+            notes: mpsc::channel(64),
+        })
+    }
+
+    /// Runs until it is stopped, everything is over, or nothing can help any more.
+    pub(crate) async fn run(mut self) -> Result<(), DriverError> {
+        let ended = self.go_on().await;
+        self.end_all().await;
+        let synced = self.gate.sync().await;
+        ended.and(synced.map_err(DriverError::from))
+    }
+
+    async fn go_on(&mut self) -> Result<(), DriverError> {
+        self.find_places()?;
+        let mut backoff = Backoff::default();
+        loop {
+            if *self.stop.borrow() || self.is_over()? {
+                return Ok(());
+            }
+            let address = self.address(backoff.attempts());
+            (self.on_news)(News::Connecting(address.clone()));
+            let began = tokio::time::Instant::now();
+            let end = match self.connect(&address).await {
+                Ok(link) => self.serve(link).await?,
+                Err(SessionError::Notice(notice)) => End::Notice(notice),
+                Err(error) if self.settings.once => return Err(error.into()),
+                Err(error) => End::Lost(error),
+            };
+            self.gate.detach();
+            self.joins.reset();
+            if began.elapsed() > STABLE {
+                backoff.reset();
+            }
+            match end {
+                End::Stopped | End::Over => return Ok(()),
+                End::Lost(error) if !error.may_pass() => return Err(error.into()),
+                End::Lost(error) => self.pause_after(error, &mut backoff).await,
+                End::Notice(notice) => self.obey(*notice, &mut backoff).await?,
+            }
+        }
+    }
+
+    /// Where to dial: the configured address, else the one that a notice named; every third
+    /// attempt goes to the one of enrolment, should the other be gone.
+    fn address(&self, attempts: u32) -> String {
+        let enrolment = &self.site.enrolment;
+        let moved = enrolment.moved_to.as_ref().filter(|_| attempts % 3 != 2);
+        let configured = self.settings.coordinator.as_ref();
+        configured.or(moved).unwrap_or(&enrolment.coordinator).clone()
+    }
+
+    async fn connect(&self, address: &str) -> Result<Link, SessionError> {
+        let dialer = (self.make_dialer)(&self.site)?;
+        let (gate, allowances) = (Arc::clone(&self.gate), Arc::clone(&self.allowances));
+        Link::open(&*dialer, address, gate, allowances).await
+    }
+
+    async fn pause_after(&mut self, error: SessionError, backoff: &mut Backoff) {
+        let mut retry_in = backoff.next(&mut os_rng());
+        let replaced = CloseCode::Replaced;
+        if matches!(&error, SessionError::Lost(Lost::Closed { code, .. }) if *code == replaced) {
+            retry_in = retry_in.max(REPLACED_PAUSE);
+        }
+        (self.on_news)(News::Disconnected { error, retry_in });
+        self.pause(retry_in).await;
+    }
+
+    /// Waits, and takes in what federations have to say meanwhile.
+    async fn pause(&mut self, length: Duration) {
+        let until = tokio::time::Instant::now() + length;
+        let mut stop = self.stop.clone();
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep_until(until) => return,
+                _ = stop.wait_for(|stop| *stop) => return,
+                Some(note) = self.notes.1.recv() => self.note(note),
+            }
+        }
+    }
+
+    async fn obey(
+        &mut self,
+        notice: SignedNotice,
+        backoff: &mut Backoff,
+    ) -> Result<(), DriverError> {
+        match self.notices.judge(&notice, unix_ms()) {
+            Ok(Obeyed::Redirect(address)) => {
+                (self.on_news)(News::Warning(format!("the coordinator has moved to {address}")));
+                self.site.enrolment.moved_to = Some(address);
+                self.site.enrolment.save(&self.site.dir)?;
+            }
+            Ok(Obeyed::RetryAfter(length)) => self.pause(length).await,
+            Err(error) => {
+                (self.on_news)(News::Warning(error.to_string()));
+                self.pause(backoff.next(&mut os_rng())).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Serves a connection until its end.
+    async fn serve(&mut self, mut link: Link) -> Result<End, DriverError> {
+        (self.on_news)(News::Connected);
+        self.list().await;
+        self.join_all().await;
+        let mut listing = tokio::time::interval(LISTING_INTERVAL);
+        let mut stop = self.stop.clone();
+        loop {
+            let renew_in = self.renewal.due_in(&self.site.certificate);
+            tokio::select! {
+                inbound = link.next() => match inbound {
+                    Ok(inbound) => {
+                        if let Some(end) = self.inbound(inbound).await? {
+                            return Ok(end);
+                        }
+                    }
+                    Err(error) => {
+                        link.close(error.close_code(), &error.to_string());
+                        return Ok(End::Lost(error));
+                    }
+                },
+                Some(note) = self.notes.1.recv() => {
+                    self.note(note);
+                    self.join_all().await;
+                }
+                _ = listing.tick() => {
+                    self.find_places()?;
+                    if self.has_waiting_manifest() {
+                        self.list().await;
+                    }
+                    self.join_all().await;
+                }
+                () = tokio::time::sleep(renew_in) => self.renewal.ask(&self.gate).await?,
+                _ = stop.wait_for(|stop| *stop) => {
+                    link.close(CloseCode::Done, "this client is stopped");
+                    return Ok(End::Stopped);
+                }
+            }
+            if self.is_over()? {
+                return Ok(End::Over);
+            }
+        }
+    }
+
+    async fn list(&self) {
+        // A connection that is lost shows itself to the reader.
+        let _ = self.gate.send(&ListFederations).await;
+    }
+
+    async fn inbound(&mut self, inbound: Inbound) -> Result<Option<End>, DriverError> {
+        match inbound {
+            Inbound::Round { federation, round, message } => {
+                self.hand(federation, Input::Message { round, message }).await;
+            }
+            Inbound::Vector { federation, kind: VectorKind::Aggregate(round), bytes } => {
+                self.hand(federation, Input::Aggregate { round, bytes }).await;
+            }
+            Inbound::Vector { federation, kind: VectorKind::State(version), bytes } => {
+                self.hand(federation, Input::State { version, bytes }).await;
+            }
+            Inbound::Vector { federation, kind: VectorKind::Manifest(_), bytes } => {
+                self.manifest(federation, &bytes)?;
+            }
+            Inbound::Vector { kind: VectorKind::MaskedInput(_), .. } => {}
+            Inbound::Control(message) => return self.control(message).await,
+        }
+        Ok(None)
+    }
+
+    async fn control(&mut self, message: ToClient) -> Result<Option<End>, DriverError> {
+        match message {
+            ToClient::Joined { federation, model_version, state, transcript } => {
+                self.joins.answered(federation);
+                let newest = Newest { model_version, state, transcript };
+                self.hand(federation, Input::Joined(newest)).await;
+                self.join_all().await;
+            }
+            ToClient::Refused(refused) => self.refused(&refused).await,
+            ToClient::FederationEnded { federation, reason } => {
+                self.ended(federation, reason.as_str()).await;
+            }
+            ToClient::CertificateRenewed { certificate } => {
+                self.renewal.answered(&mut self.site, &certificate)?;
+                (self.on_news)(News::Renewed(self.site.certificate.not_after()));
+            }
+            ToClient::Redirect(notice) | ToClient::RetryAfter(notice) => {
+                return Ok(Some(End::Notice(Box::new(notice))));
+            }
+            ToClient::Federations(list) => self.listed(&list),
+            // Answers to what another verb asks, or of no place here.
+            ToClient::Welcome { .. }
+            | ToClient::SignatureTaken { .. }
+            | ToClient::Round { .. }
+            | ToClient::RosterFollows { .. } => {}
+        }
+        Ok(None)
+    }
+
+    async fn hand(&self, federation: FederationId, input: Input) {
+        if let Some(inbox) = self.places.get(&federation).and_then(Place::inbox) {
+            // A task that is gone has ended for good; so has its interest.
+            let _ = inbox.send(Command::Input(input)).await;
+        }
+    }
+
+    fn on_told(&self) -> OnTold {
+        let on_news = Arc::clone(&self.on_news);
+        Arc::new(move |federation, told| {
+            on_news(News::Federation(federation, FederationNews::Told(told)));
+        })
+    }
+
+    async fn end_all(&mut self) {
+        for place in self.places.values() {
+            stop_task(place).await;
+        }
+    }
+}
+
+/// Ends a federation's task and waits until it has stored what it holds.
+async fn stop_task(place: &Place) {
+    if let Some(inbox) = place.inbox() {
+        let (done, stopped) = oneshot::channel();
+        if inbox.send(Command::Stop(done)).await.is_ok() {
+            let _ = stopped.await;
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! Joining, one federation at a time: a refusal does not say which federation it is about.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use roundelay_protocol::ids::FederationId;
+use roundelay_protocol::session::Refused;
+use tokio::time::Instant;
+
+use super::federations::{FederationNews, Place};
+use super::{Command, Driver, News};
+
+/// A federation that was refused is tried again after this long: it may not have been started yet.
+const RETRY_FIRST: Duration = Duration::from_millis(250);
+/// The longest wait between two tries.
+const RETRY_LONGEST: Duration = Duration::from_secs(5);
+/// An answer that takes longer is not waited for.
+const ANSWER_MAX: Duration = Duration::from_secs(10);
+
+/// Who has joined on this connection, and who waits.
+#[derive(Debug, Default)]
+pub(super) struct Joins {
+    joined: Vec<FederationId>,
+    asked: Option<(FederationId, Instant)>,
+    refused: VecDeque<(FederationId, Instant, Duration)>,
+}
+
+impl Joins {
+    /// A new connection: nobody has joined.
+    pub(super) fn reset(&mut self) {
+        *self = Self::default();
+    }
+
+    pub(super) fn answered(&mut self, federation: FederationId) {
+        self.asked = None;
+        self.refused.retain(|(id, ..)| *id != federation);
+        if !self.joined.contains(&federation) {
+            self.joined.push(federation);
+        }
+    }
+
+    /// The federation has another manifest or task now: it joins anew.
+    pub(super) fn forget(&mut self, federation: FederationId) {
+        self.joined.retain(|id| *id != federation);
+        self.refused.retain(|(id, ..)| *id != federation);
+    }
+
+    fn may_ask(&self, federation: FederationId, now: Instant) -> bool {
+        let waits = self.refused.iter().any(|(id, until, _)| *id == federation && *until > now);
+        !self.joined.contains(&federation) && !waits
+    }
+
+    /// The federation that the refusal is about, if one was asked for.
+    fn refused(&mut self, now: Instant) -> Option<FederationId> {
+        let (federation, _) = self.asked.take()?;
+        let before = self.refused.iter().position(|(id, ..)| *id == federation);
+        let wait = match before.and_then(|at| self.refused.remove(at)) {
+            Some((_, _, wait)) => (wait * 2).min(RETRY_LONGEST),
+            None => RETRY_FIRST,
+        };
+        self.refused.push_back((federation, now + wait, wait));
+        Some(federation)
+    }
+}
+
+impl Driver {
+    /// Asks for the next federation that has not joined yet, if no answer is waited for.
+    pub(super) async fn join_all(&mut self) {
+        let now = Instant::now();
+        if self.joins.asked.is_some_and(|(_, since)| since.elapsed() < ANSWER_MAX) {
+            return;
+        }
+        let next = self.places.iter().find_map(|(federation, place)| {
+            let inbox = place.inbox().filter(|_| self.joins.may_ask(*federation, now))?;
+            Some((*federation, inbox.clone()))
+        });
+        if let Some((federation, inbox)) = next {
+            self.joins.asked = Some((federation, now));
+            let _ = inbox.send(Command::Join).await;
+        }
+    }
+
+    /// The coordinator refused something: the join that was asked for, or a vector.
+    pub(super) async fn refused(&mut self, refused: &Refused) {
+        let code = refused.code.as_str();
+        let about_vector = matches!(code, "no_such_vector" | "not_joined");
+        let federation =
+            if about_vector { None } else { self.joins.refused(Instant::now()) };
+        let words = format!("{} ({code})", refused.message);
+        (self.on_news)(match federation {
+            Some(federation) => News::Federation(federation, FederationNews::NotTaken(words)),
+            None => News::Warning(format!("the coordinator refuses: {words}")),
+        });
+        self.join_all().await;
+    }
+
+    /// The coordinator says that a federation is over.
+    pub(super) async fn ended(&mut self, federation: FederationId, reason: &str) {
+        let Some(place) = self.places.get_mut(&federation) else { return };
+        super::stop_task(place).await;
+        *place = Place::Over;
+        self.joins.forget(federation);
+        let news = FederationNews::Over(reason.to_owned());
+        (self.on_news)(News::Federation(federation, news));
+    }
+}

@@ -1,0 +1,59 @@
+//! This client as its coordinator knows it: keys, certificate and what enrolment settled.
+
+use std::sync::Arc;
+
+use roundelay_crypto::identity::IdentityKey;
+use roundelay_protocol::enrol::client_id;
+use roundelay_protocol::ids::ClientId;
+use roundelay_protocol::manifest::OwnEntry;
+use rustls::pki_types::CertificateDer;
+
+use super::connection::{Dialer, Lost};
+use super::{QuicDialer, SessionError, tls};
+use crate::checkpoint::{CheckpointError, StateDir};
+use crate::identity::certificate::{Certificate, CertificateError};
+use crate::identity::enrolment::{Enrolment, load_authority};
+use crate::identity::{identity_key, tenant_key};
+
+/// An enrolled client.
+pub(crate) struct Site {
+    pub(crate) dir: StateDir,
+    pub(crate) enrolment: Enrolment,
+    pub(crate) identity: Arc<IdentityKey>,
+    pub(crate) client: ClientId,
+    pub(crate) own: OwnEntry,
+    pub(crate) certificate: Certificate,
+    authority: CertificateDer<'static>,
+}
+
+impl Site {
+    /// Reads everything from the state directory.
+    ///
+    /// # Errors
+    /// Something is missing, damaged, or another client's.
+    pub(crate) fn load(dir: StateDir) -> Result<Self, CertificateError> {
+        let missing = |name: &str| CheckpointError::Missing(dir.file(name));
+        let enrolment = Enrolment::load(&dir)?
+            .ok_or_else(|| CheckpointError::NotEnrolled(dir.path().to_owned()))?;
+        let identity = identity_key(&dir)?.ok_or_else(|| missing("identity.key"))?;
+        let tenant_key = tenant_key(&dir)?.ok_or_else(|| missing("tenant.key"))?;
+        let client = client_id(&identity.public());
+        let certificate = Certificate::load(&dir, &enrolment.tenant, client)?;
+        let authority = load_authority(&dir, enrolment.authority)?;
+        let own = OwnEntry {
+            tenant: enrolment.tenant.clone(),
+            tenant_key: tenant_key.public(),
+            identity: identity.public(),
+        };
+        let identity = Arc::new(identity);
+        Ok(Self { dir, enrolment, identity, client, own, certificate, authority })
+    }
+
+    /// Dials over QUIC with the certificate of now.
+    pub(crate) fn dialer(&self) -> Result<Arc<dyn Dialer>, SessionError> {
+        let (chain, key) = (self.certificate.chain(), self.certificate.key());
+        let tls = tls::enrolled(&self.authority, chain, key)
+            .map_err(|error| Lost::Broken(format!("TLS can't be set up: {error}")))?;
+        Ok(Arc::new(QuicDialer::new(tls)?))
+    }
+}
