@@ -38,8 +38,12 @@ pub enum CheckpointError {
         .0.display()
     )]
     Locked(PathBuf),
-    /// There is no such directory.
-    #[error("{} does not exist: enrol first with `roundelay-client enrol`", .0.display())]
+    /// There is no such directory, or no client was enrolled in it.
+    #[error(
+        "the folder {} holds no enrolled client; enrol first with `roundelay-client enrol`, or \
+         name another one with --dir",
+        .0.display()
+    )]
     NotEnrolled(PathBuf),
     /// A file that must be there is not.
     #[error("{} is missing: restore it from a backup, or enrol again in a new directory", .0.display())]

@@ -7,7 +7,13 @@ use roundelay_protocol::time::Time;
 /// This machine's wall clock in milliseconds since 1970; 0 where it is set before that.
 #[must_use]
 pub fn unix_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    unix_ms_of(SystemTime::now())
+}
+
+/// A moment in milliseconds since 1970; 0 before that.
+#[must_use]
+pub fn unix_ms_of(moment: SystemTime) -> u64 {
+    let since = moment.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 

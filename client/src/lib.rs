@@ -23,7 +23,13 @@ pub mod train;
 #[cfg(feature = "daemon")]
 pub mod checkpoint;
 #[cfg(feature = "daemon")]
+pub mod cli;
+#[cfg(feature = "daemon")]
 pub mod clock;
+#[cfg(feature = "daemon")]
+pub mod config;
+#[cfg(feature = "daemon")]
+mod daemon;
 #[cfg(feature = "daemon")]
 pub mod enrol;
 #[cfg(feature = "daemon")]
@@ -32,5 +38,7 @@ pub mod gate;
 pub mod identity;
 #[cfg(feature = "daemon")]
 pub mod outbound;
+#[cfg(feature = "daemon")]
+pub mod sdk;
 #[cfg(feature = "daemon")]
 pub mod session;

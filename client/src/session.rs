@@ -8,6 +8,7 @@ use crate::gate::GateError;
 
 pub mod backoff;
 pub mod connection;
+pub(crate) mod driver;
 pub(crate) mod federation;
 pub(crate) mod frames;
 pub mod link;
@@ -16,6 +17,7 @@ pub(crate) mod memory;
 pub mod notice;
 mod order;
 mod quic;
+pub(crate) mod site;
 pub(crate) mod tls;
 pub(crate) mod trainer;
 

@@ -32,6 +32,7 @@ use serde::{Deserialize, Serialize};
 
 pub use error::TrainError;
 pub use local::{Device, Engine, Learner, LocalTrainer, Options};
+pub use roundelay_protocol::metrics::Metrics;
 
 /// Trains and evaluates one federation's model on one client's rows.
 ///
@@ -128,23 +129,4 @@ pub struct Update {
     pub rows: u64,
     /// Mean cross-entropy over the last local epoch, each batch before its step, in nats.
     pub loss: f64,
-}
-
-/// Sums over evaluated rows; of several clients they add up.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
-pub struct Metrics {
-    /// Rows evaluated.
-    pub rows: u64,
-    /// Rows whose most likely class is theirs.
-    pub correct: u64,
-    /// Sum of the rows' cross-entropy, in nats.
-    pub loss_sum: f64,
-}
-
-impl std::ops::AddAssign for Metrics {
-    fn add_assign(&mut self, other: Self) {
-        self.rows += other.rows;
-        self.correct += other.correct;
-        self.loss_sum += other.loss_sum;
-    }
 }

@@ -184,6 +184,10 @@ mod tests {
         Record { federation: FEDERATION, round: RoundNumber(round), event }
     }
 
+    fn masked() -> Masked {
+        Masked::of_words(RoundNumber(4), vec![1; 100])
+    }
+
     #[test]
     fn the_history_is_read_back_as_it_was_written() {
         let (_root, dir) = folder();
@@ -215,7 +219,7 @@ mod tests {
         let (_root, dir) = folder();
         for step in ["masked.before-create", "masked.before-sync"] {
             arm(step, Fault::Full);
-            let error = dir.store_masked(RoundNumber(4), &[1; 100]).unwrap_err();
+            let error = dir.store_masked(&masked()).unwrap_err();
             assert!(!disarm());
             assert!(matches!(error, CheckpointError::DiskFull(_)), "{error}");
             assert!(!dir.masked_path(RoundNumber(4)).exists());
@@ -225,11 +229,11 @@ mod tests {
     #[test]
     fn masked_vectors_of_an_earlier_process_are_removed() {
         let (_root, dir) = folder();
-        let stored = dir.store_masked(RoundNumber(4), &[1; 100]).unwrap();
+        let stored = dir.store_masked(&masked()).unwrap();
         let (mut history, _) = dir.history().unwrap();
         history.append(&record(4, Event::Advertised)).unwrap();
         dir.forget_all_masked().unwrap();
-        assert!(!stored.exists());
+        assert!(!stored.path.exists());
         assert_eq!(dir.history().unwrap().1.len(), 1);
     }
 }

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::io;
+use std::time::SystemTime;
 
 use roundelay_crypto::digest::Digest;
 use roundelay_protocol::codec;
@@ -72,6 +73,11 @@ impl FederationDir {
     pub fn pin_next(&self, next: &SignedManifest) -> Result<(), CheckpointError> {
         let bytes = codec::encode(next);
         write_sealed(&self.path("manifest-next"), NEXT, Access::Plain, &bytes)
+    }
+
+    /// When a manifest was agreed to last that is not in force yet.
+    pub(crate) fn next_changed(&self) -> Option<SystemTime> {
+        fs::metadata(self.path("manifest-next")).ok()?.modified().ok()
     }
 
     /// Puts the agreed manifest in force, now that every signature is there.

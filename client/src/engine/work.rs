@@ -148,6 +148,12 @@ fn parallel<T: Send, R: Send>(items: Vec<T>, work: impl Fn(T) -> R + Sync + Send
 }
 
 impl Masked {
+    /// Any words, where a test does not care what they are.
+    #[cfg(test)]
+    pub(crate) fn of_words(round: RoundNumber, words: Vec<u8>) -> Self {
+        Self { round, words, root: Digest([0; 32]) }
+    }
+
     /// The round that it is for.
     #[must_use]
     pub fn round(&self) -> RoundNumber {

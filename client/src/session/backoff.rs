@@ -25,6 +25,12 @@ impl Backoff {
         bound.mul_f64(rng.random_range(0.5..=1.0))
     }
 
+    /// Attempts since the last success.
+    #[must_use]
+    pub fn attempts(&self) -> u32 {
+        self.attempts
+    }
+
     /// An attempt succeeded.
     pub fn reset(&mut self) {
         self.attempts = 0;

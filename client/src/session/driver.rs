@@ -31,7 +31,7 @@ mod federations;
 mod joins;
 mod renewal;
 
-use federations::{Note, Place};
+use federations::{Note, Place, Seen};
 use joins::Joins;
 use renewal::Renewal;
 
@@ -68,7 +68,7 @@ pub(crate) enum News {
     Disconnected { error: SessionError, retry_in: Duration },
     Renewed(std::time::SystemTime),
     Warning(String),
-    Federation(FederationId, federations::FederationNews),
+    Federation(FederationId, FederationNews),
 }
 
 pub(crate) use federations::FederationNews;
@@ -98,6 +98,7 @@ pub(crate) struct Driver {
     on_news: OnNews,
     stop: watch::Receiver<bool>,
     places: BTreeMap<FederationId, Place>,
+    seen: Seen,
     joins: Joins,
     notices: Notices,
     renewal: Renewal,
@@ -134,6 +135,7 @@ impl Driver {
             on_news,
             stop,
             places: BTreeMap::new(),
+            seen: Seen::default(),
             joins: Joins::default(),
             notices,
             renewal: Renewal::default(),
@@ -269,7 +271,9 @@ impl Driver {
                     }
                     self.join_all().await;
                 }
-                () = tokio::time::sleep(renew_in) => self.renewal.ask(&self.gate).await?,
+                () = tokio::time::sleep(renew_in) => {
+                    self.renewal.ask(&self.gate, &self.site.certificate).await?;
+                }
                 _ = stop.wait_for(|stop| *stop) => {
                     link.close(CloseCode::Done, "this client is stopped");
                     return Ok(End::Stopped);
@@ -298,7 +302,7 @@ impl Driver {
                 self.hand(federation, Input::State { version, bytes }).await;
             }
             Inbound::Vector { federation, kind: VectorKind::Manifest(_), bytes } => {
-                self.manifest(federation, &bytes)?;
+                self.manifest(federation, &bytes).await?;
             }
             Inbound::Vector { kind: VectorKind::MaskedInput(_), .. } => {}
             Inbound::Control(message) => return self.control(message).await,
@@ -319,8 +323,10 @@ impl Driver {
                 self.ended(federation, reason.as_str()).await;
             }
             ToClient::CertificateRenewed { certificate } => {
-                self.renewal.answered(&mut self.site, &certificate)?;
-                (self.on_news)(News::Renewed(self.site.certificate.not_after()));
+                (self.on_news)(match self.renewal.answered(&mut self.site, &certificate) {
+                    Ok(()) => News::Renewed(self.site.certificate.not_after()),
+                    Err(error) => News::Warning(error.to_string()),
+                });
             }
             ToClient::Redirect(notice) | ToClient::RetryAfter(notice) => {
                 return Ok(Some(End::Notice(Box::new(notice))));

@@ -53,17 +53,17 @@ impl Notices {
     ///
     /// # Errors
     /// It is forged, stale, or names no address.
-    pub fn judge(&mut self, signed: SignedNotice, now_unix_ms: u64) -> Result<Obeyed, BadNotice> {
+    pub fn judge(&mut self, signed: &SignedNotice, now_unix_ms: u64) -> Result<Obeyed, BadNotice> {
         signed.verify(&self.key).map_err(|_| BadNotice::Forged)?;
         let age_ms = now_unix_ms.abs_diff(signed.unix_ms);
         let skew_ms = u64::try_from(CLOCK_SKEW_MAX.as_millis()).unwrap_or(u64::MAX);
         if age_ms > skew_ms || signed.unix_ms < self.newest_unix_ms {
             return Err(BadNotice::Stale);
         }
-        let obeyed = match signed.notice {
-            Notice::Redirect(address) => Obeyed::Redirect(checked(&address)?),
+        let obeyed = match &signed.notice {
+            Notice::Redirect(address) => Obeyed::Redirect(checked(address)?),
             Notice::RetryAfter(ms) => {
-                Obeyed::RetryAfter(Duration::from_millis(ms).min(RETRY_AFTER_MAX))
+                Obeyed::RetryAfter(Duration::from_millis(*ms).min(RETRY_AFTER_MAX))
             }
         };
         self.newest_unix_ms = signed.unix_ms;
@@ -101,12 +101,12 @@ mod tests {
     fn a_fresh_notice_of_the_pinned_key_is_obeyed() {
         let mut notices = Notices::new(key(1).public());
         assert_eq!(
-            notices.judge(redirect(NOW), NOW + 5),
+            notices.judge(&redirect(NOW), NOW + 5),
             Ok(Obeyed::Redirect("b.example:4433".to_owned()))
         );
         let wait = SignedNotice::new(Notice::RetryAfter(2_500), NOW + 9, &key(1));
         assert_eq!(
-            notices.judge(wait, NOW + 10),
+            notices.judge(&wait, NOW + 10),
             Ok(Obeyed::RetryAfter(Duration::from_millis(2_500)))
         );
     }
@@ -114,20 +114,20 @@ mod tests {
     #[test]
     fn a_notice_of_another_key_or_changed_on_its_way_is_ignored() {
         let mut notices = Notices::new(key(2).public());
-        assert_eq!(notices.judge(redirect(NOW), NOW), Err(BadNotice::Forged));
+        assert_eq!(notices.judge(&redirect(NOW), NOW), Err(BadNotice::Forged));
         let mut notices = Notices::new(key(1).public());
         let notice = Notice::Redirect(Text::clipped("evil.example:4433"));
         let moved = SignedNotice { notice, ..redirect(NOW) };
-        assert_eq!(notices.judge(moved, NOW), Err(BadNotice::Forged));
+        assert_eq!(notices.judge(&moved, NOW), Err(BadNotice::Forged));
     }
 
     #[test]
     fn an_old_notice_cannot_be_replayed() {
         let mut notices = Notices::new(key(1).public());
-        assert_eq!(notices.judge(redirect(NOW - HOUR - 1), NOW), Err(BadNotice::Stale));
-        assert_eq!(notices.judge(redirect(NOW + HOUR + 1), NOW), Err(BadNotice::Stale));
-        notices.judge(redirect(NOW), NOW).unwrap();
-        assert_eq!(notices.judge(redirect(NOW - 1), NOW), Err(BadNotice::Stale));
+        assert_eq!(notices.judge(&redirect(NOW - HOUR - 1), NOW), Err(BadNotice::Stale));
+        assert_eq!(notices.judge(&redirect(NOW + HOUR + 1), NOW), Err(BadNotice::Stale));
+        notices.judge(&redirect(NOW), NOW).unwrap();
+        assert_eq!(notices.judge(&redirect(NOW - 1), NOW), Err(BadNotice::Stale));
     }
 
     #[test]
@@ -135,7 +135,7 @@ mod tests {
         for address in ["", "host", "host:", ":1", "host:0", "host:70000", "a b:1", "h\n:1"] {
             let notice = SignedNotice::new(Notice::Redirect(Text::clipped(address)), NOW, &key(1));
             let mut notices = Notices::new(key(1).public());
-            assert_eq!(notices.judge(notice, NOW), Err(BadNotice::NoAddress), "{address}");
+            assert_eq!(notices.judge(&notice, NOW), Err(BadNotice::NoAddress), "{address}");
         }
     }
 
@@ -143,6 +143,6 @@ mod tests {
     fn no_notice_makes_a_client_wait_for_ever() {
         let notice = SignedNotice::new(Notice::RetryAfter(u64::MAX), NOW, &key(1));
         let mut notices = Notices::new(key(1).public());
-        assert_eq!(notices.judge(notice, NOW), Ok(Obeyed::RetryAfter(RETRY_AFTER_MAX)));
+        assert_eq!(notices.judge(&notice, NOW), Ok(Obeyed::RetryAfter(RETRY_AFTER_MAX)));
     }
 }

@@ -1,9 +1,11 @@
 //! The thread that a trainer lives on: jobs in, results out, one at a time, each to be cancelled.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::thread;
+use std::time::{Duration, Instant};
 
 use roundelay_protocol::ids::RoundNumber;
 use roundelay_protocol::manifest::Task;
@@ -100,7 +102,7 @@ fn serve(mut trainer: Box<dyn Trainer>, jobs: &mpsc::Receiver<Job>, on_progress:
             }
             Job::Train(work, cancelled, reply) => {
                 let round = work.round;
-                let control = Watch { round, cancelled, on_progress };
+                let control = Watch { round, cancelled, on_progress, told: Cell::new(None) };
                 let _ = reply.send(work.run(&mut *trainer, &control));
             }
         }
@@ -119,10 +121,14 @@ fn prepare(trainer: &mut dyn Trainer, task: &Task) -> Result<Prepared, TrainErro
     Ok(Prepared { data, module })
 }
 
+/// Progress is told so often at most.
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
+
 struct Watch<'a> {
     round: RoundNumber,
     cancelled: Arc<AtomicBool>,
     on_progress: &'a OnProgress,
+    told: Cell<Option<Instant>>,
 }
 
 impl Control for Watch<'_> {
@@ -131,6 +137,10 @@ impl Control for Watch<'_> {
     }
 
     fn progress(&self, done: u64, total: u64) {
-        (self.on_progress)(self.round, done, total);
+        let due = self.told.get().is_none_or(|told| told.elapsed() >= PROGRESS_INTERVAL);
+        if due || done == total {
+            self.told.set(Some(Instant::now()));
+            (self.on_progress)(self.round, done, total);
+        }
     }
 }

@@ -84,8 +84,7 @@ impl Driver {
     pub(super) async fn refused(&mut self, refused: &Refused) {
         let code = refused.code.as_str();
         let about_vector = matches!(code, "no_such_vector" | "not_joined");
-        let federation =
-            if about_vector { None } else { self.joins.refused(Instant::now()) };
+        let federation = if about_vector { None } else { self.joins.refused(Instant::now()) };
         let words = format!("{} ({code})", refused.message);
         (self.on_news)(match federation {
             Some(federation) => News::Federation(federation, FederationNews::NotTaken(words)),

@@ -52,6 +52,7 @@ impl Renewal {
         site: &mut Site,
         certificate: &[u8],
     ) -> Result<(), CertificateError> {
+        // Of two requests the second one counts; the answer to the first is for another key.
         let Some((pending, _)) = self.pending.take() else { return Ok(()) };
         let (tenant, client) = (&site.enrolment.tenant, site.client);
         site.certificate = pending.certified(&site.dir, certificate, tenant, client)?;

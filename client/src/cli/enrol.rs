@@ -1,0 +1,57 @@
+//! `enrol`.
+
+use std::io::Read;
+use std::path::PathBuf;
+
+use roundelay_protocol::enrol::Token;
+use roundelay_protocol::manifest::readable;
+use zeroize::Zeroizing;
+
+use super::{CliError, Output, block_on, say};
+use crate::checkpoint::StateDir;
+use crate::enrol::Enrolee;
+use crate::identity::{identity_key, tenant_key};
+
+/// Bytes of a token at most.
+const TOKEN_BYTES_MAX: u64 = 1024;
+
+pub(super) fn enrol(dir: PathBuf, token: &str, output: Output) -> Result<(), CliError> {
+    let token: Token = if token == "-" { from_input()? } else { token.parse()? };
+    let dir = StateDir::create(dir)?;
+    let _lock = dir.lock()?;
+    let Enrolee { enrolment, client } =
+        block_on(async { crate::enrol::enrol(&dir, &token).await.map_err(CliError::from) })?;
+    let fingerprint = |key: Option<roundelay_crypto::identity::IdentityKey>| {
+        key.map(|key| readable(&key.public().fingerprint())).unwrap_or_default()
+    };
+    let (identity, tenant) = (fingerprint(identity_key(&dir)?), fingerprint(tenant_key(&dir)?));
+    match output {
+        Output::Json => say(&serde_json::json!({
+            "tenant": enrolment.tenant,
+            "client": client.to_string(),
+            "coordinator": enrolment.coordinator,
+            "tenant_key": tenant.replace(' ', ""),
+            "dir": dir.path(),
+        })),
+        Output::Human => {
+            println!("enrolled as a client of tenant {}", enrolment.tenant);
+            println!("coordinator  {}", enrolment.coordinator);
+            println!("client       {identity}");
+            println!("tenant key   {tenant}");
+            println!("state        {}", dir.path().display());
+            println!(
+                "Tell the other tenants the two fingerprints by another channel; they are in every \
+                 manifest that names this client.\nKeep {} safe: it signs manifests.",
+                dir.file("tenant.key").display()
+            );
+        }
+    }
+    Ok(())
+}
+
+fn from_input() -> Result<Token, CliError> {
+    let mut text = Zeroizing::new(String::new());
+    let mut input = std::io::stdin().lock().take(TOKEN_BYTES_MAX);
+    input.read_to_string(&mut text).map_err(CliError::Input)?;
+    Ok(text.parse()?)
+}

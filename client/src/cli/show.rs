@@ -1,0 +1,234 @@
+//! A manifest as its tenant looks at it before signing: who is in, what is promised, what is
+//! learned, with fingerprints to compare by another channel.
+
+use roundelay_protocol::manifest::{
+    AmendmentRule, CoordinatorTrust, Manifest, OwnEntry, Pinned, SignedManifest, Standing, Task,
+    readable,
+};
+use roundelay_protocol::model::ModelSpec;
+use roundelay_protocol::schema::Schema;
+use serde_json::{Value, json};
+
+use crate::checkpoint::pins::Pins;
+
+/// A manifest with what this client knows about it.
+pub(super) struct Shown {
+    signed: SignedManifest,
+    standing: Option<Standing>,
+    /// Why it must not be signed, if so.
+    fault: Option<String>,
+    /// What this client has agreed to.
+    agreement: Agreement,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Agreement {
+    None,
+    Older,
+    Signed,
+    InForce,
+}
+
+impl Agreement {
+    fn word(self) -> &'static str {
+        match self {
+            Self::None => "not signed by this tenant's client yet",
+            Self::Older => "amends the one that this client has pinned; not signed yet",
+            Self::Signed => "signed and pinned here; waiting for the others",
+            Self::InForce => "in force here",
+        }
+    }
+}
+
+impl Shown {
+    pub(super) fn new(signed: SignedManifest, pins: &Pins, own: &OwnEntry) -> Self {
+        let hash = signed.manifest.hash();
+        let in_force = pins.in_force.as_ref();
+        let agreement = if in_force.map(Pinned::hash) == Some(hash) {
+            Agreement::InForce
+        } else if pins.next.as_ref().is_some_and(|next| next.manifest.hash() == hash) {
+            Agreement::Signed
+        } else if in_force.is_some() {
+            Agreement::Older
+        } else {
+            Agreement::None
+        };
+        let before = in_force.filter(|_| agreement != Agreement::InForce).map(Pinned::manifest);
+        let standing = signed.standing(before);
+        let fault = own.check(&signed.manifest).err().map(|error| error.to_string());
+        let fault = fault.or_else(|| signed.manifest.validate().err().map(|it| it.to_string()));
+        // In force it was verified against its predecessor, which need not be at hand any more.
+        let fault = match (&standing, agreement) {
+            (_, Agreement::InForce) | (Ok(_), _) => fault,
+            (Err(error), _) => fault.or_else(|| Some(error.to_string())),
+        };
+        Self { signed, standing: standing.ok(), fault, agreement }
+    }
+
+    pub(super) fn to_json(&self) -> Value {
+        let Manifest { federation, name, version, predecessor, owner, members, rules, task } =
+            &self.signed.manifest;
+        let members: Vec<Value> = members
+            .iter()
+            .map(|member| {
+                let clients = member.clients.iter().map(|key| key.fingerprint().to_string());
+                json!({
+                    "tenant": member.tenant,
+                    "tenant_key": member.tenant_key.fingerprint().to_string(),
+                    "clients": clients.collect::<Vec<_>>(),
+                })
+            })
+            .collect();
+        json!({
+            "federation": federation.to_string(),
+            "name": name,
+            "version": version,
+            "manifest": self.signed.manifest.hash().to_string(),
+            "predecessor": predecessor.map(|hash| hash.to_string()),
+            "owner": owner,
+            "signed": self.agreement != Agreement::None && self.agreement != Agreement::Older,
+            "in_force": self.agreement == Agreement::InForce,
+            "fault": self.fault,
+            "signatures": self.standing.as_ref().map(|it| it.signatures),
+            "required": self.standing.as_ref().map(|it| it.required),
+            "missing": self.standing.as_ref().map(|it| &it.missing),
+            "members": members,
+            "rules": rules,
+            "task": task,
+        })
+    }
+}
+
+/// Prints it for people.
+pub(super) fn print(shown: &Shown) {
+    let manifest = &shown.signed.manifest;
+    println!("federation   {} ({})", manifest.name, manifest.federation);
+    println!("manifest     version {}, {}", manifest.version, shown.agreement.word());
+    println!("             {}", readable(&manifest.hash()));
+    if let Some(standing) = &shown.standing {
+        let missing: Vec<&str> = standing.missing.iter().map(|it| it.as_str()).collect();
+        let waits = if missing.is_empty() {
+            "complete".to_owned()
+        } else {
+            format!("waiting for {}", missing.join(", "))
+        };
+        println!("signatures   {} of {}; {waits}", standing.signatures, standing.required);
+    }
+    if let Some(fault) = &shown.fault {
+        println!("DO NOT SIGN  {fault}");
+    }
+    print_members(manifest);
+    print_rules(manifest);
+    print_task(&manifest.task);
+    println!();
+}
+
+fn print_members(manifest: &Manifest) {
+    println!("owner        {}", manifest.owner);
+    println!("members      compare these fingerprints with each tenant by another channel:");
+    for member in &manifest.members {
+        println!("  {}", member.tenant);
+        println!("    tenant key {}", readable(&member.tenant_key.fingerprint()));
+        for client in &member.clients {
+            println!("    client     {}", readable(&client.fingerprint()));
+        }
+    }
+}
+
+fn print_rules(manifest: &Manifest) {
+    let (rules, clients) = (&manifest.rules, manifest.client_count());
+    println!("rules");
+    println!(
+        "  coordinator  {}",
+        match rules.coordinator {
+            CoordinatorTrust::Malicious => "may lie and collude with clients",
+            CoordinatorTrust::SemiHonest => "follows the protocol, and is curious",
+        }
+    );
+    if let Ok(floors) = manifest.floors(clients) {
+        println!(
+            "  with all {clients} clients: {} may collude with it, a sum is over at least {}, \
+             shares of {} open a mask",
+            floors.corrupt(),
+            floors.survivors_min(clients),
+            floors.threshold()
+        );
+    }
+    println!("  clients_min  {} honest clients in every published sum", rules.clients_min);
+    println!("  dropouts     up to {:.1} % of a round", f64::from(rules.dropout_permille) / 10.0);
+    println!("  peers        {} pinned ones in every round at least", rules.pinned_peers_min);
+    if rules.whole_groups {
+        println!("  groups       a dropout takes its whole fixed group with it");
+    }
+    println!(
+        "  amended by   {}",
+        match rules.amendment {
+            AmendmentRule::All => "every member and every newcomer",
+            AmendmentRule::Majority => "more than half of the members, and every newcomer",
+        }
+    );
+}
+
+fn print_task(task: &Task) {
+    println!("task");
+    match &task.schema {
+        Schema::Table { columns, label, labels, standardise } => {
+            let standardised = if *standardise { ", standardised together" } else { "" };
+            println!("  data         table of {} columns{standardised}", columns.len());
+            println!("  label        `{label}`: {}", labels.join(", "));
+        }
+        Schema::Images { channels, height, width, classes } => {
+            println!("  data         images of {channels} × {height} × {width}, {classes} classes")
+        }
+    }
+    let parameters = task.model.parameter_count(&task.schema).unwrap_or(0);
+    println!("  model        {}, {parameters} parameters", model_name(&task.model));
+    println!("  optimiser    {}", words(&task.optimiser));
+    println!("  training     {}", words(&task.hyperparameters));
+    println!("  quantisation {}", words(&task.quantisation));
+    println!("  rounds       {}", task.rounds);
+}
+
+fn model_name(model: &ModelSpec) -> String {
+    match model {
+        ModelSpec::Softmax { .. } => "softmax regression".to_owned(),
+        ModelSpec::Mlp { hidden, .. } => format!("mlp with hidden layers {hidden:?}"),
+        ModelSpec::Cnn { channels, .. } => format!("cnn with channels {channels:?}"),
+        ModelSpec::TorchScript { module, .. } => {
+            format!("TorchScript module {}", readable(module))
+        }
+    }
+}
+
+/// A small configuration in one line: `learning_rate 0.1, momentum 0`.
+fn words(value: &impl serde::Serialize) -> String {
+    fn flat(value: &Value) -> String {
+        match value {
+            Value::Object(fields) => {
+                let fields = fields.iter().map(|(name, value)| format!("{name} {}", flat(value)));
+                fields.collect::<Vec<_>>().join(", ")
+            }
+            // Numbers of a manifest are f32: their shortest form says what was written.
+            Value::Number(number) => match number.as_f64() {
+                #[expect(clippy::cast_possible_truncation, reason = "was an f32 before")]
+                Some(float) if number.is_f64() => (float as f32).to_string(),
+                _ => number.to_string(),
+            },
+            other => other.to_string(),
+        }
+    }
+    serde_json::to_value(value).map(|value| flat(&value)).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use roundelay_protocol::optimiser::OptimiserSpec;
+
+    use super::*;
+
+    #[test]
+    fn numbers_are_shown_as_they_were_written() {
+        let optimiser = OptimiserSpec::FedAvgM { learning_rate: 0.1, momentum: 0.9 };
+        assert_eq!(words(&optimiser), "fedavgm learning_rate 0.1, momentum 0.9");
+    }
+}

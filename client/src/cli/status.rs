@@ -1,0 +1,105 @@
+//! `status`: from the files of the state directory alone; a running daemon is not disturbed.
+
+use std::path::PathBuf;
+use std::time::{Duration, UNIX_EPOCH};
+
+use roundelay_protocol::manifest::readable;
+use serde_json::json;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use super::{CliError, Output, say};
+use crate::checkpoint::{CheckpointError, StateDir};
+use crate::daemon::status::Status;
+use crate::gate::ledger::Entries;
+use crate::session::site::Site;
+
+pub(super) fn status(dir: PathBuf, output: Output) -> Result<(), CliError> {
+    let dir = StateDir::open(dir)?;
+    let running = matches!(dir.lock(), Err(CheckpointError::Locked(_)));
+    let site = Site::load(dir)?;
+    let last = Status::read(&site.dir)?;
+    let sent = Sent::of(&site.dir)?;
+    match output {
+        Output::Json => say(&json!({
+            "tenant": site.enrolment.tenant,
+            "client": site.client.to_string(),
+            "coordinator": site.enrolment.moved_to.as_ref().unwrap_or(&site.enrolment.coordinator),
+            "certificate_until_unix_ms": crate::clock::unix_ms_of(site.certificate.not_after()),
+            "running": running,
+            "last": last,
+            "sent": { "messages": sent.messages, "bytes": sent.bytes, "uploads": sent.uploads },
+        })),
+        Output::Human => print(&site, running, last.as_ref(), &sent),
+    }
+    Ok(())
+}
+
+/// What left this machine, by the ledger, whose chain is checked on the way.
+#[derive(Default)]
+struct Sent {
+    messages: u64,
+    bytes: u64,
+    uploads: u64,
+}
+
+impl Sent {
+    fn of(dir: &StateDir) -> Result<Self, CheckpointError> {
+        let mut sent = Self::default();
+        for entry in Entries::read(&dir.file("ledger"))?.into_iter().flatten() {
+            let entry = entry?;
+            sent.messages += 1;
+            sent.bytes += entry.bytes;
+            sent.uploads += u64::from(entry.kind == "masked-vector");
+        }
+        Ok(sent)
+    }
+}
+
+fn print(site: &Site, running: bool, last: Option<&Status>, sent: &Sent) {
+    let enrolment = &site.enrolment;
+    println!("tenant       {}", enrolment.tenant);
+    println!("client       {}", readable(&site.client.0));
+    let coordinator = enrolment.moved_to.as_ref().unwrap_or(&enrolment.coordinator);
+    println!("coordinator  {coordinator}");
+    println!(
+        "certificate  valid until {}",
+        moment(crate::clock::unix_ms_of(site.certificate.not_after()))
+    );
+    println!(
+        "sent         {} messages, {} bytes, {} masked vectors; the ledger is whole",
+        sent.messages, sent.bytes, sent.uploads
+    );
+    match (running, last) {
+        (false, None) => println!("daemon       never ran"),
+        (false, Some(last)) => println!("daemon       stopped; last seen {}", moment(last.unix_ms)),
+        (true, None) => println!("daemon       starting"),
+        (true, Some(last)) => match &last.trouble {
+            Some(trouble) => println!("daemon       runs; {trouble}"),
+            None if last.connected => println!("daemon       runs, connected"),
+            None => println!("daemon       runs, connecting"),
+        },
+    }
+    for federation in last.map(|last| last.federations.as_slice()).unwrap_or_default() {
+        let evaluation = federation
+            .evaluation
+            .map(|it| format!("; accuracy {:.4} at version {}", it.accuracy, it.version));
+        println!(
+            "  {:<12} {}; model version {}, {} rounds{}",
+            federation.name,
+            federation.stage,
+            federation.version,
+            federation.rounds,
+            evaluation.unwrap_or_default()
+        );
+        if let Some(over) = &federation.over {
+            println!("  {:<12} {over}", "");
+        }
+    }
+}
+
+fn moment(unix_ms: u64) -> String {
+    let moment = OffsetDateTime::from(UNIX_EPOCH + Duration::from_millis(unix_ms));
+    let whole = moment.replace_nanosecond(0).unwrap_or(moment);
+    whole.format(&Rfc3339).unwrap_or_else(|_| format!("{unix_ms} ms after 1970"))
+}

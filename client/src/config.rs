@@ -1,0 +1,292 @@
+//! `client.toml`: where the tenant's data lies and how it is trained on. `docs/samples/client.toml`
+//! shows all keys.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use roundelay_protocol::manifest::Manifest;
+use roundelay_protocol::suggestion::with_suggestion;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use crate::data::Source;
+use crate::train::process::TrainerProcess;
+use crate::train::{Device, Engine, Options, TrainError, Trainer};
+
+/// Bytes of a configuration file.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// Why a configuration was refused: one line that says what, where and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// It could not be read.
+    #[error("{}: {why}", .path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// The operating system's words.
+        why: String,
+    },
+    /// It is not TOML, lacks a key, or has one that does not exist.
+    #[error("{}, line {line}, column {column}: {what}", .path.display())]
+    Syntax {
+        /// The file.
+        path: PathBuf,
+        /// From 1.
+        line: usize,
+        /// From 1.
+        column: usize,
+        /// What is wrong there.
+        what: String,
+    },
+    /// A value is out of range.
+    #[error("{}: {what}", .path.display())]
+    Value {
+        /// The file.
+        path: PathBuf,
+        /// Which value, and what it may be.
+        what: String,
+    },
+    /// Nothing says where the data is.
+    #[error(
+        "nothing says where the data is: write `[data]` with `path = \"…\"` into {}, or give \
+         --data PATH",
+        .0.display()
+    )]
+    NoData(PathBuf),
+}
+
+/// What a configuration file may set.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// `host:port` of the coordinator, in place of the one of enrolment. Its authority stays
+    /// pinned.
+    pub coordinator: Option<String>,
+    /// What is logged, as `level` or `target=level,…`. The variable `ROUNDELAY_LOG` has precedence.
+    pub log: Option<String>,
+    /// The data of every federation that has no section of its own.
+    pub data: Option<Source>,
+    /// How it is trained on.
+    pub trainer: TrainerConfig,
+    /// Sections of single federations, by name or id.
+    pub federations: BTreeMap<String, FederationConfig>,
+}
+
+/// How the trainer works.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TrainerConfig {
+    /// The program. Default: `roundelay-trainer` beside this program.
+    pub program: Option<PathBuf>,
+    /// What computes the model: `auto`, `ndarray` or `torch`.
+    pub engine: Engine,
+    /// Where libtorch computes: `auto`, `cpu` or a GPU.
+    pub device: Device,
+    /// Threads that one trainer computes with.
+    pub threads: u16,
+    /// Seed of the order of batches.
+    pub seed: u64,
+    /// The TorchScript module's file, for tasks that name one.
+    pub module: Option<PathBuf>,
+}
+
+impl Default for TrainerConfig {
+    fn default() -> Self {
+        let options = Options::new(Source::new(""));
+        Self {
+            program: None,
+            engine: options.engine,
+            device: options.device,
+            threads: options.threads,
+            seed: options.seed,
+            module: None,
+        }
+    }
+}
+
+/// What is different for one federation.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FederationConfig {
+    /// Its data.
+    pub data: Source,
+    /// The TorchScript module's file, for a task that names one.
+    #[serde(default)]
+    pub module: Option<PathBuf>,
+}
+
+impl Config {
+    /// Reads a file; paths in it are relative to its folder.
+    ///
+    /// # Errors
+    /// One line that says which file, line and key, and what to do.
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let unreadable = |why: String| ConfigError::Unreadable { path: path.to_owned(), why };
+        let length = std::fs::metadata(path).map_err(|error| unreadable(error.to_string()))?.len();
+        if length > FILE_BYTES_MAX {
+            return Err(unreadable(format!("{length} bytes are too many for such a file")));
+        }
+        let text = std::fs::read_to_string(path).map_err(|error| unreadable(error.to_string()))?;
+        let mut config: Self = parse(path, &text)?;
+        config.check().map_err(|what| ConfigError::Value { path: path.to_owned(), what })?;
+        config.resolve(path.parent().unwrap_or_else(|| Path::new("")));
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        if self.trainer.threads == 0 {
+            return Err("`trainer.threads` is 0; it must be at least 1".to_owned());
+        }
+        let sources = self.federations.values().map(|it| &it.data).chain(&self.data);
+        match sources.map(|source| source.held_out_percent).find(|percent| *percent >= 100) {
+            Some(percent) => {
+                Err(format!("`held_out_percent` is {percent}; it must be between 0 and 99"))
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn resolve(&mut self, folder: &Path) {
+        let mut paths: Vec<&mut PathBuf> = Vec::new();
+        paths.extend(self.data.as_mut().map(|data| &mut data.path));
+        paths.extend(self.trainer.program.as_mut());
+        paths.extend(self.trainer.module.as_mut());
+        for federation in self.federations.values_mut() {
+            paths.push(&mut federation.data.path);
+            paths.extend(federation.module.as_mut());
+        }
+        for path in paths {
+            *path = folder.join(&path);
+        }
+    }
+
+    /// The trainer of a federation: a child process that reads this tenant's data.
+    ///
+    /// # Errors
+    /// Nothing says where the data is, or this program does not know where it is installed.
+    pub fn trainer(
+        &self,
+        manifest: &Manifest,
+        file: &Path,
+    ) -> Result<Box<dyn Trainer>, TrainError> {
+        let id = manifest.federation.to_string();
+        let name: &str = &manifest.name;
+        let own = self.federations.get(&id).or_else(|| self.federations.get(name));
+        let data = own.map(|own| &own.data).or(self.data.as_ref());
+        let data = data.ok_or_else(|| {
+            TrainError::Installation(ConfigError::NoData(file.to_owned()).to_string())
+        })?;
+        let TrainerConfig { program, engine, device, threads, seed, module } = &self.trainer;
+        let module = own.and_then(|own| own.module.clone()).or_else(|| module.clone());
+        let options = Options {
+            data: data.clone(),
+            seed: *seed,
+            engine: *engine,
+            threads: *threads,
+            device: *device,
+            module,
+        };
+        Ok(Box::new(match program {
+            Some(program) => TrainerProcess::new(program, options),
+            None => TrainerProcess::beside_this_program(options)?,
+        }))
+    }
+}
+
+/// Parses the text of a file; `path` is for the error.
+fn parse<T: DeserializeOwned>(path: &Path, text: &str) -> Result<T, ConfigError> {
+    toml::from_str(text).map_err(|error| {
+        let before = &text[..error.span().map_or(0, |span| span.start.min(text.len()))];
+        let line_start = before.rfind('\n').map_or(0, |at| at + 1);
+        ConfigError::Syntax {
+            path: path.to_owned(),
+            line: before.matches('\n').count() + 1,
+            column: before[line_start..].chars().count() + 1,
+            what: with_suggestion(&error.message().replace('\n', " ")),
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SAMPLE: &str = include_str!("../../docs/samples/client.toml");
+
+    fn refused(text: &str) -> String {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("client.toml");
+        std::fs::write(&path, text).unwrap();
+        let error = Config::read(&path).unwrap_err().to_string();
+        assert!(!error.contains('\n'), "{error}");
+        error
+    }
+
+    #[test]
+    fn the_sample_shows_every_key() {
+        let sample: Config = parse(Path::new("client.toml"), SAMPLE).unwrap();
+        assert_eq!(sample.check(), Ok(()));
+        assert_eq!(sample.trainer.threads, 1);
+        assert_eq!(sample.federations.len(), 1);
+        let keys = [
+            "coordinator",
+            "log",
+            "path",
+            "held_out_percent",
+            "program",
+            "engine",
+            "device",
+            "threads",
+            "seed",
+            "module",
+        ];
+        for key in keys {
+            let shown = SAMPLE.lines().any(|line| {
+                let line = line.trim_start_matches(['#', ' ']);
+                line.starts_with(&format!("{key} = "))
+            });
+            assert!(shown, "{key}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused_with_its_place_and_the_nearest_key() {
+        let error = refused("[data]\npath = \"x\"\n\n[trainer]\nthread = 1\n");
+        let expected = "client.toml, line 5, column 1: unknown field `thread`; did you mean \
+                        `threads`?";
+        assert!(error.ends_with(expected), "{error}");
+    }
+
+    #[test]
+    fn values_out_of_range_and_broken_toml_are_one_line_each() {
+        let cases = [
+            ("[data]\npath = \"x\"\nheld_out_percent = 100", "between 0 and 99"),
+            ("[trainer]\nthreads = 0", "at least 1"),
+            ("[trainer]\nengine = \"gpu\"", "unknown variant `gpu`"),
+            ("[data", "line 1"),
+            ("data = 3", "line 1"),
+        ];
+        for (text, words) in cases {
+            let error = refused(text);
+            assert!(error.contains(words), "{error}\nlacks: {words}");
+        }
+    }
+
+    #[test]
+    fn paths_are_relative_to_the_folder_of_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("client.toml");
+        std::fs::write(&path, "[data]\npath = \"rows.csv\"\n[trainer]\nmodule = \"/m.pt\"")
+            .unwrap();
+        let config = Config::read(&path).unwrap();
+        assert_eq!(config.data.unwrap().path, dir.path().join("rows.csv"));
+        assert_eq!(config.trainer.module.unwrap(), Path::new("/m.pt"));
+    }
+
+    #[test]
+    fn a_file_that_is_not_there_is_one_line() {
+        let error = Config::read(Path::new("/nonexistent/c.toml")).unwrap_err().to_string();
+        assert!(error.contains("/nonexistent/c.toml") && !error.contains('\n'), "{error}");
+    }
+}

@@ -1,0 +1,177 @@
+//! `roundelay-client run`: the SDK's client with trainers in child processes, a status file, and a
+//! clean end on SIGTERM.
+
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tracing_subscriber::EnvFilter;
+
+use crate::checkpoint::StateDir;
+use crate::cli::{CliError, Output, RunArguments, say};
+use crate::config::{Config, ConfigError};
+use crate::data::Source;
+use crate::sdk::{Board, Client, ClientError, FederationStanding, Stopper, Summary};
+
+mod report;
+pub(crate) mod status;
+
+use report::Reporter;
+use status::Status;
+
+/// How often the status file is replaced.
+const STATUS_INTERVAL: Duration = Duration::from_millis(500);
+
+/// Runs until it is stopped, or as the arguments say.
+pub(crate) fn run(dir: PathBuf, arguments: &RunArguments, output: Output) -> Result<(), CliError> {
+    let _enrolled = StateDir::open(&dir)?;
+    let file = arguments.config.clone().unwrap_or_else(|| dir.join("client.toml"));
+    let config = configuration(&file, arguments)?;
+    start_log(&config);
+    let board = Arc::new(Mutex::new(Board::default()));
+    let reporter = Reporter::new(output, Arc::clone(&board));
+    let mut builder = Client::builder()
+        .dir(&dir)
+        .once(arguments.once)
+        .on_event(move |event| reporter.take(event));
+    if let Some(address) = arguments.coordinator.clone().or_else(|| config.coordinator.clone()) {
+        builder = builder.coordinator(address);
+    }
+    if let Some(deadline) = arguments.deadline {
+        builder = builder.deadline(deadline);
+    }
+    let client = builder.trainers(move |manifest| config.trainer(manifest, &file)).build()?;
+    let scribe = Scribe::start(dir, board).map_err(ClientError::Runtime)?;
+    let ended = run_until_signal(client);
+    scribe.stop();
+    let summary = ended?;
+    if output == Output::Json {
+        say(&summary_json(&summary));
+    }
+    Ok(())
+}
+
+/// The configuration of a file, with what the command line says in place of it.
+fn configuration(file: &Path, arguments: &RunArguments) -> Result<Config, ConfigError> {
+    // The default file need not be there if the command line says where the data is.
+    let optional = arguments.config.is_none() && !file.exists();
+    let mut config = match optional {
+        true if arguments.data.is_none() => return Err(ConfigError::NoData(file.to_owned())),
+        true => Config::default(),
+        false => Config::read(file)?,
+    };
+    if let Some(path) = &arguments.data {
+        let held_out_percent = config.data.as_ref().map(|data| data.held_out_percent);
+        let mut source = Source::new(path);
+        source.held_out_percent = held_out_percent.unwrap_or(source.held_out_percent);
+        config.data = Some(source);
+    }
+    if config.data.is_none() && config.federations.is_empty() {
+        return Err(ConfigError::NoData(file.to_owned()));
+    }
+    Ok(config)
+}
+
+fn start_log(config: &Config) {
+    let filter = std::env::var("ROUNDELAY_LOG").ok().or_else(|| config.log.clone());
+    let filter = EnvFilter::new(filter.as_deref().unwrap_or("info"));
+    let colours = std::io::stderr().is_terminal();
+    // A program that embeds this verb may have set a log up already.
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(colours)
+        .with_target(false)
+        .try_init();
+}
+
+fn run_until_signal(client: Client) -> Result<Summary, ClientError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(ClientError::Runtime)?;
+    runtime.block_on(async {
+        let stopper = client.stopper();
+        tokio::spawn(stop_on_signal(stopper));
+        client.run_async().await
+    })
+}
+
+async fn stop_on_signal(stopper: Stopper) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut terminate), Ok(mut interrupt)) =
+        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        return;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!("stopping");
+    stopper.stop();
+}
+
+/// Writes the status file now and then, and once more at the end.
+struct Scribe {
+    over: Arc<AtomicBool>,
+    thread: JoinHandle<()>,
+}
+
+impl Scribe {
+    fn start(dir: PathBuf, board: Arc<Mutex<Board>>) -> std::io::Result<Self> {
+        let over = Arc::new(AtomicBool::new(false));
+        let (ends, since) = (Arc::clone(&over), crate::clock::unix_ms());
+        let thread = std::thread::Builder::new().name("status".to_owned()).spawn(move || {
+            let write = |connected: bool| {
+                let mut board = board.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                board.connected &= connected;
+                Status::of(&board, since).write(&dir);
+            };
+            while !ends.load(Ordering::Relaxed) {
+                write(true);
+                std::thread::park_timeout(STATUS_INTERVAL);
+            }
+            write(false);
+        })?;
+        Ok(Self { over, thread })
+    }
+
+    fn stop(self) {
+        self.over.store(true, Ordering::Relaxed);
+        self.thread.thread().unpark();
+        // It does not panic; and if it did, the status file is all that is lost.
+        let _ = self.thread.join();
+    }
+}
+
+fn summary_json(summary: &Summary) -> serde_json::Value {
+    let federations: Vec<serde_json::Value> = summary
+        .federations
+        .iter()
+        .map(|(id, standing)| {
+            let FederationStanding { name, version, rounds, evaluation, over, .. } = standing;
+            let evaluation = evaluation.map(|(version, it)| {
+                serde_json::json!({
+                    "version": version,
+                    "rows": it.rows,
+                    "accuracy": it.accuracy,
+                    "loss": it.loss,
+                })
+            });
+            serde_json::json!({
+                "federation": id.to_string(),
+                "name": name,
+                "version": version,
+                "rounds": rounds,
+                "evaluation": evaluation,
+                "over": over,
+            })
+        })
+        .collect();
+    serde_json::json!({ "event": "ended", "federations": federations })
+}

@@ -1,0 +1,153 @@
+//! How a running daemon tells what happens: a progress bar for each federation on a terminal, plain
+//! lines in a log, or JSON lines for programs.
+
+use std::collections::BTreeMap;
+use std::io::IsTerminal;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use roundelay_protocol::ids::FederationId;
+
+use crate::cli::{Output, say};
+use crate::sdk::{Board, ClientEvent, FederationEvent};
+
+/// The same trouble is told again after this long.
+const REPEAT: Duration = Duration::from_secs(60);
+
+/// Takes events from any thread.
+pub(super) struct Reporter {
+    told: Mutex<Told>,
+    board: Arc<Mutex<Board>>,
+    output: Output,
+    screen: Option<MultiProgress>,
+}
+
+#[derive(Default)]
+struct Told {
+    /// The last trouble with the connection, and when it was told.
+    trouble: Option<(String, Instant)>,
+    /// Why each federation waited last.
+    waiting: BTreeMap<FederationId, String>,
+    bars: BTreeMap<FederationId, ProgressBar>,
+}
+
+impl Reporter {
+    pub(super) fn new(output: Output, board: Arc<Mutex<Board>>) -> Self {
+        let on_terminal = output == Output::Human && std::io::stderr().is_terminal();
+        let screen = on_terminal.then(MultiProgress::new);
+        Self { told: Mutex::default(), board, output, screen }
+    }
+
+    pub(super) fn take(&self, event: &ClientEvent) {
+        let name = {
+            let mut board = self.board.lock().unwrap_or_else(PoisonError::into_inner);
+            board.take(event);
+            name_of(&board, event)
+        };
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.is_repetition(event) {
+            return;
+        }
+        if self.output == Output::Json {
+            return say(event);
+        }
+        match &self.screen {
+            Some(screen) => told.draw(screen, &name, event),
+            None => log(&name, event),
+        }
+    }
+}
+
+/// The name of the federation that an event is about.
+fn name_of(board: &Board, event: &ClientEvent) -> String {
+    let ClientEvent::Federation { federation, .. } = event else { return String::new() };
+    match board.federations.get(federation) {
+        Some(standing) if !standing.name.is_empty() => standing.name.clone(),
+        _ => federation.to_string(),
+    }
+}
+
+impl Told {
+    /// Whether the same was told a short while ago.
+    fn is_repetition(&mut self, event: &ClientEvent) -> bool {
+        match event {
+            ClientEvent::Connecting { .. } => self.trouble.is_some(),
+            ClientEvent::Connected => {
+                self.trouble = None;
+                false
+            }
+            ClientEvent::Disconnected { reason, .. } => {
+                let again = self
+                    .trouble
+                    .as_ref()
+                    .is_some_and(|(told, at)| told == reason && at.elapsed() < REPEAT);
+                if !again {
+                    self.trouble = Some((reason.clone(), Instant::now()));
+                }
+                again
+            }
+            ClientEvent::Federation {
+                federation,
+                news: FederationEvent::Waiting { reason, .. } | FederationEvent::NotTaken { reason },
+            } => self.waiting.insert(*federation, reason.clone()).as_ref() == Some(reason),
+            _ => false,
+        }
+    }
+
+    fn draw(&mut self, screen: &MultiProgress, name: &str, event: &ClientEvent) {
+        let ClientEvent::Federation { federation, news } = event else {
+            let _ = screen.println(event.to_string());
+            return;
+        };
+        let bar = self.bars.entry(*federation).or_insert_with(|| screen.add(bar(name)));
+        bar.set_prefix(name.to_owned());
+        match news {
+            FederationEvent::Training { round, done, total } => {
+                bar.set_length(*total);
+                bar.set_position(*done);
+                bar.set_message(format!("round {round}: training"));
+            }
+            FederationEvent::RoundBegan { .. }
+            | FederationEvent::Working { .. }
+            | FederationEvent::Uploading { .. } => bar.set_message(news.to_string()),
+            FederationEvent::Over { .. } | FederationEvent::Failed { .. } => {
+                bar.finish_and_clear();
+                let _ = screen.println(format!("{name}: {news}"));
+            }
+            _ => {
+                let _ = screen.println(format!("{name}: {news}"));
+            }
+        }
+    }
+}
+
+fn bar(name: &str) -> ProgressBar {
+    let bar = ProgressBar::new(0).with_prefix(name.to_owned());
+    let style = ProgressStyle::with_template("{spinner} {prefix} {wide_bar} {msg}");
+    if let Ok(style) = style {
+        bar.set_style(style);
+    }
+    bar.enable_steady_tick(Duration::from_millis(200));
+    bar
+}
+
+fn log(name: &str, event: &ClientEvent) {
+    match event {
+        ClientEvent::Disconnected { .. } | ClientEvent::Warning { .. } => tracing::warn!("{event}"),
+        ClientEvent::Federation { news, .. } => match news {
+            FederationEvent::Training { .. }
+            | FederationEvent::RoundBegan { .. }
+            | FederationEvent::Working { .. }
+            | FederationEvent::Uploading { .. } => tracing::debug!("{name}: {news}"),
+            FederationEvent::SatOut { .. }
+            | FederationEvent::WorkFailed { .. }
+            | FederationEvent::CoordinatorBehind { .. }
+            | FederationEvent::LineageBroken { .. }
+            | FederationEvent::NotStored { .. }
+            | FederationEvent::Failed { .. } => tracing::warn!("{name}: {news}"),
+            _ => tracing::info!("{name}: {news}"),
+        },
+        _ => tracing::info!("{event}"),
+    }
+}

@@ -1,0 +1,97 @@
+//! Where every federation stands, gathered from what is reported: for the summary at the end and
+//! the status of a running daemon.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use roundelay_protocol::ids::FederationId;
+use roundelay_protocol::lineage::State;
+
+use super::event::{ClientEvent, Evaluation, FederationEvent};
+
+/// Where one federation stands.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct FederationStanding {
+    /// Its name, once known.
+    pub name: String,
+    /// A few words: `waiting`, `ready`, `round 7`, `over`, …
+    pub stage: String,
+    /// The model version that this client holds.
+    pub version: u64,
+    /// Rounds that this client saw published.
+    pub rounds: u64,
+    /// The newest federated evaluation, with the version that it is of.
+    pub evaluation: Option<(u64, Evaluation)>,
+    /// Why it ended, once it has.
+    pub over: Option<String>,
+    /// The newest model state that this client derived in this run.
+    pub state: Option<Arc<State>>,
+}
+
+/// All federations of a client.
+#[derive(Debug, Clone, Default)]
+pub struct Board {
+    /// By id.
+    pub federations: BTreeMap<FederationId, FederationStanding>,
+    /// Whether there is a connection.
+    pub connected: bool,
+    /// The last trouble with the connection, while there is one.
+    pub trouble: Option<String>,
+    /// `host:port` that was dialled last.
+    pub coordinator: String,
+}
+
+impl Board {
+    /// Takes an event in.
+    pub fn take(&mut self, event: &ClientEvent) {
+        match event {
+            ClientEvent::Connecting { coordinator } => self.coordinator.clone_from(coordinator),
+            ClientEvent::Connected => (self.connected, self.trouble) = (true, None),
+            ClientEvent::Disconnected { reason, .. } => {
+                (self.connected, self.trouble) = (false, Some(reason.clone()));
+            }
+            ClientEvent::Federation { federation, news } => {
+                self.federations.entry(*federation).or_default().take(news);
+            }
+            _ => {}
+        }
+    }
+}
+
+impl FederationStanding {
+    fn take(&mut self, news: &FederationEvent) {
+        match news {
+            FederationEvent::Preparing { name } => self.set(name, "preparing"),
+            FederationEvent::Ready { name, .. } => self.set(name, "ready"),
+            FederationEvent::Waiting { name, .. } => self.set(name, "waiting for signatures"),
+            FederationEvent::Unsigned { name } => self.set(name, "not signed"),
+            FederationEvent::NotTaken { .. } => "not taken in".clone_into(&mut self.stage),
+            FederationEvent::Working { round, .. } => self.stage = format!("round {round}"),
+            FederationEvent::CaughtUp { version } => self.version = *version,
+            FederationEvent::Published { round, kind, version, evaluation, .. } => {
+                self.stage = format!("round {round} published");
+                let before = if *kind == "train" { version.saturating_sub(1) } else { *version };
+                self.evaluation = evaluation.map(|it| (before, it)).or(self.evaluation);
+                self.version = *version;
+                self.rounds += 1;
+            }
+            FederationEvent::LineageBroken { .. } => {
+                "lineage broken".clone_into(&mut self.stage);
+            }
+            FederationEvent::Failed { reason } => {
+                "failed".clone_into(&mut self.stage);
+                self.over = Some(reason.clone());
+            }
+            FederationEvent::Over { reason } => {
+                "over".clone_into(&mut self.stage);
+                self.over = Some(reason.clone());
+            }
+            _ => {}
+        }
+    }
+
+    fn set(&mut self, name: &str, stage: &str) {
+        name.clone_into(&mut self.name);
+        stage.clone_into(&mut self.stage);
+    }
+}

@@ -1,0 +1,349 @@
+//! Which federations this client takes part in: found by the manifests that its tenant agreed to,
+//! put in force once every signature is there, prepared by their trainers, and started.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use roundelay_crypto::digest::Digest;
+use roundelay_protocol::codec;
+use roundelay_protocol::ids::{ClientId, FederationId, RoundNumber};
+use roundelay_protocol::limits::MANIFEST_BYTES_MAX;
+use roundelay_protocol::lineage::{LineageError, State};
+use roundelay_protocol::manifest::{Pinned, SignatureError, SignedManifest};
+use roundelay_protocol::round::horizontal::client::Setup;
+use roundelay_protocol::round::horizontal::terms::Terms;
+use roundelay_protocol::session::FederationSummary;
+use roundelay_protocol::time::Millis;
+use tokio::sync::mpsc;
+use tokio::task::spawn_blocking;
+
+use super::{Driver, DriverError, News};
+use crate::checkpoint::pins::{Pins, PinsError};
+use crate::checkpoint::{CheckpointError, FederationDir};
+use crate::engine::Federation;
+use crate::session::federation::{self, Command, Parts, Told};
+use crate::session::trainer::{Prepared, TrainerThread};
+use crate::train::{DataSummary, TrainError};
+
+/// How long the coordinator may be silent before the keys of a round are burned: it covers the
+/// training of the slowest client, twice.
+const PATIENCE: Millis = Millis(2 * 60 * 60 * 1000);
+
+/// What is told of one federation.
+#[derive(Debug)]
+pub(crate) enum FederationNews {
+    /// Its manifest is complete and its trainer reads the data.
+    Preparing { name: String },
+    /// The data fits; the client joins.
+    Ready { name: String, data: DataSummary },
+    /// The others' signatures are not all there.
+    Waiting { name: String, why: String },
+    /// This tenant has not agreed to its newest manifest.
+    Unsigned { name: String },
+    /// The coordinator does not take this client in now.
+    NotTaken(String),
+    /// A job of the trainer goes on: rows done, rows in all.
+    Progress { round: RoundNumber, done: u64, total: u64 },
+    /// Of its task.
+    Told(Told),
+    /// It can't run here.
+    Failed(String),
+    /// Its rounds are over.
+    Over(String),
+}
+
+/// Why a federation can't run here.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PlaceError {
+    #[error(transparent)]
+    Train(#[from] TrainError),
+    #[error(transparent)]
+    Pins(#[from] PinsError),
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    #[error(transparent)]
+    Lineage(#[from] LineageError),
+    #[error("internal error: {0}")]
+    Internal(String),
+}
+
+impl PlaceError {
+    /// Whether the tenant's data is at fault.
+    pub(crate) fn is_data(&self) -> bool {
+        matches!(self, Self::Train(TrainError::Data(_)))
+    }
+}
+
+/// Where one federation stands on this client.
+pub(super) enum Place {
+    /// Agreed to; waits for the others' signatures.
+    Waiting(Pins),
+    /// Its trainer reads the data.
+    Preparing { pins: Pins },
+    /// It runs.
+    Running { pins: Pins, inbox: mpsc::Sender<Command> },
+    /// It can't run here.
+    Failed { name: String, error: PlaceError },
+    /// Its rounds are over.
+    Over,
+}
+
+impl Place {
+    pub(super) fn inbox(&self) -> Option<&mpsc::Sender<Command>> {
+        match self {
+            Self::Running { inbox, .. } => Some(inbox),
+            _ => None,
+        }
+    }
+
+    fn pins(&self) -> Option<&Pins> {
+        match self {
+            Self::Waiting(pins) | Self::Preparing { pins } | Self::Running { pins, .. } => {
+                Some(pins)
+            }
+            Self::Failed { .. } | Self::Over => None,
+        }
+    }
+
+    fn pins_mut(&mut self) -> Option<&mut Pins> {
+        match self {
+            Self::Waiting(pins) | Self::Preparing { pins } | Self::Running { pins, .. } => {
+                Some(pins)
+            }
+            Self::Failed { .. } | Self::Over => None,
+        }
+    }
+}
+
+/// What a federation's preparation reports.
+pub(super) struct Note {
+    federation: FederationId,
+    manifest: Digest,
+    prepared: Result<Box<(Parts, DataSummary)>, PlaceError>,
+}
+
+/// What was seen on disk and told already, so that it is not read or told again.
+#[derive(Default)]
+pub(super) struct Seen {
+    next: std::collections::BTreeMap<FederationId, Option<SystemTime>>,
+    told: BTreeSet<(FederationId, Digest)>,
+}
+
+impl Driver {
+    /// Looks for federations that the tenant has agreed to, also while this client runs.
+    pub(super) fn find_places(&mut self) -> Result<(), DriverError> {
+        for federation in self.site.dir.federations()? {
+            let dir = self.site.dir.federation(federation)?;
+            let changed = dir.next_changed();
+            if self.seen.next.get(&federation) == Some(&changed) {
+                continue;
+            }
+            self.seen.next.insert(federation, changed);
+            match dir.pins(&self.site.own) {
+                Ok(pins) => self.found(federation, pins),
+                Err(error) => self.fail(federation, federation.to_string(), error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    fn found(&mut self, federation: FederationId, found: Pins) {
+        if let Some(pins) = self.places.get_mut(&federation).and_then(Place::pins_mut) {
+            pins.next = found.next;
+        } else if self.places.contains_key(&federation) || found.agreed().is_none() {
+            // Over, failed, or a folder without a manifest.
+        } else if let Some(in_force) = found.in_force.clone() {
+            self.prepare(federation, found, &in_force);
+        } else {
+            self.places.insert(federation, Place::Waiting(found));
+        }
+    }
+
+    pub(super) fn has_waiting_manifest(&self) -> bool {
+        self.places.values().any(|place| place.pins().is_some_and(|pins| pins.next.is_some()))
+    }
+
+    /// The coordinator's list: tells of what this tenant has not agreed to.
+    pub(super) fn listed(&mut self, list: &[FederationSummary]) {
+        for summary in list {
+            let FederationSummary { federation, manifest, name, .. } = summary;
+            let place = self.places.get(federation);
+            let agreed = place.and_then(Place::pins).is_some_and(|pins| {
+                pins.agreed() == Some(*manifest)
+                    || pins.in_force.as_ref().map(Pinned::hash) == Some(*manifest)
+            });
+            let settled = matches!(place, Some(Place::Over | Place::Failed { .. }));
+            if !agreed && !settled && self.seen.told.insert((*federation, *manifest)) {
+                let news = FederationNews::Unsigned { name: name.to_string() };
+                (self.on_news)(News::Federation(*federation, news));
+            }
+        }
+    }
+
+    /// A manifest from the coordinator: if it is the one that was agreed to and every signature is
+    /// there, it comes in force.
+    pub(super) async fn manifest(
+        &mut self,
+        federation: FederationId,
+        bytes: &[u8],
+    ) -> Result<(), DriverError> {
+        let Ok(signed) = codec::decode::<SignedManifest>(bytes, MANIFEST_BYTES_MAX) else {
+            let words = "the coordinator sent a manifest that can't be read";
+            (self.on_news)(News::Warning(words.to_owned()));
+            return Ok(());
+        };
+        let Some(place) = self.places.get(&federation) else { return Ok(()) };
+        let Some(pins) = place.pins().cloned() else { return Ok(()) };
+        let hash = signed.manifest.hash();
+        if pins.next.as_ref().map(|next| next.manifest.hash()) != Some(hash) {
+            return Ok(());
+        }
+        let name = signed.manifest.name.to_string();
+        let dir = self.site.dir.federation(federation)?;
+        match dir.put_in_force(&pins, signed, &self.site.own) {
+            Ok(in_force) => {
+                super::stop_task(place).await;
+                self.joins.forget(federation);
+                let pins = Pins { in_force: Some(in_force.clone()), next: None };
+                self.seen.next.insert(federation, dir.next_changed());
+                self.prepare(federation, pins, &in_force);
+            }
+            Err(PinsError::Pin(roundelay_protocol::manifest::PinError::Signatures(
+                why @ SignatureError::Incomplete { .. },
+            ))) => {
+                let news = FederationNews::Waiting { name, why: why.to_string() };
+                (self.on_news)(News::Federation(federation, news));
+            }
+            Err(error) => self.fail(federation, name, error.into()),
+        }
+        Ok(())
+    }
+
+    /// Has the trainer read and check the data; the federation starts when that is done.
+    fn prepare(&mut self, federation: FederationId, pins: Pins, in_force: &Pinned) {
+        let name = in_force.manifest().name.to_string();
+        let news = FederationNews::Preparing { name: name.clone() };
+        (self.on_news)(News::Federation(federation, news));
+        match self.preparation(federation, in_force) {
+            Ok(preparation) => {
+                let (notes, manifest) = (self.notes.0.clone(), in_force.hash());
+                tokio::spawn(async move {
+                    let prepared = preparation.run().await.map(Box::new);
+                    let _ = notes.send(Note { federation, manifest, prepared }).await;
+                });
+                self.places.insert(federation, Place::Preparing { pins });
+            }
+            Err(error) => self.fail(federation, name, error),
+        }
+    }
+
+    fn preparation(
+        &mut self,
+        federation: FederationId,
+        in_force: &Pinned,
+    ) -> Result<Preparation, PlaceError> {
+        let trainer = (self.trainers)(in_force.manifest())?;
+        let on_news = Arc::clone(&self.on_news);
+        let on_progress = Arc::new(move |round, done, total| {
+            let news = FederationNews::Progress { round, done, total };
+            on_news(News::Federation(federation, news));
+        });
+        let trainer = TrainerThread::start(trainer, on_progress)
+            .map_err(|error| PlaceError::Internal(format!("no thread for the trainer: {error}")))?;
+        let terms = Arc::new(Terms::new(in_force.manifest().clone()));
+        // The tenant compared all members' fingerprints when it signed.
+        let pinned: BTreeSet<ClientId> = terms.clients().collect();
+        let identity = Arc::clone(&self.site.identity);
+        Ok(Preparation {
+            setup: Setup { terms, identity, pinned: Arc::new(pinned), patience: PATIENCE },
+            dir: self.site.dir.federation(federation)?,
+            trainer,
+            gate: Arc::clone(&self.gate),
+            allowances: Arc::clone(&self.allowances),
+            clock: self.clock,
+            on_told: self.on_told(),
+        })
+    }
+
+    /// A preparation is over.
+    pub(super) fn note(&mut self, note: Note) {
+        let Note { federation, manifest, prepared } = note;
+        let Some(Place::Preparing { pins }) = self.places.get(&federation) else { return };
+        let Some(in_force) = pins.in_force.as_ref().filter(|pinned| pinned.hash() == manifest)
+        else {
+            return;
+        };
+        let name = in_force.manifest().name.to_string();
+        match prepared {
+            Ok(prepared) => {
+                let (parts, data) = *prepared;
+                let (pins, inbox) = (pins.clone(), federation::start(parts));
+                self.places.insert(federation, Place::Running { pins, inbox });
+                let news = FederationNews::Ready { name, data };
+                (self.on_news)(News::Federation(federation, news));
+            }
+            Err(error) => self.fail(federation, name, error),
+        }
+    }
+
+    fn fail(&mut self, federation: FederationId, name: String, error: PlaceError) {
+        let news = FederationNews::Failed(error.to_string());
+        (self.on_news)(News::Federation(federation, news));
+        self.places.insert(federation, Place::Failed { name, error });
+    }
+
+    /// Whether there is nothing left to run.
+    ///
+    /// # Errors
+    /// No federation can run, and at least one should.
+    pub(super) fn is_over(&mut self) -> Result<bool, DriverError> {
+        let ended = |place: &Place| matches!(place, Place::Over | Place::Failed { .. });
+        if self.places.is_empty() || !self.places.values().all(ended) {
+            return Ok(false);
+        }
+        let failed = self.places.iter().find(|(_, place)| matches!(place, Place::Failed { .. }));
+        if let Some(federation) = failed.map(|(federation, _)| *federation)
+            && let Some(Place::Failed { name, error }) = self.places.remove(&federation)
+        {
+            return Err(DriverError::Federation { name, error });
+        }
+        Ok(self.settings.once)
+    }
+}
+
+/// A federation that is about to start.
+struct Preparation {
+    setup: Setup,
+    dir: FederationDir,
+    trainer: TrainerThread,
+    gate: Arc<crate::gate::Gate>,
+    allowances: Arc<crate::session::link::Allowances>,
+    clock: crate::clock::Clock,
+    on_told: federation::OnTold,
+}
+
+impl Preparation {
+    async fn run(self) -> Result<(Parts, DataSummary), PlaceError> {
+        let Self { setup, dir, trainer, gate, allowances, clock, on_told } = self;
+        let task = &setup.terms.manifest().task;
+        let Prepared { data, module } = trainer.prepare(task).await?;
+        let schema = data.schema;
+        let kept = spawn_blocking(move || {
+            let task = &setup.terms.manifest().task;
+            dir.forget_all_masked()?;
+            let (history, records) = dir.history()?;
+            let initial = State::initial(task, module)?;
+            let stored = dir.state(State::bytes_max(task).map_err(LineageError::from)?)?;
+            // A state of another task, or none: the newest one is fetched.
+            let stored = stored.and_then(|bytes| State::from_bytes(task, &bytes).ok());
+            let (engine, effects) = Federation::new(setup, schema, &records, stored, initial);
+            Ok::<_, PlaceError>((engine, effects, dir, history))
+        });
+        let kept = kept.await.map_err(|error| PlaceError::Internal(error.to_string()))?;
+        let (engine, effects, dir, history) = kept?;
+        let parts =
+            Parts { engine, effects, dir, history, trainer, gate, allowances, clock, on_told };
+        Ok((parts, data))
+    }
+}
