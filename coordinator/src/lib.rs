@@ -3,7 +3,7 @@
 //!
 //! | module | what lives there | built |
 //! |---|---|---|
-//! | `engine` | what a federation does next, pure: cohorts, rounds, lineage | always |
+//! | [`engine`] | what a federation does next, pure: cohorts, rounds, lineage | always |
 //! | [`accumulator`] | masked sums, undo data and unmasking with the bulk kernels | always; its spools: `server` |
 //! | [`store`], [`blobs`], [`keys`] | rows of one tenant, sealed blobs by hash, the file-backed key | `server` |
 //! | [`server`] | QUIC: endpoint, connections, enrolment, and the driver of the engine | `server` |
@@ -18,6 +18,7 @@
 
 // Pure, always built.
 pub mod accumulator;
+pub mod engine;
 
 // Sockets, files and clocks.
 #[cfg(feature = "server")]
@@ -46,3 +47,6 @@ pub mod notice;
 pub mod server;
 #[cfg(feature = "server")]
 pub mod store;
+
+#[cfg(test)]
+mod testing;

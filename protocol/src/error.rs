@@ -211,6 +211,10 @@ pub enum AbortReason {
     /// The coordinator's own fault.
     #[error("internal error of the coordinator")]
     Internal,
+    /// No model follows from the published sum: it is none that honest clients give, or the model
+    /// diverged.
+    #[error("no model follows from the sum: a contribution was wrong, or the model diverged")]
+    NothingFollows,
 }
 
 /// The five stages of a round, and the wait between preparation and training.

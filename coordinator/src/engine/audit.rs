@@ -1,0 +1,148 @@
+//! What a federation shows: entries for the audit logs of its members, and how it stands, for
+//! people.
+
+use roundelay_protocol::error::{Fault, Stage};
+use roundelay_protocol::ids::{ClientId, FederationId, ModelVersion, RoundNumber};
+use roundelay_protocol::plan::PlanKind;
+use roundelay_protocol::round::horizontal::coordinator::AuditEntry;
+use serde::Serialize;
+
+use super::rounds::RoundState;
+use super::scheduler::Waiting;
+
+/// One entry for the audit log of every member.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Entry {
+    /// A round went on.
+    Round(RoundNumber, AuditEntry),
+    /// The operator started the federation.
+    Started,
+    /// The operator stopped it.
+    Stopped,
+    /// The last round of its task is done.
+    Finished(ModelVersion),
+}
+
+/// How a federation stands.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Status {
+    /// Whether rounds run.
+    pub state: State,
+    /// What it waits for, while it runs.
+    pub waiting: Option<Waiting>,
+    /// Why it does not go on by itself, in words.
+    pub reason: Option<String>,
+    /// Clients of the manifest.
+    pub members: u16,
+    /// Clients that are there.
+    pub ready: u16,
+    /// The newest model version.
+    pub model_version: u64,
+    /// Train rounds of the task.
+    pub rounds: u32,
+    /// The round that trains.
+    pub training: Option<RoundStatus>,
+    /// The round that is prepared meanwhile.
+    pub ahead: Option<RoundStatus>,
+    /// Rounds that failed in a row.
+    pub failed: u32,
+    /// The last round that is over.
+    pub last: Option<RoundSummary>,
+    /// The last evaluation.
+    pub evaluation: Option<Evaluation>,
+    /// Clients that were expelled from a round since the coordinator started, with the last fault.
+    pub expelled: Vec<Expelled>,
+}
+
+/// Whether rounds run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// Rounds run.
+    Running,
+    /// The round under way ends first: its survivor set was shown.
+    Stopping,
+    /// The operator stopped it.
+    Stopped,
+    /// It needs the operator.
+    Stalled,
+    /// Everything is done.
+    Finished,
+}
+
+/// A round that is not over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct RoundStatus {
+    /// Its number.
+    pub round: u64,
+    /// What it computes; none before its training plan.
+    pub kind: Option<PlanKind>,
+    /// Its stage; none when it is over.
+    pub stage: Option<Stage>,
+    /// Clients planned.
+    pub cohort: u16,
+    /// Clients that dropped out, refused or were expelled.
+    pub dropouts: u16,
+}
+
+/// A round as people look back on it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RoundSummary {
+    /// Its number.
+    pub round: RoundNumber,
+    /// What it computes; none before its training plan.
+    pub kind: Option<PlanKind>,
+    /// The version that it starts from; none before its training plan.
+    pub model_version: Option<ModelVersion>,
+    /// Where it stands.
+    pub state: RoundState,
+    /// When it was planned, on the driver's clock.
+    pub began_ms: u64,
+    /// When it ended, on the driver's clock.
+    pub ended_ms: Option<u64>,
+    /// Clients planned.
+    pub cohort: u16,
+    /// Clients in the published sum.
+    pub survivors: u16,
+    /// Clients that dropped out, refused or were expelled.
+    pub dropouts: u16,
+}
+
+/// Federated evaluation of a version.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Evaluation {
+    /// The version.
+    pub model_version: u64,
+    /// Held-out rows of all survivors.
+    pub rows: u64,
+    /// Mean loss, in nats.
+    pub loss: f64,
+    /// Share of rows classified correctly, 0 to 1.
+    pub accuracy: f64,
+}
+
+/// A client that was expelled.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Expelled {
+    /// Which.
+    #[serde(serialize_with = "as_text")]
+    pub client: ClientId,
+    /// From which round.
+    pub round: u64,
+    /// What it did.
+    #[serde(serialize_with = "as_text")]
+    pub fault: Fault,
+}
+
+fn as_text<T: std::fmt::Display, S: serde::Serializer>(
+    value: &T,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(value)
+}
+
+/// Names a federation in a log line.
+#[must_use]
+pub fn short(federation: FederationId) -> String {
+    federation.to_string().chars().take(8).collect()
+}

@@ -1,0 +1,210 @@
+//! What a federation has reached, and what comes next: first the statistics where the schema asks
+//! for them, then a train round for each version, then one evaluation of the last model.
+//!
+//! ```text
+//! Statistics (once, if the schema standardises) ─▶ Train 0 ─▶ Train 1 ─▶ … ─▶ Evaluate R
+//! ```
+
+use std::collections::BTreeSet;
+
+use roundelay_crypto::digest::Digest;
+use roundelay_protocol::error::AbortReason;
+use roundelay_protocol::ids::{ClientId, ModelVersion, RoundNumber};
+use roundelay_protocol::manifest::Manifest;
+use roundelay_protocol::metrics::Metrics;
+use roundelay_protocol::plan::PlanKind;
+use serde::{Deserialize, Serialize};
+
+/// The part of a task that decides which rounds there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Course {
+    /// Whether columns are standardised by a statistics round first.
+    pub standardise: bool,
+    /// Train rounds.
+    pub rounds: u32,
+    /// What a statistics plan names as its model: the version of the data.
+    pub data_version: Digest,
+}
+
+impl Course {
+    /// The course of a manifest's task.
+    #[must_use]
+    pub fn of(manifest: &Manifest) -> Self {
+        Self {
+            standardise: manifest.task.schema.standardises(),
+            rounds: manifest.task.rounds,
+            data_version: manifest.data_version(),
+        }
+    }
+}
+
+/// What one round is to compute. The set rule counts by kind and model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Goal {
+    /// What is computed.
+    pub kind: PlanKind,
+    /// From which version.
+    pub version: ModelVersion,
+    /// Its state hash; for statistics the data version.
+    pub model: Digest,
+}
+
+/// What the engine knows between rounds. It is durable together with the records of the round that
+/// brought it about.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Progress {
+    /// The newest model version.
+    pub version: ModelVersion,
+    /// Hash of its model and optimiser state.
+    pub state: Digest,
+    /// Root of the last published transcript.
+    pub transcript: Digest,
+    /// The highest round number that was planned here or that a client has reported.
+    pub highest_round: RoundNumber,
+    /// Whether the statistics are part of the state.
+    pub standardised: bool,
+    /// Whether the last model was evaluated.
+    pub evaluated: bool,
+    /// The last evaluation and the version that it is of.
+    pub metrics: Option<(ModelVersion, Metrics)>,
+    /// What was tried for the goal at hand.
+    pub tries: Tries,
+}
+
+/// What was tried for one goal. Forgotten once it is reached.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tries {
+    /// Rounds that ended without a result since the last one that had one, or since the start.
+    pub failed: u32,
+    /// Why the last one did.
+    pub reason: Option<AbortReason>,
+    /// The cohort that was shown a training plan for this goal: from the first byte of an upload
+    /// its clients accept no other cohort for the same kind and model.
+    pub pinned: Option<BTreeSet<ClientId>>,
+    /// Clients that were shown a survivor set for this goal: they sign no second one, ever.
+    pub spent: BTreeSet<ClientId>,
+}
+
+impl Progress {
+    /// The start: the initial model and nothing tried.
+    #[must_use]
+    pub fn new(state: Digest, transcript: Digest) -> Self {
+        Self {
+            version: ModelVersion(0),
+            state,
+            transcript,
+            highest_round: RoundNumber(0),
+            standardised: false,
+            evaluated: false,
+            metrics: None,
+            tries: Tries::default(),
+        }
+    }
+
+    /// What comes next; none when everything is done.
+    #[must_use]
+    pub fn goal(&self, course: &Course) -> Option<Goal> {
+        let Self { version, state, .. } = *self;
+        if course.standardise && !self.standardised {
+            let model = course.data_version;
+            Some(Goal { kind: PlanKind::Statistics, version, model })
+        } else if version.0 < u64::from(course.rounds) {
+            Some(Goal { kind: PlanKind::Train, version, model: state })
+        } else if !self.evaluated {
+            Some(Goal { kind: PlanKind::Evaluate, version, model: state })
+        } else {
+            None
+        }
+    }
+
+    /// Whether another round follows the one that reaches the goal at hand.
+    #[must_use]
+    pub fn more_after(&self, goal: &Goal) -> bool {
+        goal.kind != PlanKind::Evaluate
+    }
+
+    /// The number of the next round.
+    #[must_use]
+    pub fn next_round(&self) -> RoundNumber {
+        self.highest_round.next()
+    }
+
+    /// A goal is reached.
+    pub fn reach(&mut self, goal: &Goal, reached: Reached) {
+        self.transcript = reached.transcript;
+        self.state = reached.state;
+        self.tries = Tries::default();
+        if let Some(metrics) = reached.metrics {
+            self.metrics = Some((goal.version, metrics));
+        }
+        match goal.kind {
+            PlanKind::Statistics => self.standardised = true,
+            PlanKind::Train => self.version = goal.version.next(),
+            PlanKind::Evaluate => self.evaluated = true,
+        }
+    }
+}
+
+/// The published result of a round, as far as progress goes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Reached {
+    /// Hash of the state after it.
+    pub state: Digest,
+    /// Root of its transcript.
+    pub transcript: Digest,
+    /// Evaluation of the model that it started from.
+    pub metrics: Option<Metrics>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DATA: Digest = Digest([7; 32]);
+
+    fn course(standardise: bool, rounds: u32) -> Course {
+        Course { standardise, rounds, data_version: DATA }
+    }
+
+    fn reached(round: u64) -> Reached {
+        let state = Digest([100 + u8::try_from(round).unwrap(); 32]);
+        Reached { state, transcript: Digest([200; 32]), metrics: None }
+    }
+
+    fn kinds(course: &Course) -> Vec<(PlanKind, u64)> {
+        let mut progress = Progress::new(Digest([9; 32]), Digest([0; 32]));
+        let mut kinds = Vec::new();
+        while let Some(goal) = progress.goal(course) {
+            kinds.push((goal.kind, goal.version.0));
+            progress.reach(&goal, reached(kinds.len() as u64));
+        }
+        kinds
+    }
+
+    #[test]
+    fn statistics_come_first_then_train_rounds_then_one_evaluation() {
+        use PlanKind::{Evaluate, Statistics, Train};
+        assert_eq!(kinds(&course(false, 2)), [(Train, 0), (Train, 1), (Evaluate, 2)]);
+        assert_eq!(kinds(&course(true, 1)), [(Statistics, 0), (Train, 0), (Evaluate, 1)]);
+        assert_eq!(kinds(&course(false, 0)), [(Evaluate, 0)]);
+    }
+
+    #[test]
+    fn statistics_name_the_data_version_and_the_others_the_state() {
+        let mut progress = Progress::new(Digest([9; 32]), Digest([0; 32]));
+        let course = course(true, 1);
+        assert_eq!(progress.goal(&course).unwrap().model, DATA);
+        progress.reach(&progress.goal(&course).unwrap(), reached(1));
+        assert_eq!(progress.goal(&course).unwrap().model, Digest([101; 32]));
+    }
+
+    #[test]
+    fn reaching_a_goal_forgets_what_was_tried_for_it() {
+        let mut progress = Progress::new(Digest([9; 32]), Digest([0; 32]));
+        progress.tries.failed = 3;
+        progress.tries.spent.insert(ClientId(DATA));
+        progress.reach(&progress.goal(&course(false, 2)).unwrap(), reached(4));
+        assert_eq!(progress.tries, Tries::default());
+        assert_eq!((progress.version, progress.state), (ModelVersion(1), Digest([104; 32])));
+    }
+}

@@ -1,0 +1,242 @@
+//! How the engine goes on after an event: the scheduler's steps carried out, rounds that are over
+//! taken into account, and the next moment to wake.
+
+use super::*;
+
+impl Engine {
+    /// Carries out steps until there is something to wait for.
+    pub(super) fn go_on(&mut self, now: Time, effects: &mut Vec<Effect>) {
+        self.look_again = None;
+        self.amend(now, effects);
+        while self.state == State::Running {
+            match self.step(now) {
+                Step::Plan(cohort) => self.plan(cohort, now, effects),
+                Step::Train => self.train(now, effects),
+                Step::Burn => {
+                    let burn = Input::Abort(AbortReason::PreparationBurned);
+                    self.drive(Slot::Ahead, burn, now, effects);
+                }
+                Step::Wait(waiting, until) => {
+                    (self.waiting, self.look_again) = (waiting, until);
+                    break;
+                }
+                Step::Stall(stalled) => {
+                    (self.state, self.stalled) = (State::Stalled, Some(stalled));
+                }
+                Step::Finish => self.end(State::Finished, effects),
+            }
+        }
+        if self.state == State::Stopping && self.training.is_none() {
+            self.end(State::Stopped, effects);
+        }
+        self.set_alarm(effects);
+    }
+
+    fn step(&self, now: Time) -> Step {
+        let goal = self.progress.goal(&self.course);
+        let round = self.progress.next_round();
+        let manifest = self.setup.terms.hash();
+        scheduler::next(&View {
+            now,
+            pace: &self.setup.pace,
+            terms: &self.setup.terms,
+            goal,
+            // What is prepared under a manifest that is about to change is burned.
+            more_after: self.amended.is_none()
+                && goal.is_some_and(|goal| self.progress.more_after(&goal)),
+            tries: &self.progress.tries,
+            failed_at: self.failed_at,
+            training: self.training.is_some(),
+            ahead: self
+                .ahead
+                .as_ref()
+                .map(|live| Ahead { cohort: live.cohort(), prepared: live.is_prepared() }),
+            ready: self.members.ready(),
+            changed: self.members.changed(),
+            enough_since: self.enough_since,
+            seed: Digest::of("roundelay/selection", &[&manifest.0, &round.0.to_le_bytes()]),
+        })
+    }
+
+    fn plan(&mut self, cohort: BTreeSet<ClientId>, now: Time, effects: &mut Vec<Effect>) {
+        let round = self.progress.next_round();
+        self.progress.highest_round = round;
+        self.keep_progress(effects);
+        let plan = match self.setup.terms.roster_plan(round, &cohort) {
+            Ok(plan) => plan,
+            Err(_) => return self.failed(AbortReason::Internal, now, effects),
+        };
+        let mut sink = Sink { effects, ready: self.members.ready() };
+        let (terms, timing) = (&self.setup.terms, self.setup.timing);
+        match Live::plan(terms, timing, plan, now, &mut sink) {
+            Ok((live, outcome)) => {
+                self.ahead = Some(live);
+                self.finish(Slot::Ahead, outcome, now, effects);
+            }
+            Err(_) => self.failed(AbortReason::Internal, now, effects),
+        }
+    }
+
+    /// Gives the prepared round its training plan. From here its cohort is the only one that may
+    /// try for the goal.
+    fn train(&mut self, now: Time, effects: &mut Vec<Effect>) {
+        let (goal, terms) = (self.progress.goal(&self.course), &self.setup.terms);
+        let cohort: Vec<_> = self.ahead.iter().flat_map(Live::cohort).copied().collect();
+        let layout = goal.and_then(|goal| terms.layout(goal.kind, &cohort));
+        let (Some(goal), Some(layout)) = (goal, layout) else {
+            return self.drive(Slot::Ahead, Input::Abort(AbortReason::Internal), now, effects);
+        };
+        let plan = TrainingPlan {
+            kind: goal.kind,
+            model_version: goal.version,
+            model: goal.model,
+            hyperparameters: *terms.hyperparameters(),
+            layout,
+            active: Vec::new(),
+            previous_transcript: self.progress.transcript,
+        };
+        self.training = self.ahead.take();
+        self.drive(Slot::Training, Input::Train(Box::new(plan)), now, effects);
+        if let Some(live) = self.training.as_ref().filter(|live| live.goal().is_some()) {
+            self.progress.tries.pinned = Some(live.cohort().clone());
+            self.keep_progress(effects);
+        }
+    }
+
+    /// A round may have ended.
+    pub(super) fn finish(
+        &mut self,
+        slot: Slot,
+        outcome: Option<Outcome>,
+        now: Time,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(outcome) = outcome else { return };
+        let Some(live) = self.slot(slot).take() else { return };
+        self.expelled.extend(live.expelled().iter().map(|one| (one.client, one.clone())));
+        self.last = Some(live.summary(RoundState::of(&outcome), Some(now)));
+        match outcome {
+            Outcome::Published(published) => self.reached(&live, &published, effects),
+            Outcome::Aborted(reason) => {
+                if live.is_shown() {
+                    self.spend(live.cohort());
+                }
+                self.failed(reason, now, effects);
+            }
+        }
+    }
+
+    fn reached(&mut self, live: &Live, published: &Published, effects: &mut Vec<Effect>) {
+        let Some(goal) = live.goal() else { return };
+        let (round, metrics) = (live.number(), self.metrics.take());
+        let Published { aggregate, state, transcript, survivors, .. } = *published;
+        let made = match goal.kind {
+            PlanKind::Statistics => Some((goal.version, None)),
+            PlanKind::Train => Some((goal.version.next(), Some(goal.version))),
+            PlanKind::Evaluate => None,
+        };
+        if let Some((version, parent)) = made {
+            let model = NewModel { version, parent, round, state, aggregate, transcript, survivors };
+            effects.push(Effect::Persist(Fact::Model(model)));
+        }
+        if let Some(metrics) = metrics {
+            effects.push(Effect::Persist(Fact::Evaluated(goal.version, metrics)));
+        }
+        self.progress.reach(&goal, Reached { state, transcript, metrics });
+        self.keep_progress(effects);
+    }
+
+    /// Whoever was shown a survivor set signs no second one for the same kind and model, and
+    /// whoever may have uploaded accepts no other cohort for it: neither is planned again.
+    fn spend(&mut self, cohort: &BTreeSet<ClientId>) {
+        self.progress.tries.spent.extend(cohort);
+        self.progress.tries.pinned = None;
+    }
+
+    fn failed(&mut self, reason: AbortReason, now: Time, effects: &mut Vec<Effect>) {
+        if !matches!(reason, AbortReason::Stopped | AbortReason::PreparationBurned) {
+            self.progress.tries.failed += 1;
+            self.progress.tries.reason = Some(reason);
+            self.failed_at = now;
+        }
+        self.keep_progress(effects);
+    }
+
+    fn keep_progress(&self, effects: &mut Vec<Effect>) {
+        effects.push(Effect::Persist(Fact::Progress(Box::new(self.progress.clone()))));
+    }
+
+    /// A newer manifest burns the preparation and takes force between two rounds: the clients join
+    /// again under it.
+    fn amend(&mut self, now: Time, effects: &mut Vec<Effect>) {
+        if self.amended.is_some() {
+            self.drive(Slot::Ahead, Input::Abort(AbortReason::PreparationBurned), now, effects);
+        }
+        if self.training.is_some() {
+            return;
+        }
+        if let Some(setup) = self.amended.take() {
+            effects.extend(self.members.ready().iter().copied().map(Effect::Disconnect));
+            self.members = Members::new(setup.members(), now);
+            self.course = setup.course();
+            self.setup = *setup;
+            effects.push(Effect::Amended);
+        }
+    }
+
+    fn end(&mut self, state: State, effects: &mut Vec<Effect>) {
+        self.state = state;
+        let entry = match state {
+            State::Finished => Entry::Finished(self.progress.version),
+            _ => Entry::Stopped,
+        };
+        effects.push(Effect::Persist(Fact::State(state)));
+        effects.push(Effect::Audit(entry));
+        self.members.ready().iter().for_each(|client| self.tell_end(*client, effects));
+    }
+
+    /// Tells a client where there are no more rounds.
+    pub(super) fn tell_end(&self, client: ClientId, effects: &mut Vec<Effect>) {
+        let reason = match self.state {
+            State::Finished => "the federation has finished all rounds of its task",
+            State::Stopped => "the operator has stopped the federation",
+            State::Running | State::Stopping | State::Stalled => return,
+        };
+        effects.push(Effect::End { client, reason });
+    }
+
+    fn set_alarm(&mut self, effects: &mut Vec<Effect>) {
+        let deadlines = [&self.training, &self.ahead].into_iter().flatten().map(Live::deadline);
+        let wake = deadlines.chain([self.look_again]).flatten().min();
+        if wake != self.wake {
+            self.wake = wake;
+            effects.push(Effect::WakeAt(wake));
+        }
+    }
+
+    /// How the federation stands.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let evaluation = self.progress.metrics;
+        Status {
+            state: self.state,
+            waiting: (self.state == State::Running).then_some(self.waiting),
+            reason: self.stalled.as_ref().map(ToString::to_string),
+            members: count(self.members.count()),
+            ready: count(self.members.ready().len()),
+            model_version: self.progress.version.0,
+            rounds: self.course.rounds,
+            training: self.training.as_ref().map(Live::status),
+            ahead: self.ahead.as_ref().map(Live::status),
+            failed: self.progress.tries.failed,
+            last: self.last.clone(),
+            evaluation: evaluation.map(|(version, metrics)| Evaluation {
+                model_version: version.0,
+                rows: metrics.rows,
+                loss: metrics.loss(),
+                accuracy: metrics.accuracy(),
+            }),
+            expelled: self.expelled.values().cloned().collect(),
+        }
+    }
+}

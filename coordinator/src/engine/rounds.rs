@@ -1,0 +1,325 @@
+//! One round as the engine holds it: the machine, and what its actions have told so far.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use roundelay_protocol::error::{AbortReason, Stage};
+use roundelay_protocol::ids::{ClientId, RoundNumber};
+use roundelay_protocol::message::ToClient;
+use roundelay_protocol::plan::RosterPlan;
+use roundelay_protocol::round::horizontal::coordinator::{
+    Action, AuditEntry, Departure, Input, Outcome, Record, RestoreError, Round, Timing,
+};
+use roundelay_protocol::round::horizontal::terms::{PlanError, Terms};
+use roundelay_protocol::time::Time;
+use serde::Serialize;
+
+use super::audit::{Entry, Expelled, RoundStatus, RoundSummary};
+use super::federation::Goal;
+use super::{Effect, Fact};
+
+/// Where a round stands, for people.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RoundState {
+    /// Not over.
+    Running,
+    /// Its result is published.
+    Published,
+    /// It ended without a result.
+    Aborted(AbortReason),
+}
+
+impl RoundState {
+    pub(super) fn of(outcome: &Outcome) -> Self {
+        match outcome {
+            Outcome::Published(_) => Self::Published,
+            Outcome::Aborted(reason) => Self::Aborted(reason.clone()),
+        }
+    }
+}
+
+/// A round that was not over when the coordinator stopped.
+#[derive(Debug)]
+pub struct Interrupted {
+    /// Its number.
+    pub round: RoundNumber,
+    /// When it was planned.
+    pub began: Time,
+    /// Clients planned.
+    pub cohort: u16,
+    /// Its records in order.
+    pub records: Vec<Record>,
+}
+
+impl Interrupted {
+    /// How it stands when it is given up.
+    pub(super) fn given_up(&self, now: Time) -> RoundSummary {
+        RoundSummary {
+            round: self.round,
+            kind: None,
+            model_version: None,
+            state: RoundState::Aborted(AbortReason::Restarted),
+            began_ms: self.began.0,
+            ended_ms: Some(now.0),
+            cohort: self.cohort,
+            survivors: 0,
+            dropouts: 0,
+        }
+    }
+}
+
+/// A round that is not over.
+pub(super) struct Live {
+    machine: Round,
+    cohort: BTreeSet<ClientId>,
+    began: Time,
+    facts: Facts,
+    deadline: Option<Time>,
+}
+
+/// What the actions of a round have told so far.
+#[derive(Debug, Default)]
+struct Facts {
+    /// What it computes, once its training plan was given.
+    goal: Option<Goal>,
+    /// Clients in the survivor set, once it is fixed and may be shown.
+    survivors: Option<u16>,
+    /// Clients that dropped out, refused or were expelled.
+    dropouts: BTreeSet<ClientId>,
+    expelled: Vec<Expelled>,
+}
+
+impl Facts {
+    fn take(&mut self, plan: &RosterPlan, record: &Record) {
+        match record {
+            Record::Training(plan) => {
+                let (kind, version, model) = (plan.kind, plan.model_version, plan.model);
+                self.goal = Some(Goal { kind, version, model });
+            }
+            Record::Survivors { set, .. } => self.survivors = Some(count(set.inputs.len())),
+            Record::Left(index, departure) => {
+                let Some(client) = plan.client_at(*index) else { return };
+                self.dropouts.insert(client);
+                if let Departure::Expelled(fault) = departure {
+                    let (round, fault) = (plan.round.0, fault.clone());
+                    self.expelled.push(Expelled { client, round, fault });
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Where the effects of one call go, and who can be reached.
+pub(super) struct Sink<'a> {
+    pub(super) effects: &'a mut Vec<Effect>,
+    pub(super) ready: &'a BTreeSet<ClientId>,
+}
+
+impl Sink<'_> {
+    fn persist(&mut self, fact: Fact) {
+        self.effects.push(Effect::Persist(fact));
+    }
+}
+
+impl Live {
+    /// Plans a round. It may end at once.
+    ///
+    /// # Errors
+    /// The cohort breaks the manifest; nothing was planned.
+    pub(super) fn plan(
+        terms: &Arc<Terms>,
+        timing: Timing,
+        plan: RosterPlan,
+        now: Time,
+        sink: &mut Sink<'_>,
+    ) -> Result<(Self, Option<Outcome>), PlanError> {
+        let mut actions = Vec::new();
+        let here = |client: &&ClientId| !sink.ready.contains(client);
+        let absent: Vec<_> = plan.cohort.iter().filter(here).copied().collect();
+        let machine = Round::start(Arc::clone(terms), plan, timing, &absent, now, &mut actions)?;
+        let mut live = Self::around(machine, now);
+        sink.persist(Fact::Round(live.summary(RoundState::Running, None)));
+        let outcome = live.carry_out(actions, now, sink);
+        Ok((live, outcome))
+    }
+
+    /// Goes on with a round from its records. Nobody is connected yet.
+    ///
+    /// # Errors
+    /// The records are not those of a round under these terms.
+    pub(super) fn resume(
+        terms: &Arc<Terms>,
+        timing: Timing,
+        interrupted: Interrupted,
+        now: Time,
+        sink: &mut Sink<'_>,
+    ) -> Result<(Self, Option<Outcome>), RestoreError> {
+        let Interrupted { began, records, .. } = interrupted;
+        let mut actions = Vec::new();
+        let known = records.clone();
+        let machine = Round::restore(Arc::clone(terms), timing, records, now, &mut actions)?;
+        let mut live = Self::around(machine, began);
+        known.iter().for_each(|record| live.facts.take(live.machine.plan(), record));
+        let mut outcome = live.carry_out(actions, now, sink);
+        for client in live.cohort.clone() {
+            outcome = outcome.or(live.handle(now, Input::Lost(client), sink));
+        }
+        Ok((live, outcome))
+    }
+
+    fn around(machine: Round, began: Time) -> Self {
+        let cohort = machine.plan().cohort.iter().copied().collect();
+        Self { machine, cohort, began, facts: Facts::default(), deadline: None }
+    }
+
+    /// One input; returns how the round ended, if it did.
+    pub(super) fn handle(
+        &mut self,
+        now: Time,
+        input: Input,
+        sink: &mut Sink<'_>,
+    ) -> Option<Outcome> {
+        let mut actions = Vec::new();
+        self.machine.handle(now, input, &mut actions);
+        self.carry_out(actions, now, sink)
+    }
+
+    fn carry_out(
+        &mut self,
+        actions: Vec<Action>,
+        now: Time,
+        sink: &mut Sink<'_>,
+    ) -> Option<Outcome> {
+        let mut outcome = None;
+        for action in actions {
+            match action {
+                Action::Finish(end) => outcome = Some(end),
+                Action::SetDeadline(at) => self.deadline = Some(at),
+                Action::Persist(record) => self.persist(record, sink),
+                Action::Send { to, message } => self.send(vec![to], message, sink),
+                Action::Broadcast { to, message } => self.send(to, message, sink),
+                action => sink.effects.extend(self.effect(action)),
+            }
+        }
+        if let Some(outcome) = &outcome {
+            let round = self.number();
+            sink.persist(Fact::Round(self.summary(RoundState::of(outcome), Some(now))));
+            sink.persist(Fact::Forget(round));
+            sink.effects.push(Effect::Close(round));
+        }
+        outcome
+    }
+
+    fn persist(&mut self, record: Record, sink: &mut Sink<'_>) {
+        let trains = matches!(record, Record::Training(_));
+        self.facts.take(self.machine.plan(), &record);
+        sink.persist(Fact::Record(self.number(), Box::new(record)));
+        if trains {
+            sink.persist(Fact::Round(self.summary(RoundState::Running, None)));
+        }
+    }
+
+    /// Whoever is not there is sent again when it comes back.
+    fn send(&self, mut to: Vec<ClientId>, message: ToClient, sink: &mut Sink<'_>) {
+        to.retain(|client| sink.ready.contains(client));
+        if to.is_empty() {
+            return;
+        }
+        let round = self.number();
+        let push = matches!(message, ToClient::Published(_))
+            .then(|| Effect::Push { to: to.clone(), round });
+        sink.effects.push(Effect::Send { to, round, message });
+        sink.effects.extend(push);
+    }
+
+    fn effect(&mut self, action: Action) -> Option<Effect> {
+        let round = self.number();
+        Some(match action {
+            Action::Audit(entry) => {
+                if let AuditEntry::Dropout { client, .. } = &entry {
+                    self.facts.dropouts.insert(*client);
+                }
+                Effect::Audit(Entry::Round(round, entry))
+            }
+            Action::OpenUploads { layout, active } => Effect::OpenUploads { round, layout, active },
+            Action::Discard(client) => Effect::Discard { round, client },
+            Action::StoreSum(clients) => Effect::StoreSum { round, clients },
+            Action::Unmask(plan) => Effect::Unmask { round, plan },
+            Action::Apply { plan, aggregate, survivors } => {
+                Effect::Apply { round, plan, aggregate, survivors }
+            }
+            Action::Expel { client, fault } => Effect::Expelled { round, client, fault },
+            Action::Persist(_)
+            | Action::Send { .. }
+            | Action::Broadcast { .. }
+            | Action::SetDeadline(_)
+            | Action::Finish(_) => return None,
+        })
+    }
+
+    pub(super) fn number(&self) -> RoundNumber {
+        self.machine.number()
+    }
+
+    pub(super) fn cohort(&self) -> &BTreeSet<ClientId> {
+        &self.cohort
+    }
+
+    pub(super) fn deadline(&self) -> Option<Time> {
+        self.deadline
+    }
+
+    /// Whether its deadline has passed; asked once for each deadline.
+    pub(super) fn has_expired(&mut self, now: Time) -> bool {
+        self.deadline.take_if(|deadline| *deadline <= now).is_some()
+    }
+
+    /// What it computes, once its training plan was given.
+    pub(super) fn goal(&self) -> Option<Goal> {
+        self.facts.goal
+    }
+
+    /// Whether its survivor set may have been shown.
+    pub(super) fn is_shown(&self) -> bool {
+        self.facts.survivors.is_some()
+    }
+
+    /// Whether it waits for its training plan.
+    pub(super) fn is_prepared(&self) -> bool {
+        self.machine.stage() == Some(Stage::Prepared)
+    }
+
+    pub(super) fn expelled(&self) -> &[Expelled] {
+        &self.facts.expelled
+    }
+
+    pub(super) fn status(&self) -> RoundStatus {
+        RoundStatus {
+            round: self.number().0,
+            kind: self.facts.goal.map(|goal| goal.kind),
+            stage: self.machine.stage(),
+            cohort: count(self.cohort.len()),
+            dropouts: count(self.facts.dropouts.len()),
+        }
+    }
+
+    pub(super) fn summary(&self, state: RoundState, ended: Option<Time>) -> RoundSummary {
+        RoundSummary {
+            round: self.number(),
+            kind: self.facts.goal.map(|goal| goal.kind),
+            model_version: self.facts.goal.map(|goal| goal.version),
+            state,
+            began_ms: self.began.0,
+            ended_ms: ended.map(|at| at.0),
+            cohort: count(self.cohort.len()),
+            survivors: self.facts.survivors.unwrap_or(0),
+            dropouts: count(self.facts.dropouts.len()),
+        }
+    }
+}
+
+pub(super) fn count(clients: usize) -> u16 {
+    u16::try_from(clients).unwrap_or(u16::MAX)
+}

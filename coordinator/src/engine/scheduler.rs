@@ -1,0 +1,247 @@
+//! What happens next in a federation: a decision from what is known, without any effect.
+//!
+//! ```text
+//!                    no round trains                           a round trains
+//! nothing prepared   plan one, once enough clients are there   plan the next one ahead
+//! one prepared       give it its training plan; burn it where  wait
+//!                    the set rule forbids its cohort, or
+//!                    where too many rounds have failed
+//! ```
+//! A retry obeys the set rule (horizontal.md): it plans the same cohort, and none of the clients
+//! that were shown a survivor set for the same kind and model.
+
+use std::collections::BTreeSet;
+
+use roundelay_crypto::digest::Digest;
+use roundelay_protocol::error::AbortReason;
+use roundelay_protocol::ids::ClientId;
+use roundelay_protocol::round::horizontal::terms::Terms;
+use roundelay_protocol::time::{Millis, Time};
+use serde::Serialize;
+
+use super::federation::{Goal, Tries};
+use super::selection::{Selection, reaches_floors};
+
+/// When rounds are planned and how often they are tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pace {
+    /// Who is planned.
+    pub selection: Selection,
+    /// How long a start waits for more clients after the last one came or went, once there are
+    /// enough; four times as long at most.
+    pub assembly: Millis,
+    /// Wait before the first retry; each further one waits twice as long.
+    pub retry: Millis,
+    /// The longest wait before a retry.
+    pub retry_max: Millis,
+    /// Rounds that may fail for one goal before the federation stalls.
+    pub failures_max: u32,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self {
+            selection: Selection::default(),
+            assembly: Millis(2_000),
+            retry: Millis(500),
+            retry_max: Millis(30_000),
+            failures_max: 8,
+        }
+    }
+}
+
+/// A round that is not training yet.
+#[derive(Debug, Clone, Copy)]
+pub struct Ahead<'a> {
+    /// Its cohort.
+    pub cohort: &'a BTreeSet<ClientId>,
+    /// Whether keys and shares are exchanged.
+    pub prepared: bool,
+}
+
+/// All that a decision depends on.
+#[derive(Debug, Clone, Copy)]
+pub struct View<'a> {
+    /// The moment.
+    pub now: Time,
+    /// When rounds are planned.
+    pub pace: &'a Pace,
+    /// The manifest's terms.
+    pub terms: &'a Terms,
+    /// What comes next; none when everything is done.
+    pub goal: Option<Goal>,
+    /// Whether another round follows the one that reaches the goal.
+    pub more_after: bool,
+    /// What was tried for it.
+    pub tries: &'a Tries,
+    /// When the last round failed.
+    pub failed_at: Time,
+    /// Whether a round trains.
+    pub training: bool,
+    /// The round that is prepared, if there is one.
+    pub ahead: Option<Ahead<'a>>,
+    /// Members that are there.
+    pub ready: &'a BTreeSet<ClientId>,
+    /// When a member last came or went.
+    pub changed: Time,
+    /// Since when there are enough members for a round.
+    pub enough_since: Time,
+    /// Draws the groups of the next cohort.
+    pub seed: Digest,
+}
+
+/// What to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// Give the prepared round its training plan.
+    Train,
+    /// Plan a round for this cohort.
+    Plan(BTreeSet<ClientId>),
+    /// Burn the prepared round: the set rule forbids its cohort.
+    Burn,
+    /// Nothing before something happens, or before this moment.
+    Wait(Waiting, Option<Time>),
+    /// Nothing before the operator acts.
+    Stall(Stalled),
+    /// Everything is done.
+    Finish,
+}
+
+/// What a federation waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case", tag = "for")]
+pub enum Waiting {
+    /// A round is under way.
+    Round,
+    /// More clients, to reach the floors.
+    Clients {
+        /// Members that are there.
+        ready: u16,
+        /// Members in all.
+        members: u16,
+    },
+    /// A moment for more clients to come.
+    Assembly,
+    /// A moment before a retry.
+    Retry,
+}
+
+/// Why a federation does not go on by itself.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Stalled {
+    /// Too many rounds failed in a row.
+    #[error(
+        "{failed} rounds in a row ended without a result, the last one so: {reason}; \
+         mend the cause, then start the federation again"
+    )]
+    TriedTooOften {
+        /// How many.
+        failed: u32,
+        /// Why the last one did.
+        reason: AbortReason,
+    },
+    /// The set rule leaves nobody to train this model with.
+    #[error(
+        "a survivor set was shown for this model and its round ended without a result ({reason}); \
+         its clients accept no second set over the same model (set rule), and the others are too \
+         few: the members have to agree on a new federation"
+    )]
+    SetShown {
+        /// Why that round ended.
+        reason: AbortReason,
+    },
+}
+
+/// The next step.
+#[must_use]
+pub fn next(view: &View<'_>) -> Step {
+    if view.goal.is_none() {
+        return Step::Finish;
+    }
+    match (view.training, view.ahead) {
+        (false, Some(ahead)) if is_given_up(view) || !allowed(view.tries, ahead.cohort) => {
+            Step::Burn
+        }
+        (false, Some(ahead)) if ahead.prepared => Step::Train,
+        (false, None) => plan(view),
+        (true, None) if view.more_after => plan_ahead(view),
+        _ => Step::Wait(Waiting::Round, None),
+    }
+}
+
+/// Whether the set rule lets this cohort try for the goal.
+fn allowed(tries: &Tries, cohort: &BTreeSet<ClientId>) -> bool {
+    let same = tries.pinned.as_ref().is_none_or(|pinned| pinned == cohort);
+    same && tries.spent.is_disjoint(cohort)
+}
+
+/// Whether it was tried often enough.
+fn is_given_up(view: &View<'_>) -> bool {
+    view.tries.failed >= view.pace.failures_max
+}
+
+fn plan(view: &View<'_>) -> Step {
+    let reason = || view.tries.reason.clone().unwrap_or(AbortReason::Internal);
+    let failed = view.tries.failed;
+    if is_given_up(view) {
+        return Step::Stall(Stalled::TriedTooOften { failed, reason: reason() });
+    }
+    match &view.tries.pinned {
+        Some(pinned) if reaches_floors(view.terms, pinned, view.ready) => {
+            once_assembled(view, pinned.clone())
+        }
+        Some(_) => wait_for_clients(view),
+        None => match cohort(view, view.ready) {
+            Some(cohort) => once_assembled(view, cohort),
+            None if nobody_left(view) => Step::Stall(Stalled::SetShown { reason: reason() }),
+            None => wait_for_clients(view),
+        },
+    }
+}
+
+fn plan_ahead(view: &View<'_>) -> Step {
+    match cohort(view, view.ready) {
+        Some(cohort) => once_assembled(view, cohort),
+        None => Step::Wait(Waiting::Round, None),
+    }
+}
+
+fn cohort(view: &View<'_>, ready: &BTreeSet<ClientId>) -> Option<BTreeSet<ClientId>> {
+    view.pace.selection.cohort(view.terms, ready, &view.tries.spent, &view.seed)
+}
+
+/// Whether no union of groups could be planned even if every member came.
+fn nobody_left(view: &View<'_>) -> bool {
+    !view.tries.spent.is_empty() && cohort(view, &view.terms.clients().collect()).is_none()
+}
+
+fn wait_for_clients(view: &View<'_>) -> Step {
+    let count = |clients: usize| u16::try_from(clients).unwrap_or(u16::MAX);
+    let (ready, members) = (count(view.ready.len()), count(view.terms.clients().count()));
+    Step::Wait(Waiting::Clients { ready, members }, None)
+}
+
+/// Plans at once where everyone is there; else gives latecomers a moment. A retry waits longer.
+fn once_assembled(view: &View<'_>, cohort: BTreeSet<ClientId>) -> Step {
+    let retry_at = view.failed_at + backoff(view.pace, view.tries.failed);
+    if view.now < retry_at && view.tries.failed > 0 {
+        return Step::Wait(Waiting::Retry, Some(retry_at));
+    }
+    let longest = Millis(view.pace.assembly.0.saturating_mul(4));
+    let assembled_at = (view.changed + view.pace.assembly).min(view.enough_since + longest);
+    let complete = view.terms.clients().all(|client| view.ready.contains(&client));
+    let chosen = view.pace.selection.clients_wanted.is_some() && cohort.is_subset(view.ready);
+    if complete || chosen || view.now >= assembled_at {
+        Step::Plan(cohort)
+    } else {
+        Step::Wait(Waiting::Assembly, Some(assembled_at))
+    }
+}
+
+fn backoff(pace: &Pace, failed: u32) -> Millis {
+    let doublings = failed.saturating_sub(1).min(32);
+    Millis(pace.retry.0.saturating_mul(1 << doublings).min(pace.retry_max.0))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,184 @@
+use roundelay_protocol::error::Stage;
+use roundelay_protocol::ids::ModelVersion;
+use roundelay_protocol::plan::PlanKind;
+
+use super::*;
+use crate::testing::{keys, manifest};
+
+/// A view of five clients who are all there, with nothing tried, to be changed by a test.
+struct Scene {
+    terms: Terms,
+    pace: Pace,
+    tries: Tries,
+    ready: BTreeSet<ClientId>,
+    ahead: Option<(BTreeSet<ClientId>, bool)>,
+    training: bool,
+    more_after: bool,
+    goal: Option<Goal>,
+    now: u64,
+    changed: u64,
+    failed_at: u64,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let terms = Terms::new(manifest(&keys(5), 3, false));
+        let goal = Goal {
+            kind: PlanKind::Train,
+            version: ModelVersion(0),
+            model: Digest([1; 32]),
+        };
+        Self {
+            ready: terms.clients().collect(),
+            terms,
+            pace: Pace::default(),
+            tries: Tries::default(),
+            ahead: None,
+            training: false,
+            more_after: true,
+            goal: Some(goal),
+            now: 100_000,
+            changed: 100_000,
+            failed_at: 0,
+        }
+    }
+
+    fn all(&self) -> BTreeSet<ClientId> {
+        self.terms.clients().collect()
+    }
+
+    fn next(&self) -> Step {
+        next(&View {
+            now: Time(self.now),
+            pace: &self.pace,
+            terms: &self.terms,
+            goal: self.goal,
+            more_after: self.more_after,
+            tries: &self.tries,
+            failed_at: Time(self.failed_at),
+            training: self.training,
+            ahead: self.ahead.as_ref().map(|(cohort, prepared)| Ahead { cohort, prepared: *prepared }),
+            ready: &self.ready,
+            changed: Time(self.changed),
+            enough_since: Time(self.changed),
+            seed: Digest([2; 32]),
+        })
+    }
+}
+
+#[test]
+fn a_round_is_planned_as_soon_as_everyone_is_there() {
+    let scene = Scene::new();
+    assert_eq!(scene.next(), Step::Plan(scene.all()));
+}
+
+#[test]
+fn latecomers_are_given_a_moment_and_then_the_round_is_planned_without_them() {
+    let mut scene = Scene::new();
+    scene.ready.pop_first();
+    assert_eq!(scene.next(), Step::Wait(Waiting::Assembly, Some(Time(102_000))));
+    scene.now = 102_000;
+    assert_eq!(scene.next(), Step::Plan(scene.all()));
+}
+
+#[test]
+fn too_few_clients_are_waited_for_without_end() {
+    let mut scene = Scene::new();
+    scene.ready = scene.ready.iter().take(3).copied().collect();
+    scene.now += 1_000_000;
+    let waiting = Waiting::Clients { ready: 3, members: 5 };
+    assert_eq!(scene.next(), Step::Wait(waiting, None));
+}
+
+#[test]
+fn a_prepared_round_trains_and_the_next_is_prepared_meanwhile() {
+    let mut scene = Scene::new();
+    scene.ahead = Some((scene.all(), false));
+    assert_eq!(scene.next(), Step::Wait(Waiting::Round, None));
+    scene.ahead = Some((scene.all(), true));
+    assert_eq!(scene.next(), Step::Train);
+    scene.ahead = None;
+    scene.training = true;
+    assert_eq!(scene.next(), Step::Plan(scene.all()));
+    scene.ahead = Some((scene.all(), true));
+    assert_eq!(scene.next(), Step::Wait(Waiting::Round, None));
+}
+
+#[test]
+fn nothing_is_prepared_behind_the_last_round_and_then_all_is_done() {
+    let mut scene = Scene::new();
+    (scene.training, scene.more_after) = (true, false);
+    assert_eq!(scene.next(), Step::Wait(Waiting::Round, None));
+    (scene.training, scene.goal) = (false, None);
+    assert_eq!(scene.next(), Step::Finish);
+}
+
+#[test]
+fn a_retry_waits_longer_each_time_and_plans_the_same_cohort() {
+    let mut scene = Scene::new();
+    let pinned = scene.all();
+    scene.tries.pinned = Some(pinned.clone());
+    scene.failed_at = scene.now;
+    for (failed, wait) in [(1, 500), (2, 1_000), (3, 2_000), (7, 30_000)] {
+        scene.tries.failed = failed;
+        let at = Time(scene.now + wait);
+        assert_eq!(scene.next(), Step::Wait(Waiting::Retry, Some(at)), "{failed} failed");
+    }
+    scene.now += 30_000;
+    assert_eq!(scene.next(), Step::Plan(pinned));
+}
+
+#[test]
+fn a_retry_of_a_pinned_cohort_waits_for_its_clients_and_takes_no_others() {
+    let mut scene = Scene::new();
+    scene.tries.pinned = Some(scene.all());
+    scene.ready = scene.ready.iter().take(3).copied().collect();
+    assert!(matches!(scene.next(), Step::Wait(Waiting::Clients { .. }, None)));
+}
+
+#[test]
+fn a_preparation_that_the_set_rule_forbids_is_burned() {
+    let mut scene = Scene::new();
+    let mut other = scene.all();
+    other.pop_first();
+    scene.tries.pinned = Some(other);
+    scene.ahead = Some((scene.all(), true));
+    assert_eq!(scene.next(), Step::Burn);
+    scene.tries = Tries { spent: scene.all(), ..Tries::default() };
+    assert_eq!(scene.next(), Step::Burn);
+    scene.tries = Tries { pinned: Some(scene.all()), ..Tries::default() };
+    assert_eq!(scene.next(), Step::Train);
+}
+
+#[test]
+fn nobody_tries_again_after_a_survivor_set_was_shown() {
+    let mut scene = Scene::new();
+    let reason = AbortReason::TooFewClients { stage: Stage::Unmasking, present: 1, required: 4 };
+    scene.tries.spent = scene.all();
+    scene.tries.reason = Some(reason.clone());
+    assert_eq!(scene.next(), Step::Stall(Stalled::SetShown { reason }));
+}
+
+#[test]
+fn a_federation_stalls_after_so_many_failures_and_says_why() {
+    let mut scene = Scene::new();
+    let reason = AbortReason::TooFewClients { stage: Stage::MaskedInput, present: 2, required: 4 };
+    (scene.tries.failed, scene.tries.reason) = (8, Some(reason.clone()));
+    scene.ahead = Some((scene.all(), true));
+    assert_eq!(scene.next(), Step::Burn);
+    scene.ahead = None;
+    let stalled = Stalled::TriedTooOften { failed: 8, reason };
+    assert_eq!(scene.next(), Step::Stall(stalled.clone()));
+    assert!(stalled.to_string().contains("MaskedInput: 2 clients, 4 required"));
+}
+
+#[test]
+fn a_wish_that_is_met_waits_for_nobody() {
+    let mut scene = Scene::new();
+    let keys = keys(12);
+    scene.terms = Terms::new(manifest(&keys, 3, false));
+    scene.pace.selection = Selection { clients_wanted: Some(4), over_selection_permille: 0 };
+    let groups = scene.terms.groups().to_vec();
+    scene.ready = groups[0].iter().copied().collect();
+    assert_eq!(scene.next(), Step::Plan(scene.ready.clone()));
+}

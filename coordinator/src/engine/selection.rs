@@ -1,0 +1,117 @@
+//! Who is planned for a round: a union of the manifest's fixed groups, drawn by a seed.
+//!
+//! Fixed groups keep an observer of several releases from isolating a client by taking them apart
+//! (So et al. 2021). A group is planned whole, absent members included: they cost a higher
+//! threshold, so a group with nobody there is left out, and a group with few is left out where the
+//! floors could not be reached with it. *Over-selection* plans more clients than are wanted, so
+//! that dropouts leave enough.
+
+use std::collections::BTreeSet;
+
+use roundelay_crypto::digest::Digest;
+use roundelay_protocol::ids::ClientId;
+use roundelay_protocol::round::horizontal::terms::Terms;
+
+/// How many clients a round takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Selection {
+    /// Clients wanted in the sum; none takes everyone who is there.
+    pub clients_wanted: Option<u16>,
+    /// Clients planned beyond those, in thousandths of them.
+    pub over_selection_permille: u16,
+}
+
+/// A group with what is there of it.
+struct Group {
+    clients: Vec<ClientId>,
+    ready: usize,
+}
+
+impl Selection {
+    /// A cohort in which enough clients are `ready` to reach the floors, without any of the
+    /// clients in `spent`; none if there is no such union of groups. The same `seed` draws the
+    /// same groups.
+    #[must_use]
+    pub fn cohort(
+        &self,
+        terms: &Terms,
+        ready: &BTreeSet<ClientId>,
+        spent: &BTreeSet<ClientId>,
+        seed: &Digest,
+    ) -> Option<BTreeSet<ClientId>> {
+        let mut groups = drawn(candidates(terms, ready, spent), seed);
+        if let Some(wanted) = self.planned() {
+            keep_enough(&mut groups, wanted);
+        }
+        loop {
+            let cohort: BTreeSet<_> =
+                groups.iter().flat_map(|group| group.clients.iter().copied()).collect();
+            if cohort.is_empty() {
+                return None;
+            }
+            if reaches_floors(terms, &cohort, ready) {
+                return Some(cohort);
+            }
+            remove_emptiest(&mut groups);
+        }
+    }
+
+    fn planned(&self) -> Option<usize> {
+        let wanted = usize::from(self.clients_wanted?);
+        Some(wanted + (wanted * usize::from(self.over_selection_permille)).div_ceil(1000))
+    }
+}
+
+/// Whether those of the cohort who are ready could make a survivor set.
+#[must_use]
+pub fn reaches_floors(
+    terms: &Terms,
+    cohort: &BTreeSet<ClientId>,
+    ready: &BTreeSet<ClientId>,
+) -> bool {
+    let present = cohort.intersection(ready).count();
+    let floors = terms.floors(cohort.len());
+    floors.is_ok_and(|floors| present >= usize::from(floors.members_min()))
+}
+
+fn candidates(terms: &Terms, ready: &BTreeSet<ClientId>, spent: &BTreeSet<ClientId>) -> Vec<Group> {
+    let counted = |clients: Vec<ClientId>| {
+        let ready = clients.iter().filter(|client| ready.contains(client)).count();
+        Group { clients, ready }
+    };
+    let free = |group: &Group| {
+        group.ready > 0 && !group.clients.iter().any(|client| spent.contains(client))
+    };
+    terms.groups().to_vec().into_iter().map(counted).filter(free).collect()
+}
+
+/// In the order of a lot for each group.
+fn drawn(mut groups: Vec<Group>, seed: &Digest) -> Vec<Group> {
+    groups.sort_by_cached_key(|group| {
+        let first = group.clients.first().map_or([0; 32], |client| client.0.0);
+        Digest::of("roundelay/selection/lot", &[&seed.0, &first])
+    });
+    groups
+}
+
+/// Drops the groups drawn last once enough clients are there.
+fn keep_enough(groups: &mut Vec<Group>, wanted: usize) {
+    let mut there = 0;
+    groups.retain(|group| {
+        let needed = there < wanted;
+        there += if needed { group.ready } else { 0 };
+        needed
+    });
+}
+
+/// Removes the group of which the smallest share is there; of equals, the one drawn last.
+fn remove_emptiest(groups: &mut Vec<Group>) {
+    let share = |group: &Group| group.ready * 1_000_000 / group.clients.len().max(1);
+    let emptiest = (0..groups.len()).rev().min_by_key(|&at| share(&groups[at]));
+    if let Some(at) = emptiest {
+        groups.remove(at);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,272 @@
+use roundelay_protocol::error::Stage;
+use roundelay_protocol::plan::PlanKind;
+use roundelay_protocol::round::horizontal::coordinator::AuditEntry;
+use roundelay_protocol::time::Millis;
+
+use super::audit::Entry;
+use super::rounds::RoundState;
+use super::*;
+
+mod world;
+
+use world::{At, Crash, Incident, What, World};
+
+fn incident(client: usize, round: u64, at: At, what: What) -> Incident {
+    Incident { client, round: RoundNumber(round), at, what }
+}
+
+/// Everything is done, and everyone holds the very same model.
+fn assert_finished(world: &World) {
+    let status = world.status();
+    assert_eq!(status.state, State::Finished, "{status:?}");
+    let progress = world.progress();
+    for client in &world.clients {
+        assert_eq!(client.standing().state, progress.state);
+        assert_eq!(client.state.hash(), progress.state);
+    }
+    assert_eq!(world.disk.state, Some(State::Finished));
+    assert!(world.disk.records.is_empty(), "records of rounds that are over are forgotten");
+}
+
+fn published(world: &World) -> Vec<(u64, Option<PlanKind>)> {
+    let rounds = world.disk.rounds.values();
+    let published = rounds.filter(|round| round.state == RoundState::Published);
+    published.map(|round| (round.round.0, round.kind)).collect()
+}
+
+#[test]
+fn a_federation_runs_through_its_course_and_everyone_derives_the_same_model() {
+    use PlanKind::{Evaluate, Statistics, Train};
+    let mut world = World::new(5, 2, true, 1);
+    world.run();
+    assert_finished(&world);
+    let kinds = [(1, Some(Statistics)), (2, Some(Train)), (3, Some(Train)), (4, Some(Evaluate))];
+    assert_eq!(published(&world), kinds);
+    assert_eq!(world.disk.models.len(), 3, "version 0 with its statistics, 1 and 2");
+    assert_eq!(world.disk.evaluated.len(), 3, "each version was evaluated one round later");
+    assert_eq!(world.disk.evaluated[&ModelVersion(2)].rows, 50);
+    assert_eq!(world.ended.len(), 5);
+}
+
+#[test]
+fn each_round_is_prepared_while_the_one_before_it_trains() {
+    let mut world = World::new(4, 3, false, 2);
+    world.training = Millis(200);
+    world.run();
+    assert_finished(&world);
+    assert_eq!(world.disk.rounds.len(), 4, "no preparation was wasted");
+    let began = |round: u64, stage: Stage| {
+        world.disk.audit.iter().position(|entry| {
+            matches!(entry, Entry::Round(of, AuditEntry::StageBegan { stage: began, .. })
+                if of.0 == round && *began == stage)
+        })
+    };
+    for round in 1..4 {
+        let training = began(round, Stage::MaskedInput).unwrap();
+        let prepared = began(round + 1, Stage::Prepared).unwrap();
+        let checking = began(round, Stage::ConsistencyCheck).unwrap();
+        assert!(began(round + 1, Stage::AdvertiseKeys).unwrap() > training);
+        assert!(prepared < checking, "round {} was prepared in time", round + 1);
+    }
+}
+
+#[test]
+fn a_client_that_dies_in_any_stage_costs_no_round() {
+    for at in [At::Advert, At::Shares, At::Upload, At::Commit, At::Signature, At::Reveal] {
+        let mut world = World::new(5, 2, false, 3);
+        world.script = vec![incident(2, 2, at, What::Restart(50))];
+        world.run();
+        assert_finished(&world);
+        assert_eq!(published(&world).len(), world.disk.rounds.len(), "{at:?}");
+    }
+}
+
+#[test]
+fn a_client_whose_connection_breaks_goes_on_where_it_was() {
+    for at in [At::Advert, At::Shares, At::Upload, At::Commit, At::Signature, At::Reveal] {
+        let mut world = World::new(4, 2, false, 4);
+        world.script = vec![incident(1, 1, at, What::Disconnect(30))];
+        world.run();
+        assert_finished(&world);
+        let survivors: Vec<_> = world.disk.rounds.values().map(|round| round.survivors).collect();
+        // A round that begins while the connection is broken begins without its client.
+        let second = if at == At::Reveal { 3 } else { 4 };
+        assert_eq!(survivors, [4, second, 4], "{at:?}");
+    }
+}
+
+#[test]
+fn a_client_that_is_gone_for_good_is_left_out_of_the_rounds_that_follow() {
+    let mut world = World::new(5, 3, false, 5);
+    world.script = vec![incident(0, 2, At::Upload, What::Die)];
+    world.run();
+    let status = world.status();
+    assert_eq!((status.state, status.ready), (State::Finished, 4));
+    let survivors: Vec<_> = world.disk.rounds.values().map(|round| round.survivors).collect();
+    assert_eq!(survivors, [5, 4, 4, 4]);
+}
+
+#[test]
+fn a_round_that_loses_too_many_is_tried_again_with_the_same_cohort() {
+    let mut world = World::new(4, 2, false, 6);
+    world.script = vec![
+        incident(0, 1, At::Upload, What::Restart(3_000)),
+        incident(1, 1, At::Upload, What::Restart(3_000)),
+    ];
+    world.run();
+    assert_finished(&world);
+    let outcomes = world.outcomes();
+    let too_few = AbortReason::TooFewClients {
+        stage: Stage::MaskedInput,
+        present: 2,
+        required: 3,
+    };
+    assert_eq!(outcomes[0], RoundState::Aborted(too_few));
+    let kinds: Vec<_> = published(&world).into_iter().map(|(_, kind)| kind.unwrap()).collect();
+    assert_eq!(kinds, [PlanKind::Train, PlanKind::Train, PlanKind::Evaluate]);
+    assert!(world.disk.rounds.values().all(|round| round.cohort == 4));
+}
+
+#[test]
+fn nothing_is_tried_again_over_a_model_whose_survivor_set_was_shown() {
+    let mut world = World::new(4, 2, false, 7);
+    world.script = vec![
+        incident(0, 1, At::Reveal, What::Restart(100)),
+        incident(1, 1, At::Reveal, What::Restart(100)),
+    ];
+    world.run();
+    let status = world.status();
+    assert_eq!(status.state, State::Stalled);
+    let reason = status.reason.unwrap();
+    assert!(reason.contains("set rule") && reason.contains("Unmasking: 2 clients"), "{reason}");
+    let progress = world.progress();
+    assert_eq!((progress.version, progress.tries.spent.len()), (ModelVersion(0), 4));
+    world.tell(Event::Start);
+    world.go_on();
+    assert_eq!(world.status().state, State::Stalled, "starting it again changes nothing");
+}
+
+#[test]
+fn failures_are_bounded_and_the_operator_may_start_again() {
+    let mut world = World::new(4, 1, false, 8);
+    world.pace(|pace| pace.failures_max = 3);
+    let short = |round| [0, 1].map(|who| incident(who, round, At::Upload, What::Restart(10)));
+    world.script = (1..12).flat_map(short).collect();
+    world.run();
+    let status = world.status();
+    assert_eq!(status.state, State::Stalled);
+    let reason = status.reason.unwrap();
+    assert!(reason.contains("3 rounds in a row") && reason.contains("MaskedInput"), "{reason}");
+    world.script.clear();
+    world.tell(Event::Start);
+    world.go_on();
+    assert_finished(&world);
+}
+
+#[test]
+fn a_short_upload_expels_its_client_and_the_others_finish_the_round() {
+    let mut world = World::new(5, 1, false, 9);
+    world.script = vec![incident(3, 1, At::Upload, What::Short(16))];
+    world.run();
+    assert_finished(&world);
+    let (who, fault) = &world.expelled[0];
+    assert!(*who == 3 && matches!(fault, Fault::WrongLength { .. }), "{fault}");
+    let first = world.disk.rounds.values().next().unwrap();
+    assert_eq!((first.survivors, first.dropouts), (4, 1));
+    assert_eq!(world.status().expelled.len(), 1);
+}
+
+#[test]
+fn the_coordinator_may_die_at_any_call_and_goes_on_from_its_records() {
+    let calls = {
+        let mut world = World::new(3, 1, true, 10);
+        world.run();
+        assert_finished(&world);
+        world.calls
+    };
+    for call in 1..=calls {
+        for durable in [false, true] {
+            let mut world = World::new(3, 1, true, 10);
+            world.crash = Some(Crash { call, durable });
+            world.run();
+            assert_finished(&world);
+            let rounds = published(&world);
+            assert_eq!(rounds.len(), 3, "call {call}, durable {durable}: {rounds:?}");
+        }
+    }
+}
+
+#[test]
+fn a_coordinator_restored_from_a_backup_never_uses_a_round_number_again() {
+    let mut world = World::new(4, 2, false, 11);
+    world.script = vec![incident(0, 2, At::Upload, What::Die), incident(1, 2, At::Upload, What::Die)];
+    world.pace(|pace| pace.failures_max = 1);
+    let backup = {
+        let mut first = World::new(4, 2, false, 11);
+        first.pace(|pace| pace.failures_max = 1);
+        first.script = vec![
+            incident(0, 1, At::Upload, What::Die),
+            incident(1, 1, At::Upload, What::Die),
+        ];
+        first.run();
+        first.disk
+    };
+    world.run();
+    assert_eq!(world.status().state, State::Stalled);
+    let highest = world.clients.iter().map(|client| client.join().highest_round).max().unwrap();
+    assert!(highest > backup.progress.as_ref().unwrap().highest_round);
+    world.disk = backup;
+    world.kill(Millis(10));
+    (0..2).for_each(|client| world.return_now(client));
+    world.go_on();
+    let ahead: Vec<_> = world.refused.iter().map(|(_, code)| code.as_str()).collect();
+    assert_eq!(ahead, ["ahead_of_coordinator"; 4], "all have derived version 1");
+}
+
+#[test]
+fn stopping_ends_the_rounds_and_starting_goes_on_from_the_same_model() {
+    let mut world = World::new(4, 3, false, 12);
+    world.run_until(|world| {
+        let training = world.status().training;
+        let uploading = training.is_some_and(|round| round.stage == Some(Stage::MaskedInput));
+        uploading && world.status().model_version == 1
+    });
+    world.tell(Event::Stop);
+    world.go_on();
+    assert_eq!((world.status().state, world.disk.state), (State::Stopped, Some(State::Stopped)));
+    assert_eq!(world.ended.len(), 4);
+    assert_eq!(world.progress().version, ModelVersion(1));
+    world.tell(Event::Start);
+    world.go_on();
+    assert_finished(&world);
+    assert_eq!(world.progress().version, ModelVersion(3));
+}
+
+#[test]
+fn a_round_whose_survivor_set_was_shown_ends_before_the_federation_stops() {
+    let mut world = World::new(4, 3, false, 13);
+    world.run_until(|world| {
+        world.status().training.is_some_and(|round| round.stage == Some(Stage::ConsistencyCheck))
+    });
+    world.tell(Event::Stop);
+    assert_eq!(world.status().state, State::Stopping);
+    world.go_on();
+    assert_eq!(world.status().state, State::Stopped);
+    assert_eq!(world.progress().version, ModelVersion(1));
+    assert!(world.outcomes().contains(&RoundState::Aborted(AbortReason::Stopped)));
+}
+
+#[test]
+fn an_amended_manifest_burns_the_preparation_and_takes_force_between_two_rounds() {
+    let mut world = World::new(4, 2, false, 14);
+    world.run_until(|world| {
+        world.status().ahead.is_some_and(|round| round.stage == Some(Stage::Prepared))
+            && world.status().training.is_some()
+    });
+    world.amend(4);
+    world.go_on();
+    assert_finished(&world);
+    let burned = RoundState::Aborted(AbortReason::PreparationBurned);
+    assert_eq!(world.outcomes().iter().filter(|state| **state == burned).count(), 1);
+    assert_eq!(world.progress().version, ModelVersion(4), "the amended task has more rounds");
+}

@@ -1,0 +1,179 @@
+//! The facts of a batch as writes of one transaction.
+
+use std::collections::BTreeMap;
+
+use roundelay_protocol::codec;
+use roundelay_protocol::ids::{FederationId, ModelVersion, RoundNumber, TenantId};
+use roundelay_protocol::metrics::Metrics as Sums;
+use roundelay_protocol::round::horizontal::coordinator::Record;
+use roundelay_protocol::time::Time;
+
+use crate::engine::audit::{Entry, RoundSummary, State};
+use crate::engine::rounds::RoundState;
+use crate::engine::{Fact, NewModel};
+use crate::store::{
+    self, AuditEvent, AuditRecord, Federation, FederationState, Metrics, Model, Write,
+};
+
+use super::jobs::Stored;
+
+/// Writes that wait for their transaction.
+pub(super) struct Batch {
+    federation: FederationId,
+    /// The row, to change its state.
+    row: Federation,
+    /// Whose logs audit entries go to.
+    members: Vec<TenantId>,
+    /// Rows of the newest versions, to add their evaluation.
+    models: BTreeMap<ModelVersion, Model>,
+    /// Blobs of the results that are being published.
+    results: BTreeMap<RoundNumber, Blobs>,
+    writes: Vec<Write>,
+    records: BTreeMap<RoundNumber, Vec<Record>>,
+}
+
+/// What a result is stored as.
+#[derive(Clone, Copy)]
+struct Blobs {
+    state: Option<roundelay_crypto::digest::Digest>,
+    aggregate: roundelay_crypto::digest::Digest,
+}
+
+impl Batch {
+    pub(super) fn new(row: Federation, members: Vec<TenantId>, newest: Model) -> Self {
+        Self {
+            federation: row.federation,
+            row,
+            members,
+            models: BTreeMap::from([(newest.version, newest)]),
+            results: BTreeMap::new(),
+            writes: Vec::new(),
+            records: BTreeMap::new(),
+        }
+    }
+
+    /// The members under a newer manifest.
+    pub(super) fn set_members(&mut self, members: Vec<TenantId>) {
+        self.members = members;
+    }
+
+    /// Where the result of a round is stored, for the rows that will name it.
+    pub(super) fn result(&mut self, round: RoundNumber, stored: &Stored) {
+        let blobs = Blobs { state: stored.state_blob, aggregate: stored.aggregate_blob };
+        self.results.insert(round, blobs);
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.writes.is_empty() && self.records.is_empty()
+    }
+
+    /// Everything, as one transaction. Records come first: whatever names a round in the same
+    /// transaction holds for all of its records.
+    pub(super) fn take(&mut self) -> Vec<Write> {
+        let federation = self.federation;
+        let records = std::mem::take(&mut self.records).into_iter();
+        let mut writes: Vec<_> = records
+            .map(|(round, records)| Write::AppendRound { federation, round, records })
+            .collect();
+        writes.append(&mut self.writes);
+        writes
+    }
+
+    pub(super) fn fact(&mut self, fact: Fact, now: Time) {
+        let federation = self.federation;
+        match fact {
+            Fact::Record(round, record) => self.records.entry(round).or_default().push(*record),
+            Fact::Round(summary) => self.round(&summary),
+            Fact::Forget(round) => {
+                self.records.remove(&round);
+                self.writes.push(Write::DeleteRecords { federation, round });
+            }
+            Fact::Progress(progress) => {
+                let progress = codec::encode(&*progress);
+                self.writes.push(Write::PutProgress { federation, progress });
+            }
+            Fact::Model(model) => self.model(&model, now),
+            Fact::Evaluated(version, metrics) => self.evaluated(version, &metrics),
+            Fact::State(state) => self.state(state),
+        }
+    }
+
+    fn round(&mut self, summary: &RoundSummary) {
+        let aggregate = self.results.get(&summary.round).map(|blobs| blobs.aggregate);
+        let state = match &summary.state {
+            RoundState::Running => store::RoundState::Running,
+            RoundState::Published => store::RoundState::Published,
+            RoundState::Aborted(reason) => store::RoundState::Aborted(reason.clone()),
+        };
+        let round = store::Round {
+            round: summary.round,
+            kind: summary.kind,
+            model_version: summary.model_version,
+            state,
+            began_unix_ms: summary.began_ms,
+            ended_unix_ms: summary.ended_ms,
+            cohort: summary.cohort,
+            survivors: summary.survivors,
+            dropouts: summary.dropouts,
+            aggregate,
+        };
+        let federation = self.federation;
+        self.writes.push(Write::PutRound { federation, round: Box::new(round) });
+    }
+
+    fn model(&mut self, new: &NewModel, now: Time) {
+        let Some(Blobs { state: Some(blob), aggregate }) = self.results.remove(&new.round) else {
+            return;
+        };
+        let model = Model {
+            version: new.version,
+            parent: new.parent,
+            round: Some(new.round),
+            state: new.state,
+            blob,
+            aggregate: Some(aggregate),
+            transcript: Some(new.transcript),
+            survivors: new.survivors,
+            created_unix_ms: now.0,
+            metrics: None,
+        };
+        self.put(model);
+        while self.models.len() > 2 {
+            self.models.pop_first();
+        }
+    }
+
+    fn evaluated(&mut self, version: ModelVersion, sums: &Sums) {
+        if let Some(model) = self.models.get(&version) {
+            let (rows, loss, accuracy) = (sums.rows, sums.loss(), sums.accuracy());
+            self.put(Model { metrics: Some(Metrics { rows, loss, accuracy }), ..model.clone() });
+        }
+    }
+
+    fn put(&mut self, model: Model) {
+        let federation = self.federation;
+        self.models.insert(model.version, model.clone());
+        self.writes.push(Write::PutModel { federation, model: Box::new(model) });
+    }
+
+    fn state(&mut self, state: State) {
+        self.row.state = match state {
+            State::Running | State::Stopping | State::Stalled => FederationState::Running,
+            State::Stopped => FederationState::Stopped,
+            State::Finished => FederationState::Finished,
+        };
+        self.writes.push(Write::PutFederation(Box::new(self.row.clone())));
+    }
+
+    pub(super) fn audit(&mut self, entry: Entry, now: Time) {
+        let (round, event) = match entry {
+            Entry::Round(round, entry) => (Some(round), AuditEvent::Round(entry)),
+            Entry::Started => (None, AuditEvent::FederationStarted),
+            Entry::Stopped => (None, AuditEvent::FederationStopped),
+            Entry::Finished(version) => (None, AuditEvent::FederationFinished { version }),
+        };
+        let federation = Some(self.federation);
+        let record = Box::new(AuditRecord { unix_ms: now.0, federation, round, event });
+        self.writes.push(Write::Audit { to: self.members.clone(), record });
+    }
+}

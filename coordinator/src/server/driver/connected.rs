@@ -1,0 +1,226 @@
+//! One connection's place in the driver.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use roundelay_crypto::digest::Digest;
+use roundelay_protocol::error::Fault;
+use roundelay_protocol::ids::{FederationId, RoundNumber};
+use roundelay_protocol::message::FromClient;
+use roundelay_protocol::session::{Join, Refused, VectorKind};
+use tokio::sync::oneshot;
+use tokio::task::spawn_blocking;
+
+use super::boundary::{ChunkSource, Outbox, VectorSource};
+use super::task::{Arrival, Mail};
+use super::{Handle, Shared};
+use crate::accumulator::{Accumulator, Upload, UploadError};
+use crate::authority::Peer;
+use crate::store::StoreError;
+
+/// A client's connection as the driver knows it. Dropped, the client counts as gone from every
+/// federation that it has joined over it.
+pub struct Connected {
+    shared: Arc<Shared>,
+    peer: Peer,
+    connection: u64,
+    outbox: Arc<dyn Outbox>,
+    joined: Mutex<BTreeSet<FederationId>>,
+}
+
+impl Connected {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        peer: Peer,
+        connection: u64,
+        outbox: Arc<dyn Outbox>,
+    ) -> Self {
+        Self { shared, peer, connection, outbox, joined: Mutex::default() }
+    }
+
+    /// Takes part in a federation from now on. The answer ([`ToClient::Joined`]) goes to the
+    /// outbox, ahead of all that the rounds have to say.
+    ///
+    /// # Errors
+    /// What to tell the client.
+    ///
+    /// [`ToClient::Joined`]: roundelay_protocol::session::ToClient::Joined
+    pub async fn join(&self, join: Join) -> Result<(), Refused> {
+        let federation = join.federation;
+        let handle = self.shared.find(federation).ok_or_else(not_running)?;
+        self.joined.lock().unwrap_or_else(PoisonError::into_inner).insert(federation);
+        let (answer, answered) = oneshot::channel();
+        let arrival = Arrival {
+            peer: self.peer.clone(),
+            connection: self.connection,
+            outbox: Arc::clone(&self.outbox),
+            join: Box::new(join),
+            answer,
+        };
+        handle.mail.send(Mail::Arrived(arrival)).await.map_err(|_| not_running())?;
+        answered.await.map_err(|_| not_running())?
+    }
+
+    /// A message of a round. Dropped where the client has not joined the federation.
+    pub async fn round(&self, federation: FederationId, round: RoundNumber, message: FromClient) {
+        if let Some(handle) = self.handle(federation) {
+            let (client, connection) = (self.peer.client, self.connection);
+            // A task that is gone takes no messages: the client joins again when it is back.
+            let _ = handle.mail.send(Mail::Said { client, connection, round, message }).await;
+        }
+    }
+
+    /// Takes a masked vector piece by piece, as fast as there is memory for it.
+    ///
+    /// # Errors
+    /// Why it was not taken; nothing of it is left then. Only [`UploadError::Fault`] is the
+    /// client's fault.
+    pub async fn upload(
+        &self,
+        federation: FederationId,
+        round: RoundNumber,
+        bytes: u64,
+        chunks: &mut dyn ChunkSource,
+    ) -> Result<(), UploadError> {
+        let handle = self.handle(federation).ok_or(UploadError::NotActive)?;
+        let accumulator = handle.desk.find(round).ok_or(UploadError::Withdrawn)?;
+        let client = self.peer.client;
+        let mail = match self.receive(&accumulator, bytes, chunks).await {
+            Ok(Some(root)) => Mail::Uploaded { client, round, root, to: accumulator },
+            // The stream went before its end: the client may begin again.
+            Ok(None) => return Ok(()),
+            Err(UploadError::Fault(fault)) => {
+                let (to, fault_told) = (accumulator, fault.clone());
+                let mail = Mail::UploadRefused { client, round, fault: fault_told, to };
+                let _ = handle.mail.send(mail).await;
+                return Err(fault.into());
+            }
+            Err(error) => return Err(error),
+        };
+        let _ = handle.mail.send(mail).await;
+        Ok(())
+    }
+
+    async fn receive(
+        &self,
+        accumulator: &Arc<Accumulator>,
+        bytes: u64,
+        chunks: &mut dyn ChunkSource,
+    ) -> Result<Option<Digest>, UploadError> {
+        accumulator.admits(self.peer.client, bytes)?;
+        let undo = self.shared.budget.place(bytes, accumulator.chunk_bytes_max()).await?;
+        let mut upload = accumulator.begin(self.peer.client, bytes, undo)?;
+        while let Ok(piece) = chunks.next().await {
+            let Some(piece) = piece else { return finish(upload).await };
+            if upload.is_spooled() {
+                upload = off_thread(move || {
+                    upload.write(&piece)?;
+                    Ok(upload)
+                })
+                .await?;
+            } else {
+                upload.write(&piece)?;
+            }
+        }
+        // Taken back by dropping it; a spool is read for that.
+        if upload.is_spooled() {
+            off_thread(move || {
+                drop(upload);
+                Ok(())
+            })
+            .await?;
+        }
+        Ok(None)
+    }
+
+    /// A vector that this client may have: the state of a version, or a published aggregate.
+    ///
+    /// # Errors
+    /// What to tell the client.
+    pub async fn vector(
+        &self,
+        federation: FederationId,
+        kind: VectorKind,
+    ) -> Result<VectorSource, Refused> {
+        let handle = self.handle(federation).ok_or_else(not_running)?;
+        let (answer, answered) = oneshot::channel();
+        let (client, connection) = (self.peer.client, self.connection);
+        let mail = Mail::MayFetch { client, connection, answer };
+        handle.mail.send(mail).await.map_err(|_| not_running())?;
+        if !answered.await.unwrap_or(false) {
+            let message = "join the federation before fetching its models";
+            return Err(Refused::new("not_joined", message));
+        }
+        let blob = self.blob(&handle, federation, kind).await.map_err(|error| internal(&error))?;
+        let blob = blob.ok_or_else(|| {
+            Refused::new("no_such_vector", "the coordinator does not have this model or aggregate")
+        })?;
+        let reader = self.shared.blobs.get(&handle.owner, blob).await;
+        reader.map(VectorSource::from_blob).map_err(|error| internal(&error))
+    }
+
+    async fn blob(
+        &self,
+        handle: &Handle,
+        federation: FederationId,
+        kind: VectorKind,
+    ) -> Result<Option<Digest>, StoreError> {
+        let rows = self.shared.store.tenant(&handle.owner);
+        Ok(match kind {
+            VectorKind::State(version) => {
+                rows.model(federation, version).await?.map(|model| model.blob)
+            }
+            VectorKind::Aggregate(round) => {
+                let rounds = rows.rounds(federation).await?;
+                rounds.into_iter().find(|row| row.round == round).and_then(|row| row.aggregate)
+            }
+            VectorKind::MaskedInput(_) | VectorKind::Manifest(_) => None,
+        })
+    }
+
+    /// A federation that this connection has joined, or tried to.
+    fn handle(&self, federation: FederationId) -> Option<Arc<Handle>> {
+        let joined = self.joined.lock().unwrap_or_else(PoisonError::into_inner);
+        joined.contains(&federation).then(|| self.shared.find(federation)).flatten()
+    }
+}
+
+impl Drop for Connected {
+    fn drop(&mut self) {
+        let joined = std::mem::take(self.joined.get_mut().unwrap_or_else(PoisonError::into_inner));
+        let (client, connection) = (self.peer.client, self.connection);
+        for handle in joined.iter().filter_map(|federation| self.shared.find(*federation)) {
+            let mail = handle.mail.clone();
+            if let Err(full) = mail.try_send(Mail::Gone { client, connection }) {
+                let gone = full.into_inner();
+                tokio::spawn(async move { mail.send(gone).await });
+            }
+        }
+    }
+}
+
+async fn finish(upload: Upload) -> Result<Option<Digest>, UploadError> {
+    if upload.is_spooled() {
+        off_thread(move || upload.finish().map(Some)).await
+    } else {
+        upload.finish().map(Some)
+    }
+}
+
+/// A spool is a file: reading and writing it may wait for a disk.
+async fn off_thread<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, UploadError> + Send + 'static,
+) -> Result<T, UploadError> {
+    let gone = |_| UploadError::Withdrawn;
+    spawn_blocking(work).await.map_err(gone)?
+}
+
+fn not_running() -> Refused {
+    let message = "this coordinator does not run the federation now; try again later";
+    Refused::new("not_running", message)
+}
+
+fn internal(error: &StoreError) -> Refused {
+    tracing::error!(%error, "a vector could not be read");
+    Refused::new("internal", "the coordinator could not read the vector; try again later")
+}

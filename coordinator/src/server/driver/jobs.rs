@@ -1,0 +1,173 @@
+//! Heavy work on other threads: the sum is sealed and stored, the masks come off, the server
+//! optimiser steps. Each job ends in mail for the task that asked for it.
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use roundelay_crypto::digest::Digest;
+use roundelay_protocol::error::AbortReason;
+use roundelay_protocol::ids::{ClientId, TenantId};
+use roundelay_protocol::lineage::{Advanced, LineageError, State};
+use roundelay_protocol::manifest::Task;
+use roundelay_protocol::metrics::Metrics;
+use roundelay_protocol::plan::{PlanKind, TrainingPlan};
+use roundelay_protocol::round::horizontal::coordinator::{UnmaskOutcome, UnmaskPlan};
+use roundelay_protocol::transcript::aggregate_digest;
+use tokio::task::spawn_blocking;
+
+use crate::accumulator::{Accumulator, SealError, Shape, unmask};
+use crate::blobs::Blobs;
+use crate::store::StoreError;
+
+/// Below so many bytes work is done at once: handing it to another thread would take longer.
+const INLINE_BYTES: u64 = 256 << 10;
+
+/// Why a job failed.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum JobError {
+    /// The store: the task begins again from what is stored.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The sum is not exact: the round is aborted.
+    #[error(transparent)]
+    Seal(#[from] SealError),
+    /// No state follows from the aggregate: the round is aborted.
+    #[error(transparent)]
+    Lineage(#[from] LineageError),
+    /// The thread died.
+    #[error("internal error: a worker thread died")]
+    Died,
+}
+
+impl JobError {
+    /// Why the round is aborted.
+    ///
+    /// # Errors
+    /// The store failed: the round is not aborted, the task begins again.
+    pub(super) fn abort_reason(self) -> Result<AbortReason, StoreError> {
+        match self {
+            // Nothing brings a sum back that is gone.
+            Self::Store(StoreError::NoSuchBlob { .. }) => Ok(AbortReason::Internal),
+            Self::Store(error) => Err(error),
+            Self::Seal(_) | Self::Died => Ok(AbortReason::Internal),
+            Self::Lineage(_) => Ok(AbortReason::NothingFollows),
+        }
+    }
+}
+
+/// A masked sum and the blob that holds it.
+pub(super) struct StoredSum {
+    pub(super) blob: Digest,
+    pub(super) sum: Bytes,
+}
+
+/// A sum without its masks.
+pub(super) struct Unmasked {
+    pub(super) outcome: UnmaskOutcome,
+    pub(super) aggregate: Bytes,
+}
+
+/// What follows from an aggregate, stored.
+pub(super) struct Stored {
+    pub(super) state: Arc<State>,
+    /// Hash of the state.
+    pub(super) hash: Digest,
+    /// The blob of the state; none where the round leaves the state as it is.
+    pub(super) state_blob: Option<Digest>,
+    pub(super) aggregate_blob: Digest,
+    pub(super) metrics: Option<Metrics>,
+}
+
+/// Where blobs of a federation go.
+#[derive(Clone)]
+pub(super) struct Shelf {
+    pub(super) blobs: Blobs,
+    pub(super) owner: TenantId,
+}
+
+impl Shelf {
+    pub(super) async fn put(&self, content: Bytes) -> Result<Digest, JobError> {
+        Ok(self.blobs.put(&self.owner, content).await?)
+    }
+}
+
+/// Seals the sum over exactly the survivors and stores it.
+pub(super) async fn store_sum(
+    shelf: Shelf,
+    accumulator: Arc<Accumulator>,
+    survivors: Vec<ClientId>,
+) -> Result<StoredSum, JobError> {
+    let sum = heavy(accumulator.bytes(), move || accumulator.seal(&survivors)).await??.freeze();
+    let blob = shelf.put(sum.clone()).await?;
+    Ok(StoredSum { blob, sum })
+}
+
+/// Takes the masks off a stored sum, in place where it is still in memory, and checks its lanes.
+pub(super) async fn take_masks_off(
+    shelf: Shelf,
+    sum: Option<Bytes>,
+    plan: UnmaskPlan,
+) -> Result<Unmasked, JobError> {
+    let sum = match sum {
+        Some(sum) => sum,
+        None => shelf.blobs.read(&shelf.owner, plan.sum).await?.into(),
+    };
+    heavy(sum.len() as u64, move || unmasked(sum, plan)).await
+}
+
+fn unmasked(sum: Bytes, plan: UnmaskPlan) -> Unmasked {
+    let (layout, survivors) = (plan.layout.clone(), u32::from(plan.survivors));
+    // The blob is written: nobody else holds the bytes, and no copy is made.
+    let mut sum = sum.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&*shared));
+    let outcome = match plan.mask_keys() {
+        Err(client) => UnmaskOutcome::KeysDiffer(client),
+        Ok(_) if layout.check_length(sum.len() as u64).is_err() => UnmaskOutcome::Dirty,
+        Ok(keys) => {
+            unmask(&mut sum, &Shape::all(&layout), &keys);
+            match layout.check_lanes(&sum, survivors) {
+                Ok(()) => UnmaskOutcome::Clean(aggregate_digest(&sum)),
+                Err(_) => UnmaskOutcome::Dirty,
+            }
+        }
+    };
+    Unmasked { outcome, aggregate: sum.freeze() }
+}
+
+/// Steps the server optimiser and stores state and aggregate.
+pub(super) async fn apply(
+    shelf: Shelf,
+    task: Arc<Task>,
+    state: Arc<State>,
+    plan: Box<TrainingPlan>,
+    aggregate: Bytes,
+    survivors: u16,
+) -> Result<Stored, JobError> {
+    let (kind, sum) = (plan.kind, aggregate.clone());
+    let step = move || {
+        let Advanced { state: next, metrics } =
+            state.advance(&task, kind, &plan.layout, &sum, u32::from(survivors))?;
+        let hash = next.hash();
+        let bytes = (kind != PlanKind::Evaluate).then(|| Bytes::from(next.to_bytes()));
+        Ok::<_, LineageError>((Arc::new(next), hash, bytes, metrics))
+    };
+    let (state, hash, bytes, metrics) = heavy(aggregate.len() as u64, step).await??;
+    let put_state = async {
+        match bytes {
+            Some(bytes) => shelf.put(bytes).await.map(Some),
+            None => Ok(None),
+        }
+    };
+    let (state_blob, aggregate_blob) = tokio::try_join!(put_state, shelf.put(aggregate))?;
+    Ok(Stored { state, hash, state_blob, aggregate_blob, metrics })
+}
+
+/// Runs work on a blocking thread, unless it is over sooner than that would take.
+async fn heavy<T: Send + 'static>(
+    bytes: u64,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, JobError> {
+    if bytes < INLINE_BYTES {
+        return Ok(work());
+    }
+    spawn_blocking(work).await.map_err(|_| JobError::Died)
+}

@@ -1,0 +1,186 @@
+//! An engine from what is stored: the manifest in force, the engine's progress, the newest model,
+//! and the records of the rounds that were not over.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use roundelay_protocol::codec::{self, DecodeError};
+use roundelay_protocol::ids::{FederationId, ModelVersion, RoundNumber, TenantId};
+use roundelay_protocol::lineage::{LineageError, State, StateError};
+use roundelay_protocol::manifest::{Manifest, SignatureError, SignedManifest};
+use roundelay_protocol::time::Time;
+use roundelay_protocol::transcript::NO_TRANSCRIPT;
+
+use super::{DriverSettings, Shared};
+use crate::clock::now_unix_ms;
+use crate::engine::audit::State as EngineState;
+use crate::engine::federation::Progress;
+use crate::engine::rounds::Interrupted;
+use crate::engine::Setup;
+use crate::store::{
+    Federation, FederationState, LeaseName, Model, RoundState, StoreError, TenantStore, Write,
+};
+
+/// Why a federation can't be driven as it is stored.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// There is no such federation.
+    #[error("there is no federation {0}")]
+    NoSuchFederation(FederationId),
+    /// No manifest has all its signatures.
+    #[error("the manifest of federation {federation} is not complete: {why}")]
+    Unsigned {
+        /// The federation.
+        federation: FederationId,
+        /// What is missing.
+        why: SignatureError,
+    },
+    /// There is no manifest at all.
+    #[error("federation {0} has no manifest")]
+    NoManifest(FederationId),
+    /// The model has no initial state.
+    #[error("the first model state of federation {federation}: {why}")]
+    FirstState {
+        /// The federation.
+        federation: FederationId,
+        /// Why there is none.
+        why: LineageError,
+    },
+    /// A stored value is damaged.
+    #[error("the stored {what} of federation {federation} is damaged ({why}); restore a backup")]
+    Damaged {
+        /// The federation.
+        federation: FederationId,
+        /// Which value.
+        what: &'static str,
+        /// How.
+        why: String,
+    },
+}
+
+/// Bytes of the engine's progress, as it is stored.
+const PROGRESS_BYTES_MAX: usize = 1 << 20;
+
+/// All that a task begins with.
+pub(super) struct Loaded {
+    pub(super) row: Federation,
+    pub(super) setup: Setup,
+    pub(super) state: EngineState,
+    pub(super) progress: Progress,
+    pub(super) interrupted: Vec<Interrupted>,
+    pub(super) newest: Model,
+    pub(super) model: Arc<State>,
+}
+
+/// Reads everything that a task begins with.
+pub(super) async fn load(
+    shared: &Shared,
+    owner: &TenantId,
+    federation: FederationId,
+) -> Result<Loaded, LoadError> {
+    let rows = shared.store.tenant(owner);
+    let row = rows.federation(federation).await?;
+    let row = row.ok_or(LoadError::NoSuchFederation(federation))?;
+    let manifest = in_force(&*rows, federation).await?;
+    let DriverSettings { pace, timing, .. } = shared.settings;
+    let setup = Setup::new(manifest, pace, timing);
+    let manifest = setup.terms.manifest();
+    let damaged = |what, why: String| LoadError::Damaged { federation, what, why };
+    let newest = rows.models(federation).await?.pop();
+    let newest = newest.ok_or_else(|| damaged("list of models", "it is empty".into()))?;
+    let progress = match rows.progress(federation).await? {
+        Some(bytes) => codec::decode(&bytes, PROGRESS_BYTES_MAX)
+            .map_err(|why: DecodeError| damaged("progress", why.to_string()))?,
+        None => Progress::new(newest.state, NO_TRANSCRIPT),
+    };
+    let bytes = shared.blobs.read(owner, newest.blob).await?;
+    let model = State::from_bytes(&manifest.task, &bytes)
+        .map_err(|why: StateError| damaged("model", why.to_string()))?;
+    Ok(Loaded {
+        state: match row.state {
+            FederationState::Running => EngineState::Running,
+            FederationState::Draft | FederationState::Stopped => EngineState::Stopped,
+            FederationState::Finished => EngineState::Finished,
+        },
+        interrupted: interrupted(&*rows, federation).await?,
+        row,
+        setup,
+        progress,
+        newest,
+        model: Arc::new(model),
+    })
+}
+
+/// The newest manifest that has all its signatures. Each one is held against its predecessor.
+pub(super) async fn in_force(
+    rows: &dyn TenantStore,
+    federation: FederationId,
+) -> Result<Manifest, LoadError> {
+    let mut newest: Option<Manifest> = None;
+    for SignedManifest { manifest, signatures } in rows.manifests(federation).await? {
+        let signed = SignedManifest { manifest, signatures };
+        match signed.verify(newest.as_ref()) {
+            Ok(()) => newest = Some(signed.manifest),
+            Err(why) if newest.is_none() => return Err(LoadError::Unsigned { federation, why }),
+            // An amendment that still collects signatures.
+            Err(_) => break,
+        }
+    }
+    newest.ok_or(LoadError::NoManifest(federation))
+}
+
+async fn interrupted(
+    rows: &dyn TenantStore,
+    federation: FederationId,
+) -> Result<Vec<Interrupted>, LoadError> {
+    let mut interrupted = Vec::new();
+    for round in rows.rounds(federation).await? {
+        if round.state == RoundState::Running {
+            let (began, cohort, round) = (Time(round.began_unix_ms), round.cohort, round.round);
+            let records = rows.round_records(federation, round).await?;
+            interrupted.push(Interrupted { round, began, cohort, records });
+        }
+    }
+    interrupted.sort_by_key(|round: &Interrupted| round.round);
+    Ok(interrupted)
+}
+
+/// Makes and stores version 0 of the model where it is not there yet.
+pub(super) async fn first_state(
+    shared: &Shared,
+    owner: &TenantId,
+    federation: FederationId,
+    module: Option<Vec<f32>>,
+) -> Result<(), LoadError> {
+    let rows = shared.store.tenant(owner);
+    if rows.model(federation, ModelVersion(0)).await?.is_some() {
+        return Ok(());
+    }
+    let manifest = in_force(&*rows, federation).await?;
+    let state = State::initial(&manifest.task, module)
+        .map_err(|why| LoadError::FirstState { federation, why })?;
+    let blob = shared.blobs.put(owner, Bytes::from(state.to_bytes())).await?;
+    let now = now_unix_ms();
+    let model = Model {
+        version: ModelVersion(0),
+        parent: None,
+        round: None,
+        state: state.hash(),
+        blob,
+        aggregate: None,
+        transcript: None,
+        survivors: 0,
+        created_unix_ms: now,
+        metrics: None,
+    };
+    let lease = LeaseName { owner: owner.clone(), federation };
+    let fence = shared.store.acquire(&lease, &shared.settings.holder, now, LEASE_MS).await?;
+    let write = Write::PutModel { federation, model: Box::new(model) };
+    Ok(rows.transact("model.first", Some(&fence), vec![write]).await?)
+}
+
+/// Length of a lease in milliseconds; it is renewed after a third of it.
+pub(super) const LEASE_MS: u64 = 30_000;

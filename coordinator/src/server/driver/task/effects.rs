@@ -1,0 +1,204 @@
+//! Effects carried out: what has to be durable first, then everything else in its order.
+
+use roundelay_protocol::message::ToClient;
+use roundelay_protocol::session::{self, StreamHeader, VectorKind};
+
+use super::super::boundary::VectorSource;
+use super::super::jobs;
+use super::*;
+use crate::accumulator::Shape;
+
+impl Task<'_> {
+    /// Carries out the effects of one batch of mail. One transaction holds all that they persist:
+    /// that a fact is durable earlier than its place asks for harms nobody.
+    pub(super) async fn carry_out(&mut self, effects: Vec<Effect>) -> Result<(), StoreError> {
+        let now = self.clock.now();
+        let mut rest = Vec::with_capacity(effects.len());
+        for effect in effects {
+            match effect {
+                Effect::Persist(fact) => self.batch.fact(fact, now),
+                Effect::Audit(entry) => self.batch.audit(entry, now),
+                effect => rest.push(effect),
+            }
+        }
+        let leaves = rest.iter().any(|effect| effect.leaves()) || !self.verbs.is_empty();
+        if leaves {
+            self.flush().await?;
+        } else if !self.batch.is_empty() {
+            self.flush_at.get_or_insert(Instant::now() + LINGER);
+        }
+        for effect in rest {
+            self.effect(effect).await;
+        }
+        self.verbs.drain(..).for_each(|verb| drop(verb.send(Ok(()))));
+        self.show();
+        Ok(())
+    }
+
+    fn show(&self) {
+        let engine = Some(self.engine.status());
+        self.status.send_if_modified(|status| {
+            let changed = status.engine != engine || status.trouble.is_some();
+            (status.engine, status.trouble) = (engine, None);
+            changed
+        });
+    }
+
+    async fn effect(&mut self, effect: Effect) {
+        match effect {
+            Effect::Persist(_) | Effect::Audit(_) => {}
+            Effect::Admit { client, model_version, state, transcript } => {
+                let federation = self.place.federation;
+                let joined =
+                    session::ToClient::Joined { federation, model_version, state, transcript };
+                self.say(client, joined);
+                self.answer(client, Ok(()));
+            }
+            Effect::Refuse { client, refused } => self.answer(client, Err(refused)),
+            Effect::End { client, reason } => {
+                let (federation, reason) = (self.place.federation, reason.into());
+                self.say(client, session::ToClient::FederationEnded { federation, reason });
+            }
+            Effect::Disconnect(client) => {
+                if let Some(seat) = self.seats.remove(&client) {
+                    seat.outbox.close();
+                }
+            }
+            Effect::Send { to, round, message } => self.send(&to, round, &message),
+            Effect::Push { to, round } => self.push(&to, round),
+            Effect::Expelled { round, client, fault } => {
+                let (tenant, federation) = (&self.place.owner, self.place.federation);
+                tracing::warn!(%tenant, %federation, %round, %client, %fault, "client expelled");
+            }
+            Effect::Lost { round, error } => {
+                let (tenant, federation) = (&self.place.owner, self.place.federation);
+                tracing::error!(%tenant, %federation, %round, %error, "a round was given up");
+            }
+            Effect::WakeAt(time) => self.wake_at = time,
+            Effect::Amended => {
+                if let Some(manifest) = self.amended.take() {
+                    self.batch.set_members(tenants(&manifest));
+                    self.learning = Arc::new(manifest.task);
+                }
+            }
+            effect => self.work(effect).await,
+        }
+    }
+
+    async fn work(&mut self, effect: Effect) {
+        match effect {
+            Effect::OpenUploads { round, layout, active } => {
+                self.works.entry(round).or_default();
+                let accumulator = Accumulator::new(Shape::all(&layout), active);
+                self.place.desk.open(round, accumulator);
+            }
+            Effect::Discard { round, client } => {
+                if let Some(accumulator) = self.place.desk.find(round) {
+                    // A spool may have to be read; nothing else of this federation goes on before.
+                    let work = tokio::task::spawn_blocking(move || accumulator.discard(client));
+                    let _ = work.await;
+                }
+            }
+            Effect::StoreSum { round, clients } => {
+                if let Some(accumulator) = self.place.desk.close(round) {
+                    // Uploads under way see that the round goes on without them.
+                    let job = jobs::store_sum(self.shelf(), accumulator, clients);
+                    self.spawn(round, async { job.await.map(Done::Stored) });
+                }
+            }
+            Effect::Unmask { round, plan } => {
+                let work = self.works.entry(round).or_default();
+                work.blob = Some(plan.sum);
+                let job = jobs::take_masks_off(self.shelf(), work.sum.take(), plan);
+                self.spawn(round, async { Ok(Done::Unmasked(Box::new(job.await?))) });
+            }
+            Effect::Apply { round, plan, survivors, .. } => {
+                let work = self.works.entry(round).or_default();
+                let aggregate = work.aggregate.clone();
+                let (task, state) = (Arc::clone(&self.learning), Arc::clone(&self.model));
+                let job = jobs::apply(self.shelf(), task, state, plan, aggregate, survivors);
+                self.spawn(round, async { job.await.map(Done::Applied) });
+            }
+            Effect::Close(round) => self.close(round),
+            _ => {}
+        }
+    }
+
+    /// Runs a job beside the task; its result comes back as mail.
+    fn spawn(
+        &self,
+        round: RoundNumber,
+        job: impl Future<Output = Result<Done, JobError>> + Send + 'static,
+    ) {
+        let (mail, run) = (self.place.mail.clone(), self.run);
+        tokio::spawn(async move {
+            let done = job.await;
+            // A task that has ended needs no result.
+            let _ = mail.send(Mail::Job { run, round, done }).await;
+        });
+    }
+
+    fn close(&mut self, round: RoundNumber) {
+        self.place.desk.close(round);
+        let Some(work) = self.works.remove(&round) else { return };
+        if let Some(model) = work.next_model {
+            self.model = model;
+        }
+        self.delete(work.blob);
+    }
+
+    /// A masked sum is not needed once its round is over. One that stays behind is no harm.
+    pub(super) fn delete(&self, blob: Option<Digest>) {
+        if let Some(blob) = blob {
+            let Shelf { blobs, owner } = self.shelf();
+            tokio::spawn(async move {
+                if let Err(error) = blobs.delete(&owner, blob).await {
+                    tracing::warn!(tenant = %owner, %error, "a masked sum was not deleted");
+                }
+            });
+        }
+    }
+
+    fn answer(&mut self, client: ClientId, answer: Result<(), Refused>) {
+        if let Some(waiting) = self.answers.remove(&client) {
+            // A connection that is gone waits no more.
+            let _ = waiting.send(answer);
+        }
+    }
+
+    /// A full queue closes its connection, and the client comes back: nothing to do here.
+    fn say(&self, client: ClientId, message: session::ToClient) {
+        if let Some(seat) = self.seats.get(&client) {
+            let _ = seat.outbox.send(message);
+        }
+    }
+
+    fn send(&self, to: &[ClientId], round: RoundNumber, message: &ToClient) {
+        let federation = self.place.federation;
+        let is_roster = matches!(
+            message,
+            ToClient::Adverts(_)
+                | ToClient::Boxes(_)
+                | ToClient::SurvivorSet(_)
+                | ToClient::Quorum(_)
+        );
+        for seat in to.iter().filter_map(|client| self.seats.get(client)) {
+            let message = message.clone();
+            let _ = if is_roster {
+                seat.outbox.roster(federation, round, message)
+            } else {
+                seat.outbox.send(session::ToClient::Round { federation, round, message })
+            };
+        }
+    }
+
+    fn push(&self, to: &[ClientId], round: RoundNumber) {
+        let Some(work) = self.works.get(&round) else { return };
+        let (federation, kind) = (self.place.federation, VectorKind::Aggregate(round));
+        for seat in to.iter().filter_map(|client| self.seats.get(client)) {
+            let source = VectorSource::from_memory(work.aggregate.clone());
+            let header = StreamHeader::Vector { federation, kind, bytes: source.bytes() };
+            let _ = seat.outbox.vector(header, source);
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! A small federation for the tests of engine and driver: its manifest, and clients that run the
+//! client's half of the rounds with real keys, masks, sums and model states.
+
+use std::sync::Arc;
+
+use rand::SeedableRng;
+use rand::rngs::ChaCha20Rng;
+use roundelay_crypto::identity::IdentityKey;
+use roundelay_protocol::ids::FederationId;
+use roundelay_protocol::manifest::{
+    AmendmentRule, CoordinatorTrust, Hyperparameters, Manifest, Member, Quantisation, Rules,
+    SignedManifest, Task,
+};
+use roundelay_protocol::model::ModelSpec;
+use roundelay_protocol::optimiser::OptimiserSpec;
+use roundelay_protocol::round::horizontal::coordinator::Timing;
+use roundelay_protocol::schema::{Column, ColumnKind, Schema};
+use roundelay_protocol::time::Millis;
+
+mod client;
+
+pub(crate) use client::{Out, TestClient};
+
+/// Identity keys of so many clients, one tenant each.
+pub(crate) fn keys(clients: usize) -> Vec<Arc<IdentityKey>> {
+    let mut rng = ChaCha20Rng::seed_from_u64(7);
+    (0..clients).map(|_| Arc::new(IdentityKey::random(&mut rng))).collect()
+}
+
+/// Stages that are long enough for anyone who is there.
+pub(crate) fn timing() -> Timing {
+    Timing {
+        advertise_keys: Millis(2_000),
+        share_keys: Millis(2_000),
+        masked_input: Millis(10_000),
+        consistency_check: Millis(2_000),
+        unmasking: Millis(10_000),
+        grace: Millis(500),
+    }
+}
+
+/// A table of two numbers, or pictures of four pixels; plain averaging with momentum.
+pub(crate) fn manifest(keys: &[Arc<IdentityKey>], rounds: u32, standardise: bool) -> Manifest {
+    let members = keys.iter().enumerate().map(|(number, key)| Member {
+        tenant: format!("tenant-{number:03}").parse().unwrap(),
+        tenant_key: key.public(),
+        clients: vec![key.public()],
+    });
+    let number =
+        |name: &str| Column { name: name.into(), kind: ColumnKind::Number { min: -1.0, max: 1.0 } };
+    let schema = if standardise {
+        Schema::Table {
+            columns: ["a", "b"].map(number).to_vec(),
+            label: "label".into(),
+            labels: vec!["no".into(), "yes".into()],
+            standardise,
+        }
+    } else {
+        Schema::Images { channels: 1, height: 2, width: 2, classes: 2 }
+    };
+    Manifest {
+        federation: FederationId([7; 16]),
+        name: "small".into(),
+        version: 0,
+        predecessor: None,
+        owner: "tenant-000".parse().unwrap(),
+        members: members.collect(),
+        rules: Rules {
+            coordinator: CoordinatorTrust::Malicious,
+            corrupt_max: None,
+            dropout_permille: 400,
+            clients_min: 3,
+            pinned_peers_min: 1,
+            whole_groups: false,
+            amendment: AmendmentRule::All,
+        },
+        task: Task {
+            schema,
+            model: ModelSpec::Softmax { seed: 1 },
+            optimiser: OptimiserSpec::FedAvgM { learning_rate: 1.0, momentum: 0.5 },
+            hyperparameters: Hyperparameters {
+                local_epochs: 1,
+                batch_rows: 32,
+                learning_rate: 0.1,
+                momentum: 0.0,
+                proximal: 0.0,
+            },
+            quantisation: Quantisation {
+                ring_bits: 32,
+                clip: 1.0,
+                weight_max: 100,
+                rows_per_weight: 1,
+            },
+            rounds,
+        },
+    }
+}
+
+/// The manifest with the signature of every member, whose keys these are.
+pub(crate) fn signed(manifest: Manifest, keys: &[Arc<IdentityKey>]) -> SignedManifest {
+    let mut signed = SignedManifest::draft(manifest).unwrap();
+    for (key, member) in keys.iter().zip(signed.manifest.members.clone()) {
+        let signature = signed.manifest.sign(key);
+        signed.add(None, &member.tenant, signature).unwrap();
+    }
+    signed
+}
