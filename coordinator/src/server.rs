@@ -7,9 +7,11 @@
 //! | [`tls`], [`endpoint`] | TLS 1.3 with aws-lc-rs; the UDP socket and the limits of QUIC |
 //! | [`admission`], [`enrolment`] | who may speak what; the connections that enrol |
 //! | [`framing`], [`closing`] | frames under deadlines; why a connection ends |
+//! | [`driver`] | the engine of each federation, driven |
 
 pub mod admission;
 pub mod closing;
+pub mod driver;
 pub mod endpoint;
 pub mod enrolment;
 pub mod framing;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use rand::SeedableRng;
 use rand::rngs::ChaCha20Rng;
 use roundelay_crypto::identity::IdentityKey;
+use roundelay_crypto::secret::Secret;
 use roundelay_protocol::ids::FederationId;
 use roundelay_protocol::manifest::{
     AmendmentRule, CoordinatorTrust, Hyperparameters, Manifest, Member, Quantisation, Rules,
@@ -27,6 +28,11 @@ pub(crate) fn keys(clients: usize) -> Vec<Arc<IdentityKey>> {
     (0..clients).map(|_| Arc::new(IdentityKey::random(&mut rng))).collect()
 }
 
+/// The key with which a tenant signs manifests.
+fn tenant_key(number: usize) -> IdentityKey {
+    IdentityKey::from_seed(Secret::new([u8::try_from(number).unwrap(); 32]))
+}
+
 /// Stages that are long enough for anyone who is there.
 pub(crate) fn timing() -> Timing {
     Timing {
@@ -43,7 +49,7 @@ pub(crate) fn timing() -> Timing {
 pub(crate) fn manifest(keys: &[Arc<IdentityKey>], rounds: u32, standardise: bool) -> Manifest {
     let members = keys.iter().enumerate().map(|(number, key)| Member {
         tenant: format!("tenant-{number:03}").parse().unwrap(),
-        tenant_key: key.public(),
+        tenant_key: tenant_key(number).public(),
         clients: vec![key.public()],
     });
     let number =
@@ -96,11 +102,11 @@ pub(crate) fn manifest(keys: &[Arc<IdentityKey>], rounds: u32, standardise: bool
     }
 }
 
-/// The manifest with the signature of every member, whose keys these are.
-pub(crate) fn signed(manifest: Manifest, keys: &[Arc<IdentityKey>]) -> SignedManifest {
+/// The manifest with the signature of every member.
+pub(crate) fn signed(manifest: Manifest) -> SignedManifest {
     let mut signed = SignedManifest::draft(manifest).unwrap();
-    for (key, member) in keys.iter().zip(signed.manifest.members.clone()) {
-        let signature = signed.manifest.sign(key);
+    for (number, member) in signed.manifest.members.clone().into_iter().enumerate() {
+        let signature = signed.manifest.sign(&tenant_key(number));
         signed.add(None, &member.tenant, signature).unwrap();
     }
     signed

@@ -244,7 +244,9 @@ impl Engine {
     fn is_enough(&self) -> bool {
         let nobody = BTreeSet::new();
         let selection = &self.setup.pace.selection;
-        selection.cohort(&self.setup.terms, self.members.ready(), &nobody, &Digest([0; 32])).is_some()
+        selection
+            .cohort(&self.setup.terms, self.members.ready(), &nobody, &Digest([0; 32]))
+            .is_some()
     }
 
     fn left(&mut self, client: ClientId, now: Time, effects: &mut Vec<Effect>) {

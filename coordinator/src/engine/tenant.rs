@@ -19,7 +19,9 @@ pub enum Denied {
     #[error("the federation's manifest does not name this client under its tenant")]
     NotAMember,
     /// It pinned another manifest.
-    #[error("this client pinned manifest {pinned}, the federation runs under {current}; compare the two and sign again")]
+    #[error(
+        "this client pinned manifest {pinned}, the federation runs under {current}; compare the two and sign again"
+    )]
     OtherManifest {
         /// What it pinned.
         pinned: Digest,
@@ -27,7 +29,9 @@ pub enum Denied {
         current: Digest,
     },
     /// Its data was checked against another schema.
-    #[error("this client's data was checked against another schema than the manifest's; restart it")]
+    #[error(
+        "this client's data was checked against another schema than the manifest's; restart it"
+    )]
     OtherSchema,
     /// It has derived a version that is not known here.
     #[error(
@@ -41,7 +45,9 @@ pub enum Denied {
         ours: ModelVersion,
     },
     /// It has derived another state of the newest version.
-    #[error("this client's state of model version {0} is not the one published here; remove its state so that it fetches the published one")]
+    #[error(
+        "this client's state of model version {0} is not the one published here; remove its state so that it fetches the published one"
+    )]
     OtherState(ModelVersion),
     /// It reports a round number far above any that was planned.
     #[error("this client reports round {0}, which was never planned")]

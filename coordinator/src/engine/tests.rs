@@ -116,11 +116,7 @@ fn a_round_that_loses_too_many_is_tried_again_with_the_same_cohort() {
     world.run();
     assert_finished(&world);
     let outcomes = world.outcomes();
-    let too_few = AbortReason::TooFewClients {
-        stage: Stage::MaskedInput,
-        present: 2,
-        required: 3,
-    };
+    let too_few = AbortReason::TooFewClients { stage: Stage::MaskedInput, present: 2, required: 3 };
     assert_eq!(outcomes[0], RoundState::Aborted(too_few));
     let kinds: Vec<_> = published(&world).into_iter().map(|(_, kind)| kind.unwrap()).collect();
     assert_eq!(kinds, [PlanKind::Train, PlanKind::Train, PlanKind::Evaluate]);
@@ -199,15 +195,14 @@ fn the_coordinator_may_die_at_any_call_and_goes_on_from_its_records() {
 #[test]
 fn a_coordinator_restored_from_a_backup_never_uses_a_round_number_again() {
     let mut world = World::new(4, 2, false, 11);
-    world.script = vec![incident(0, 2, At::Upload, What::Die), incident(1, 2, At::Upload, What::Die)];
+    world.script =
+        vec![incident(0, 2, At::Upload, What::Die), incident(1, 2, At::Upload, What::Die)];
     world.pace(|pace| pace.failures_max = 1);
     let backup = {
         let mut first = World::new(4, 2, false, 11);
         first.pace(|pace| pace.failures_max = 1);
-        first.script = vec![
-            incident(0, 1, At::Upload, What::Die),
-            incident(1, 1, At::Upload, What::Die),
-        ];
+        first.script =
+            vec![incident(0, 1, At::Upload, What::Die), incident(1, 1, At::Upload, What::Die)];
         first.run();
         first.disk
     };

@@ -91,7 +91,9 @@ pub enum DriverError {
         why: std::io::Error,
     },
     /// It was never started.
-    #[error("federation {0} is not running; start it with `roundelay-coordinator federation start`")]
+    #[error(
+        "federation {0} is not running; start it with `roundelay-coordinator federation start`"
+    )]
     NotRunning(FederationId),
     /// Everything is done.
     #[error("federation {0} has finished all rounds of its task")]
@@ -287,6 +289,15 @@ impl Driver {
             if let Some(task) = task {
                 let _ = task.await;
             }
+        }
+    }
+
+    /// Ends all tasks where they stand, as a killed process would.
+    #[cfg(test)]
+    fn kill(&self) {
+        for (_, handle) in self.shared.lock().drain() {
+            let task = handle.task.lock().unwrap_or_else(PoisonError::into_inner).take();
+            task.iter().for_each(JoinHandle::abort);
         }
     }
 

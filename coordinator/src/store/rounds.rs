@@ -1,6 +1,7 @@
 //! Rounds as people and the engine look back on them. What a successor needs to resume one are its
 //! records, kept apart and forgotten when it is over.
 
+use roundelay_crypto::digest::Digest;
 use roundelay_protocol::error::AbortReason;
 use roundelay_protocol::ids::{ModelVersion, RoundNumber};
 use roundelay_protocol::plan::PlanKind;
@@ -27,6 +28,8 @@ pub struct Round {
     pub survivors: u16,
     /// Clients that dropped out, refused or were expelled.
     pub dropouts: u16,
+    /// The blob that holds the published aggregate.
+    pub aggregate: Option<Digest>,
 }
 
 /// Where a round stands.

@@ -156,6 +156,7 @@ fn some_round(round: u64) -> Round {
         cohort: 5,
         survivors: 0,
         dropouts: 1,
+        aggregate: None,
     }
 }
 

@@ -136,7 +136,8 @@ impl Engine {
             PlanKind::Evaluate => None,
         };
         if let Some((version, parent)) = made {
-            let model = NewModel { version, parent, round, state, aggregate, transcript, survivors };
+            let model =
+                NewModel { version, parent, round, state, aggregate, transcript, survivors };
             effects.push(Effect::Persist(Fact::Model(model)));
         }
         if let Some(metrics) = metrics {

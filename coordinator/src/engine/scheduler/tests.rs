@@ -23,11 +23,7 @@ struct Scene {
 impl Scene {
     fn new() -> Self {
         let terms = Terms::new(manifest(&keys(5), 3, false));
-        let goal = Goal {
-            kind: PlanKind::Train,
-            version: ModelVersion(0),
-            model: Digest([1; 32]),
-        };
+        let goal = Goal { kind: PlanKind::Train, version: ModelVersion(0), model: Digest([1; 32]) };
         Self {
             ready: terms.clients().collect(),
             terms,
@@ -57,7 +53,10 @@ impl Scene {
             tries: &self.tries,
             failed_at: Time(self.failed_at),
             training: self.training,
-            ahead: self.ahead.as_ref().map(|(cohort, prepared)| Ahead { cohort, prepared: *prepared }),
+            ahead: self
+                .ahead
+                .as_ref()
+                .map(|(cohort, prepared)| Ahead { cohort, prepared: *prepared }),
             ready: &self.ready,
             changed: Time(self.changed),
             enough_since: Time(self.changed),

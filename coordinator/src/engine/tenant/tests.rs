@@ -83,10 +83,7 @@ fn a_newcomer_does_not_hold_the_statistics_and_is_admitted_all_the_same() {
 fn a_round_number_above_ours_is_believed_but_not_one_that_would_use_them_up() {
     assert_eq!(admit(&Join { highest_round: RoundNumber(1_000), ..join() }), Ok(()));
     let lie = RoundNumber(u64::MAX);
-    assert_eq!(
-        admit(&Join { highest_round: lie, ..join() }),
-        Err(Denied::ImplausibleRound(lie))
-    );
+    assert_eq!(admit(&Join { highest_round: lie, ..join() }), Err(Denied::ImplausibleRound(lie)));
 }
 
 #[test]

@@ -117,8 +117,11 @@ impl World {
     pub(super) fn new(clients: usize, rounds: u32, standardise: bool, seed: u64) -> Self {
         let keys = keys(clients);
         let setup = Setup::new(manifest(&keys, rounds, standardise), Pace::default(), timing());
-        let clients: Vec<_> =
-            keys.iter().zip(seed..).map(|(key, seed)| TestClient::new(&setup.terms, key, seed)).collect();
+        let clients: Vec<_> = keys
+            .iter()
+            .zip(seed..)
+            .map(|(key, seed)| TestClient::new(&setup.terms, key, seed))
+            .collect();
         let mut world = Self {
             now: Time(1_000_000),
             engine: None,
@@ -232,8 +235,7 @@ impl World {
             .collect();
         let mut effects = Vec::new();
         let state = self.disk.state.unwrap();
-        let engine =
-            Engine::resume(setup, state, progress, interrupted, self.now, &mut effects);
+        let engine = Engine::resume(setup, state, progress, interrupted, self.now, &mut effects);
         self.engine = Some(engine);
         self.carry_out(effects);
     }
@@ -408,12 +410,10 @@ impl World {
     fn effect(&mut self, effect: Effect) {
         match effect {
             Effect::Admit { client, model_version, state, transcript } => {
-                self.admitted(client, Standing {
-                    round: RoundNumber(0),
-                    model_version,
-                    state,
-                    transcript,
-                });
+                self.admitted(
+                    client,
+                    Standing { round: RoundNumber(0), model_version, state, transcript },
+                );
             }
             Effect::Refuse { client, refused } => {
                 let who = self.who(client);

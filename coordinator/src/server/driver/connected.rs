@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use roundelay_crypto::digest::Digest;
-use roundelay_protocol::error::Fault;
 use roundelay_protocol::ids::{FederationId, RoundNumber};
 use roundelay_protocol::message::FromClient;
 use roundelay_protocol::session::{Join, Refused, VectorKind};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use roundelay_protocol::codec::{self, DecodeError};
-use roundelay_protocol::ids::{FederationId, ModelVersion, RoundNumber, TenantId};
+use roundelay_protocol::ids::{FederationId, ModelVersion, TenantId};
 use roundelay_protocol::lineage::{LineageError, State, StateError};
 use roundelay_protocol::manifest::{Manifest, SignatureError, SignedManifest};
 use roundelay_protocol::time::Time;
@@ -13,10 +13,10 @@ use roundelay_protocol::transcript::NO_TRANSCRIPT;
 
 use super::{DriverSettings, Shared};
 use crate::clock::now_unix_ms;
+use crate::engine::Setup;
 use crate::engine::audit::State as EngineState;
 use crate::engine::federation::Progress;
 use crate::engine::rounds::Interrupted;
-use crate::engine::Setup;
 use crate::store::{
     Federation, FederationState, LeaseName, Model, RoundState, StoreError, TenantStore, Write,
 };

@@ -236,8 +236,7 @@ impl<'a> Task<'a> {
         let (learning, members) = (Arc::new(manifest.task.clone()), tenants(manifest));
         let clock = Clock::start();
         let mut effects = Vec::new();
-        let engine =
-            Engine::resume(setup, state, progress, interrupted, clock.now(), &mut effects);
+        let engine = Engine::resume(setup, state, progress, interrupted, clock.now(), &mut effects);
         let mut task = Self {
             place,
             status,

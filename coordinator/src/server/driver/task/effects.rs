@@ -1,5 +1,6 @@
 //! Effects carried out: what has to be durable first, then everything else in its order.
 
+use roundelay_protocol::bounded::Text;
 use roundelay_protocol::message::ToClient;
 use roundelay_protocol::session::{self, StreamHeader, VectorKind};
 
@@ -56,7 +57,7 @@ impl Task<'_> {
             }
             Effect::Refuse { client, refused } => self.answer(client, Err(refused)),
             Effect::End { client, reason } => {
-                let (federation, reason) = (self.place.federation, reason.into());
+                let (federation, reason) = (self.place.federation, Text::clipped(reason));
                 self.say(client, session::ToClient::FederationEnded { federation, reason });
             }
             Effect::Disconnect(client) => {
@@ -107,9 +108,10 @@ impl Task<'_> {
                 }
             }
             Effect::Unmask { round, plan } => {
+                let shelf = self.shelf();
                 let work = self.works.entry(round).or_default();
                 work.blob = Some(plan.sum);
-                let job = jobs::take_masks_off(self.shelf(), work.sum.take(), plan);
+                let job = jobs::take_masks_off(shelf, work.sum.take(), plan);
                 self.spawn(round, async { Ok(Done::Unmasked(Box::new(job.await?))) });
             }
             Effect::Apply { round, plan, survivors, .. } => {

@@ -1,0 +1,306 @@
+//! The driver over SQLite and blobs in a folder, with clients that run the real rounds.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::Duration;
+
+use roundelay_crypto::identity::IdentityKey;
+use roundelay_protocol::ids::{ClientId, ModelVersion};
+use roundelay_protocol::round::horizontal::terms::Terms;
+use roundelay_protocol::time::Millis;
+use tempfile::TempDir;
+use tokio::time::timeout;
+
+use super::*;
+use crate::clock::now_unix_ms;
+use crate::engine::audit::State;
+use crate::keys::FileKms;
+use crate::store::sqlite::SqliteStore;
+use crate::store::{Federation, LeaseName, RoundState, Tenant, Write};
+use crate::testing::{keys, manifest, signed, timing};
+
+mod client;
+
+use client::{Running, Site};
+
+/// Long enough for a slow machine; a test that hangs ends here.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A coordinator's folder with a federation whose manifest everybody has signed.
+struct Installation {
+    folder: TempDir,
+    keys: Vec<Arc<IdentityKey>>,
+    terms: Arc<Terms>,
+    store: Arc<dyn Store>,
+    blobs: Blobs,
+}
+
+fn settings(folder: &Path) -> DriverSettings {
+    DriverSettings {
+        holder: "test".into(),
+        undo_bytes: 1 << 20,
+        spool: folder.join("spool"),
+        pace: Pace { assembly: Millis(200), retry: Millis(20), ..Pace::default() },
+        timing: timing(),
+    }
+}
+
+impl Installation {
+    async fn new(clients: usize, rounds: u32, standardise: bool) -> Self {
+        let keys = keys(clients);
+        let folder = tempfile::tempdir().unwrap();
+        let kms = Arc::new(FileKms::open(&folder.path().join("keys")).unwrap());
+        let store = SqliteStore::open(&folder.path().join("store"), kms.clone()).await.unwrap();
+        let store: Arc<dyn Store> = Arc::new(store);
+        let blobs = Blobs::in_folder(&folder.path().join("blobs"), kms).unwrap();
+        let terms = Arc::new(Terms::new(manifest(&keys, rounds, standardise)));
+        let installation = Self { folder, keys, terms, store, blobs };
+        installation.draft().await;
+        installation
+    }
+
+    async fn draft(&self) {
+        let signed = signed(self.terms.manifest().clone());
+        let (manifest, federation) = (&signed.manifest, signed.manifest.federation);
+        let members: Vec<_> = manifest.members.iter().map(|member| member.tenant.clone()).collect();
+        for tenant in &members {
+            let tenant = Tenant { tenant: tenant.clone(), created_unix_ms: 1 };
+            self.store.add_tenant(tenant).await.unwrap();
+        }
+        let row = Federation {
+            federation,
+            name: "small".into(),
+            state: FederationState::Draft,
+            created_unix_ms: 1,
+        };
+        let digest = manifest.hash();
+        let mut writes = vec![
+            Write::PutFederation(Box::new(row)),
+            Write::PutMembers { federation, members },
+            Write::PutManifest { digest, manifest: Box::new(manifest.clone()) },
+        ];
+        writes.extend(signed.signatures.iter().map(|(signer, signature)| Write::PutSignature {
+            federation,
+            manifest: digest,
+            signer: signer.clone(),
+            signature: *signature,
+        }));
+        let owner = self.store.tenant(&manifest.owner);
+        owner.transact("draft", None, writes).await.unwrap();
+    }
+
+    fn owner(&self) -> &TenantId {
+        &self.terms.manifest().owner
+    }
+
+    fn federation(&self) -> FederationId {
+        self.terms.federation()
+    }
+
+    async fn driver(&self) -> Driver {
+        let (store, blobs) = (Arc::clone(&self.store), self.blobs.clone());
+        Driver::start(store, blobs, settings(self.folder.path())).await.unwrap()
+    }
+
+    fn site(&self) -> Site {
+        Site::new(&self.terms, &self.keys)
+    }
+
+    async fn start(&self, driver: &Driver) {
+        driver.start_federation(self.owner(), self.federation(), None).await.unwrap();
+    }
+
+    /// Waits until the federation stands like this.
+    async fn until(&self, driver: &Driver, holds: impl Fn(&FederationStatus) -> bool) {
+        let mut status = driver.watch(self.owner(), self.federation()).unwrap();
+        let held = timeout(PATIENCE, status.wait_for(holds)).await;
+        let stands = driver.status(self.owner(), self.federation());
+        assert!(held.is_ok(), "stands at {stands:?}");
+    }
+
+    async fn until_finished(&self, driver: &Driver) {
+        self.until(driver, |status| state(status) == Some(State::Finished)).await;
+    }
+
+    /// What is stored agrees with what the clients hold, and nothing of the rounds is left over.
+    async fn assert_published(&self, running: Running, versions: u64) {
+        let clients = running.stop().await;
+        let rows = self.store.tenant(self.owner());
+        let models = rows.models(self.federation()).await.unwrap();
+        assert_eq!(models.len() as u64, versions + 1);
+        let newest = models.last().unwrap();
+        let stored = self.blobs.read(self.owner(), newest.blob).await.unwrap();
+        for client in &clients {
+            assert_eq!(client.state.to_bytes(), stored);
+            assert_eq!(client.state.hash(), newest.state);
+        }
+        for round in rows.rounds(self.federation()).await.unwrap() {
+            assert_ne!(round.state, RoundState::Running);
+            let records = rows.round_records(self.federation(), round.round).await.unwrap();
+            assert!(records.is_empty());
+        }
+        for member in &self.terms.manifest().members {
+            self.store.tenant(&member.tenant).verify_audit().await.unwrap();
+        }
+    }
+}
+
+fn state(status: &FederationStatus) -> Option<State> {
+    status.engine.as_ref().map(|engine| engine.state)
+}
+
+fn version(status: &FederationStatus) -> u64 {
+    status.engine.as_ref().map_or(0, |engine| engine.model_version)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_federation_runs_to_its_end_over_sqlite_and_everyone_holds_the_stored_model() {
+    let installation = Installation::new(5, 3, true).await;
+    let driver = installation.driver().await;
+    let running = installation.site().run(&driver);
+    installation.start(&driver).await;
+    installation.until_finished(&driver).await;
+    let rows = installation.store.tenant(installation.owner());
+    let federation = installation.federation();
+    let row = rows.federation(federation).await.unwrap().unwrap();
+    assert_eq!(row.state, FederationState::Finished);
+    let models = rows.models(federation).await.unwrap();
+    assert!(models.iter().all(|model| model.metrics.is_some()), "every version was evaluated");
+    assert_eq!(models[3].parent, Some(ModelVersion(2)));
+    installation.assert_published(running, 3).await;
+    let again = driver.start_federation(installation.owner(), federation, None).await;
+    assert!(matches!(again, Err(DriverError::Finished(_))));
+    driver.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_driver_that_was_killed_is_followed_by_one_that_goes_on_from_the_records() {
+    let installation = Installation::new(4, 6, false).await;
+    let mut driver = installation.driver().await;
+    let mut running = installation.site().run(&driver);
+    installation.start(&driver).await;
+    for kills in 1..=4 {
+        installation.until(&driver, |status| version(status) >= kills).await;
+        driver.kill();
+        let next = installation.driver().await;
+        running = running.move_to(&next).await;
+        driver = next;
+    }
+    installation.until_finished(&driver).await;
+    installation.assert_published(running, 6).await;
+    driver.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_driver_that_was_shut_down_goes_on_too() {
+    let installation = Installation::new(4, 3, false).await;
+    let driver = installation.driver().await;
+    let running = installation.site().run(&driver);
+    installation.start(&driver).await;
+    installation.until(&driver, |status| version(status) >= 1).await;
+    driver.shutdown().await;
+    let driver = installation.driver().await;
+    let running = running.move_to(&driver).await;
+    installation.until_finished(&driver).await;
+    installation.assert_published(running, 3).await;
+    driver.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_task_whose_lease_was_taken_writes_nothing_more_and_begins_again() {
+    let installation = Installation::new(4, 8, false).await;
+    let driver = installation.driver().await;
+    let running = installation.site().run(&driver);
+    installation.start(&driver).await;
+    installation.until(&driver, |status| version(status) >= 1).await;
+    let (owner, federation) = (installation.owner().clone(), installation.federation());
+    let lease = LeaseName { owner, federation };
+    installation.store.acquire(&lease, "test", now_unix_ms(), 1).await.unwrap();
+    installation.until(&driver, |status| status.trouble.is_some()).await;
+    let trouble = driver.status(installation.owner(), federation).unwrap().trouble;
+    assert!(trouble.is_some_and(|trouble| trouble.contains("lease")));
+    installation.until_finished(&driver).await;
+    installation.assert_published(running, 8).await;
+    driver.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_comes_late_fetches_the_state_and_takes_part() {
+    let installation = Installation::new(5, 400, false).await;
+    let driver = installation.driver().await;
+    let mut site = installation.site();
+    let late = site.split_off(4);
+    let running = site.run(&driver);
+    installation.start(&driver).await;
+    installation.until(&driver, |status| version(status) >= 2).await;
+    let late = late.run(&driver);
+    let everyone = |status: &FederationStatus| {
+        let last = status.engine.as_ref().and_then(|engine| engine.last.clone());
+        last.is_some_and(|last| last.survivors == 5)
+    };
+    installation.until(&driver, everyone).await;
+    driver.stop_federation(installation.owner(), installation.federation()).await.unwrap();
+    installation.until(&driver, |status| state(status) == Some(State::Stopped)).await;
+    let reached = version(&driver.status(installation.owner(), installation.federation()).unwrap());
+    installation.assert_published(running.and(late), reached).await;
+    driver.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_oversized_or_short_upload_expels_its_client_and_the_others_go_on() {
+    for wrong_by in [-1_i64, 1] {
+        let installation = Installation::new(5, 1, false).await;
+        let driver = installation.driver().await;
+        let mut site = installation.site();
+        site.upload_wrong_by(2, wrong_by);
+        let running = site.run(&driver);
+        installation.start(&driver).await;
+        installation.until_finished(&driver).await;
+        let status = driver.status(installation.owner(), installation.federation()).unwrap();
+        let expelled = status.engine.unwrap().expelled;
+        assert_eq!(expelled.len(), 1);
+        assert!(expelled[0].fault.to_string().contains("bytes"), "{}", expelled[0].fault);
+        installation.assert_published(running, 1).await;
+        driver.shutdown().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_cannot_be_started_says_why() {
+    let installation = Installation::new(4, 1, false).await;
+    let driver = installation.driver().await;
+    let owner = installation.owner().clone();
+    let nowhere = FederationId([9; 16]);
+    let error = driver.start_federation(&owner, nowhere, None).await.unwrap_err();
+    assert!(matches!(error, DriverError::NotRunning(_)), "{error}");
+    let error = driver.stop_federation(&owner, installation.federation()).await.unwrap_err();
+    assert!(matches!(error, DriverError::NotRunning(_)), "{error}");
+    let mut manifest = installation.terms.manifest().clone();
+    manifest.federation = nowhere;
+    let row = Federation {
+        federation: nowhere,
+        name: "unsigned".into(),
+        state: FederationState::Draft,
+        created_unix_ms: 1,
+    };
+    let writes = vec![
+        Write::PutFederation(Box::new(row)),
+        Write::PutManifest { digest: manifest.hash(), manifest: Box::new(manifest) },
+    ];
+    installation.store.tenant(&owner).transact("draft", None, writes).await.unwrap();
+    let error = driver.start_federation(&owner, nowhere, None).await.unwrap_err().to_string();
+    assert!(error.contains("0 of 4 signatures") && !error.contains('\n'), "{error}");
+    driver.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stranger_and_a_client_without_a_seat_get_nothing() {
+    let installation = Installation::new(4, 1, false).await;
+    let driver = installation.driver().await;
+    installation.start(&driver).await;
+    let clients: BTreeSet<ClientId> = installation.terms.clients().collect();
+    let client = *clients.first().unwrap();
+    let refusals = client::refusals(&driver, &installation.terms, client).await;
+    assert_eq!(refusals, ["not_a_member", "not_running", "not_joined"]);
+    driver.shutdown().await;
+}
