@@ -62,9 +62,8 @@ impl Engine {
         let round = self.progress.next_round();
         self.progress.highest_round = round;
         self.keep_progress(effects);
-        let plan = match self.setup.terms.roster_plan(round, &cohort) {
-            Ok(plan) => plan,
-            Err(_) => return self.failed(AbortReason::Internal, now, effects),
+        let Ok(plan) = self.setup.terms.roster_plan(round, &cohort) else {
+            return self.failed(AbortReason::Internal, now, effects);
         };
         let mut sink = Sink { effects, ready: self.members.ready() };
         let (terms, timing) = (&self.setup.terms, self.setup.timing);

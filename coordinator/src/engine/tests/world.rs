@@ -277,7 +277,7 @@ impl World {
             }
             Delivery::FromClient { client, connection, out } => {
                 if self.connections[client] == Some(connection) {
-                    self.from_client(client, out);
+                    self.client_said(client, out);
                 }
             }
         }
@@ -361,7 +361,7 @@ impl World {
         self.post(Millis(1), Delivery::Join { client });
     }
 
-    fn from_client(&mut self, client: usize, out: Out) {
+    fn client_said(&mut self, client: usize, out: Out) {
         let id = self.clients[client].id;
         match out {
             Out::Send(round, message) => self.tell(Event::Message { client: id, round, message }),
