@@ -19,9 +19,38 @@ const X25519_BYTES: usize = 32;
 /// Bytes of an ML-KEM-768 encapsulation key (FIPS 203, table 3).
 const KEM_KEY_BYTES: usize = 1184;
 
+/// The points of small order and their unreduced spellings (Bernstein, cr.yp.to/ecdh.html), with
+/// the highest bit clear, which X25519 does not read.
+const SMALL_ORDER: [[u8; X25519_BYTES]; 7] = [
+    [0; 32],
+    spelling(0x01, 0x00, 0x00),
+    [
+        0xe0, 0xeb, 0x7a, 0x7c, 0x3b, 0x41, 0xb8, 0xae, 0x16, 0x56, 0xe3, 0xfa, 0xf1, 0x9f, 0xc4,
+        0x6a, 0xda, 0x09, 0x8d, 0xeb, 0x9c, 0x32, 0xb1, 0xfd, 0x86, 0x62, 0x05, 0x16, 0x5f, 0x49,
+        0xb8, 0x00,
+    ],
+    [
+        0x5f, 0x9c, 0x95, 0xbc, 0xa3, 0x50, 0x8c, 0x24, 0xb1, 0xd0, 0xb1, 0x55, 0x9c, 0x83, 0xef,
+        0x5b, 0x04, 0x44, 0x5c, 0xc4, 0x58, 0x1c, 0x8e, 0x86, 0xd8, 0x22, 0x4e, 0xdd, 0xd0, 0x9f,
+        0x11, 0x57,
+    ],
+    spelling(0xec, 0xff, 0x7f),
+    spelling(0xed, 0xff, 0x7f),
+    spelling(0xee, 0xff, 0x7f),
+];
+
+/// A number by its first, its middle and its last byte.
+const fn spelling(first: u8, middle: u8, last: u8) -> [u8; X25519_BYTES] {
+    let mut bytes = [middle; X25519_BYTES];
+    bytes[0] = first;
+    bytes[X25519_BYTES - 1] = last;
+    bytes
+}
+
 /// The secret half of an agreement key pair. Wiped when dropped.
 pub struct AgreementSecret {
-    x25519: StaticSecret,
+    /// On the heap like the other half: moving the key leaves no copy behind.
+    x25519: Box<StaticSecret>,
     kem: Box<ml_kem_768::DecapsulationKey>,
     public: AgreementPublic,
 }
@@ -40,7 +69,7 @@ impl AgreementSecret {
 
     /// The X25519 scalar, and the two seeds d ‖ z of ML-KEM (FIPS 203, algorithm 16).
     fn from_halves(scalar: &Seed, d_and_z: &Secret<[u8; 64]>) -> Self {
-        let x25519 = StaticSecret::from(*scalar.expose());
+        let x25519 = Box::new(StaticSecret::from(*scalar.expose()));
         let kem = Box::new(ml_kem_768::DecapsulationKey::from_seed((*d_and_z.expose()).into()));
         let public = AgreementPublic::of(&x25519, &kem);
         Self { x25519, kem, public }
@@ -77,11 +106,16 @@ impl AgreementPublic {
         Self { x25519: PublicKey::from(x25519).to_bytes(), kem }
     }
 
-    /// Refuses an encapsulation key with a coefficient outside the field (FIPS 203, 7.2).
-    /// X25519 takes any 32 bytes; points of small order are refused where they are used.
+    /// Refuses an encapsulation key with a coefficient outside the field (FIPS 203, 7.2), and an
+    /// X25519 key of small order: whoever took it could agree on nothing with it.
     pub fn parse(bytes: &[u8; Self::BYTES]) -> Result<Self, AgreementError> {
         let (x25519, kem) = bytes.split_first_chunk().ok_or(AgreementError::BadKey)?;
         let kem = kem.try_into().map_err(|_| AgreementError::BadKey)?;
+        let mut point = *x25519;
+        point[X25519_BYTES - 1] &= 0x7f;
+        if SMALL_ORDER.contains(&point) {
+            return Err(AgreementError::LowOrder);
+        }
         let public = Self { x25519: *x25519, kem: Box::new(kem) };
         public.kem().map(|_| public)
     }

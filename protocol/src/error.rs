@@ -138,6 +138,9 @@ pub enum Refusal {
     /// The tenant's own policy forbids the contribution; the reason stays with the tenant.
     #[error("the tenant's policy forbids the contribution")]
     ForbiddenByPolicy,
+    /// The tenant's side ended its part: the manifest or the policy changed, or the client stops.
+    #[error("the tenant's client withdrew from the round")]
+    Withdrawn,
 }
 
 /// What a client did that no honest client does. It is expelled from the round.

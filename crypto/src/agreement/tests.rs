@@ -83,7 +83,12 @@ fn points_of_small_order_are_refused_on_both_sides() {
     let own = with_scalar(&Secret::new([7; 32]));
     let ciphertext = KemCiphertext::new(Box::new([0; KemCiphertext::BYTES]));
     for point in points {
-        let peer = with_x25519(hex::decode(&point).unwrap().try_into().unwrap());
+        let mut u: [u8; 32] = hex::decode(&point).unwrap().try_into().unwrap();
+        let peer = with_x25519(u);
+        assert_eq!(AgreementPublic::parse(&peer.to_bytes()), Err(AgreementError::LowOrder));
+        u[31] |= 0x80;
+        let respelt = with_x25519(u).to_bytes();
+        assert_eq!(AgreementPublic::parse(&respelt), Err(AgreementError::LowOrder));
         let sent = encapsulate(&own, &peer, &Secret::new([1; 32]));
         assert_eq!(sent.err(), Some(AgreementError::LowOrder), "{point}");
         let received = decapsulate(&own, &peer, &ciphertext);

@@ -92,3 +92,13 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn all_paths_at_once_are_the_paths_one_by_one() {
+    for count in 0..20_u8 {
+        let leaves: Vec<Digest> = (0..count).map(|i| Digest::of("leaf", &[&[i]])).collect();
+        let one_by_one: Vec<Path> =
+            (0..leaves.len()).map(|index| path(&leaves, index).unwrap()).collect();
+        assert_eq!(paths(&leaves), one_by_one);
+    }
+}

@@ -88,6 +88,9 @@ pub enum Input {
     /// The published result was applied: the state hash that this client derived, or `None` where
     /// the aggregate does not match its hash.
     Applied(Option<Digest>),
+    /// The tenant's side ends its part: the manifest was amended, the policy changed, or the client
+    /// stops. The keys of the round are burned.
+    Withdraw,
     /// The deadline that was set has passed.
     Deadline,
 }

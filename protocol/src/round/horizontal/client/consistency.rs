@@ -36,6 +36,7 @@ impl Consistency {
         turn: &mut Turn<'_>,
     ) -> Result<Unmask, Refusal> {
         turn.history.rises(Stage::ConsistencyCheck, core.scope.round)?;
+        turn.history.may_sign(self.plan.kind, self.plan.model, core.scope.round)?;
         self.check(core, &set)?;
         let root = set_root(&self.context, &set);
         let statement = Statement::Survivors { context: &self.context, set: &root };

@@ -221,6 +221,20 @@ impl History {
         }
     }
 
+    /// The other half of the set rule: once a retry was uploaded, the round before it is dead, or
+    /// a coordinator could open both.
+    pub(super) fn may_sign(
+        &self,
+        kind: PlanKind,
+        model: Digest,
+        round: RoundNumber,
+    ) -> Result<(), Refusal> {
+        match self.opened.get(&(kind, model)) {
+            Some(opened) if opened.round == round && opened.signed.is_none() => Ok(()),
+            _ => Err(Refusal::SetRule),
+        }
+    }
+
     fn take(&mut self, record: &Record) {
         let round = record.round;
         match &record.event {

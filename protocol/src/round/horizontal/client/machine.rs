@@ -178,6 +178,7 @@ impl Round {
                 }
                 stage => Ok(stage),
             }),
+            Input::Withdraw => self.withdraw(&mut turn),
             Input::ContributionFailed(failure) => self.step(&mut turn, |stage, _, _| match stage {
                 Stage::Training(_) | Stage::Masking(_) => Err(failure.into()),
                 stage => Ok(stage),
@@ -286,6 +287,12 @@ impl Round {
         self.burn();
         turn.actions.push(Action::Send(FromClient::Declined(refusal.clone())));
         self.stage = Stage::Bystander(refusal);
+    }
+
+    fn withdraw(&mut self, turn: &mut Turn<'_>) {
+        if self.stage.name().is_some() {
+            self.refuse(Refusal::Withdrawn, turn);
+        }
     }
 
     /// Drops every secret, and everything else that could be sent again.
