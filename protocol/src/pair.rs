@@ -105,6 +105,8 @@ pub struct Pair {
     to_client: Option<MessageHook<ToClient>>,
     from_client: Option<MessageHook<FromClient>>,
     next_round: RoundNumber,
+    /// What goes on by itself: the kind, and how many rounds are still to be prepared.
+    chain: Option<(PlanKind, u32)>,
 }
 
 impl Pair {
@@ -139,6 +141,7 @@ impl Pair {
             to_client: None,
             from_client: None,
             next_round: RoundNumber(1),
+            chain: None,
         }
     }
 
@@ -210,6 +213,36 @@ impl Pair {
         self.input(round, coordinator::Input::Train(Box::new(plan)));
     }
 
+    /// So many rounds back to back, each prepared while the one before it trains.
+    pub fn rounds(&mut self, kind: PlanKind, number: u32) -> Vec<RoundNumber> {
+        let first = self.next_round.0;
+        self.chain = Some((kind, number.saturating_sub(1)));
+        let round = self.prepare();
+        self.train(round, kind);
+        self.run();
+        self.chain = None;
+        (first..self.next_round.0).map(RoundNumber).collect()
+    }
+
+    /// A round begins to train: the next one is prepared.
+    fn prepare_ahead(&mut self) {
+        if let Some((kind, left)) = self.chain
+            && left > 0
+        {
+            self.chain = Some((kind, left - 1));
+            self.prepare();
+        }
+    }
+
+    /// A round is over: the prepared one goes on.
+    fn go_on(&mut self, over: RoundNumber) {
+        if let Some((kind, _)) = self.chain
+            && over.next() < self.next_round
+        {
+            self.train(over.next(), kind);
+        }
+    }
+
     /// One whole round.
     pub fn round(&mut self, kind: PlanKind) -> RoundNumber {
         let round = self.prepare();
@@ -272,11 +305,17 @@ impl Pair {
 
     fn client_input(&mut self, to: usize, round: RoundNumber, input: client::Input) {
         let Some(peer) = self.peers.get_mut(to) else { return };
+        let applied = matches!(input, client::Input::Applied(_));
         let actions = peer.handle(round, input, self.now);
+        // Contributions start from the model, so they wait for results that are being applied.
+        let waiting = if applied { peer.applied() } else { Vec::new() };
         for action in actions {
             if !self.client_action(to, round, action) {
                 return;
             }
+        }
+        for (round, input) in waiting {
+            self.client_work(to, round, input);
         }
     }
 
@@ -296,7 +335,11 @@ impl Pair {
             client::Action::Finish(outcome) => peer.finish(round, outcome),
             client::Action::Contribute(plan) => {
                 let input = peer.contribute(round, &plan);
-                self.client_work(from, round, input);
+                if peer.is_applying {
+                    peer.waiting.push((round, input));
+                } else {
+                    self.client_work(from, round, input);
+                }
             }
             client::Action::Mask(plan) => {
                 let input = client::Input::Masked(peer.mask(round, &plan));
@@ -304,6 +347,7 @@ impl Pair {
             }
             client::Action::Apply(published) => {
                 let input = peer.apply(&published, &self.host);
+                peer.is_applying = true;
                 self.client_work(from, round, input);
             }
         }
@@ -373,7 +417,14 @@ impl Pair {
                 let (life, input) = (self.host.life, coordinator::Input::Deadline);
                 self.network.at(at, Delivery::HostWork { life, round, input });
             }
+            coordinator::Action::Finish(outcome) => {
+                self.host.finish(round, outcome);
+                self.go_on(round);
+            }
             action => {
+                if matches!(action, coordinator::Action::OpenUploads { .. }) {
+                    self.prepare_ahead();
+                }
                 if let Some(input) = self.host.work(round, action) {
                     let life = self.host.life;
                     self.network.later(self.now, Delivery::HostWork { life, round, input });

@@ -2,5 +2,9 @@
 
 #[path = "rounds/checks.rs"]
 mod checks;
+#[path = "rounds/dropouts.rs"]
+mod dropouts;
+#[path = "rounds/returns.rs"]
+mod returns;
 #[path = "rounds/whole.rs"]
 mod whole;

@@ -10,7 +10,7 @@ use super::{Fault, Pair, work};
 use crate::error::Fault as Misdeed;
 use crate::ids::{ClientId, RoundNumber};
 use crate::layout::Layout;
-use crate::message::Published;
+use crate::message::{Published, ToClient};
 use crate::plan::{PlanKind, RosterPlan, TrainingPlan};
 use crate::round::horizontal::client::Standing;
 use crate::round::horizontal::coordinator::{
@@ -181,7 +181,6 @@ impl Host {
         match action {
             Action::Audit(entry) => self.audit.push((round, entry)),
             Action::Expel { client, fault } => self.expelled.push((round, client, fault)),
-            Action::Finish(outcome) => self.finish(round, outcome),
             Action::OpenUploads { layout, active } => {
                 let vectors = BTreeMap::new();
                 let accumulator = Accumulator { layout, active, vectors, is_closed: false };
@@ -202,6 +201,7 @@ impl Host {
                 }));
             }
             Action::Persist(_)
+            | Action::Finish(_)
             | Action::Send { .. }
             | Action::Broadcast { .. }
             | Action::SetDeadline(_) => {}
@@ -239,7 +239,7 @@ impl Host {
         UnmaskOutcome::Clean(hash)
     }
 
-    fn finish(&mut self, round: RoundNumber, outcome: Outcome) {
+    pub(super) fn finish(&mut self, round: RoundNumber, outcome: Outcome) {
         if let Outcome::Published(published) = &outcome
             && round > self.standing.round
         {
@@ -321,6 +321,16 @@ impl Pair {
         }
         peer.connect();
         let id = peer.id;
+        let unseen: Vec<(RoundNumber, ToClient)> = self
+            .host
+            .outcomes
+            .iter()
+            .filter(|(round, _)| peer.has_not_seen_the_end(**round, self.host.standing.round))
+            .map(|(round, outcome)| (*round, outcome.message()))
+            .collect();
+        for (round, message) in unseen {
+            self.host_sends(round, &[id], &message);
+        }
         for round in self.host.machines.keys().copied().collect::<Vec<_>>() {
             self.input(round, Input::Returned(id));
         }

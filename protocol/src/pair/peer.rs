@@ -45,6 +45,10 @@ pub struct Peer {
     pub(super) wants_connection: bool,
     /// Rises with every restart.
     pub(super) life: u64,
+    /// A result is being applied.
+    pub(super) is_applying: bool,
+    /// Contributions that wait for it.
+    pub(super) waiting: Vec<(RoundNumber, Input)>,
     epochs: u64,
     rounds: BTreeMap<RoundNumber, Round>,
     masked: BTreeMap<RoundNumber, Vec<u8>>,
@@ -68,6 +72,8 @@ impl Peer {
             epoch: Some(0),
             wants_connection: true,
             life: 0,
+            is_applying: false,
+            waiting: Vec::new(),
             epochs: 0,
             rounds: BTreeMap::new(),
             masked: BTreeMap::new(),
@@ -91,6 +97,12 @@ impl Peer {
         })
     }
 
+    /// Whether it still holds a machine of a round that is over, or lacks the newest result.
+    pub(super) fn has_not_seen_the_end(&self, over: RoundNumber, newest: RoundNumber) -> bool {
+        let stands = self.history.standing().map_or(RoundNumber(0), |standing| standing.round);
+        self.rounds.contains_key(&over) || over == newest && stands < newest
+    }
+
     pub(super) fn is_connected(&self) -> bool {
         self.epoch.is_some()
     }
@@ -105,7 +117,14 @@ impl Peer {
         self.life += 1;
         self.rounds.clear();
         self.masked.clear();
+        self.applied();
         self.history = History::replay(self.setup.terms.federation(), &self.durable);
+    }
+
+    /// Nothing is being applied any more; what waited for it may go on.
+    pub(super) fn applied(&mut self) -> Vec<(RoundNumber, Input)> {
+        self.is_applying = false;
+        std::mem::take(&mut self.waiting)
     }
 
     pub(super) fn handle(&mut self, round: RoundNumber, input: Input, now: Time) -> Vec<Action> {

@@ -1,7 +1,12 @@
 //! What every round has to satisfy, however it went.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use roundelay_protocol::ids::RoundNumber;
+use roundelay_protocol::layout::Layout;
+use roundelay_protocol::message::FromClient;
 use roundelay_protocol::pair::Pair;
+use roundelay_protocol::round::horizontal::client::Event;
 
 /// The round was published over exactly these clients, and the aggregate is the plain sum of what
 /// they contributed.
@@ -15,12 +20,7 @@ pub(crate) fn assert_published(pair: &Pair, round: RoundNumber, survivors: &[usi
     assert_eq!(aggregate, plain_sum(pair, round, survivors, &plan.layout));
 }
 
-fn plain_sum(
-    pair: &Pair,
-    round: RoundNumber,
-    survivors: &[usize],
-    layout: &roundelay_protocol::layout::Layout,
-) -> Vec<u8> {
+fn plain_sum(pair: &Pair, round: RoundNumber, survivors: &[usize], layout: &Layout) -> Vec<u8> {
     let mut sum = vec![0; usize::try_from(layout.total_bytes()).unwrap()];
     for survivor in survivors {
         let contribution = &pair.peer(*survivor).contributions[&round];
@@ -39,4 +39,41 @@ fn plain_sum(
 /// Plain integers, so that the check shares nothing with the kernels that it checks.
 fn read(word: &[u8]) -> u64 {
     word.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte))
+}
+
+/// What holds after any number of rounds, whatever went wrong: every client signed at most one set
+/// per round and per model, revealed only after signing, and all that follow the model agree.
+pub(crate) fn assert_sound(pair: &Pair) {
+    for client in 0..pair.ids().len() {
+        let peer = pair.peer(client);
+        let (mut signed, mut models, mut uploading) = (BTreeSet::new(), BTreeSet::new(), None);
+        for record in &peer.durable {
+            match &record.event {
+                Event::Uploading { kind, model, .. } => uploading = Some((*kind, *model)),
+                Event::Signed { .. } => {
+                    assert!(signed.insert(record.round), "one signature for a round");
+                    assert!(models.insert(uploading), "one opened set for a model");
+                }
+                Event::Revealed => assert!(signed.contains(&record.round), "signed first"),
+                _ => {}
+            }
+        }
+        let standing = peer.history.standing().expect("a standing");
+        if standing.round == pair.host().standing().round {
+            assert_eq!(*standing, pair.host().standing());
+        }
+        assert_one_message_per_stage(pair, client);
+    }
+}
+
+/// Whatever a client sends twice is the same both times.
+fn assert_one_message_per_stage(pair: &Pair, client: usize) {
+    let mut first = BTreeMap::new();
+    for (round, message) in &pair.peer(client).sent {
+        if !matches!(message, FromClient::Declined(_)) {
+            let stage = std::mem::discriminant(message);
+            let known = first.entry((*round, format!("{stage:?}"))).or_insert(message);
+            assert_eq!(*known, message, "client {client}");
+        }
+    }
 }

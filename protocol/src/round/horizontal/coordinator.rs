@@ -23,9 +23,13 @@
 //!    whole one. It refuses a second vector of a client until that client's first was taken back
 //!    by [`Action::Discard`]. A part of a vector whose connection went is taken back by the driver
 //!    itself. After [`Action::StoreSum`] it takes no more.
-//! 5. [`Action::StoreSum`], [`Action::Unmask`] and [`Action::Apply`] are work for other threads;
+//! 5. Rounds overlap: from `OpenUploads` of one on, the next may be started. Not before, or a client
+//!    might be asked for shares of both in the wrong order, and refuse the lower number.
+//! 6. [`Action::StoreSum`], [`Action::Unmask`] and [`Action::Apply`] are work for other threads;
 //!    their results come back as inputs.
-//! 6. After [`Action::Finish`] the machine takes no more input and is dropped.
+//! 7. After [`Action::Finish`] the machine takes no more input and is dropped. A client that comes
+//!    back later is told by the driver how the rounds ended that it has not seen the end of: the
+//!    newest one that was published and those of which it still holds keys ([`Outcome::message`]).
 //!
 //! The machine holds every advert and box of the round once, and never a vector.
 
@@ -237,6 +241,17 @@ pub enum Outcome {
     Published(Box<Published>),
     /// Nothing was opened, or nothing was published.
     Aborted(AbortReason),
+}
+
+impl Outcome {
+    /// What clients are told.
+    #[must_use]
+    pub fn message(&self) -> ToClient {
+        match self {
+            Self::Published(published) => ToClient::Published((**published).clone()),
+            Self::Aborted(reason) => ToClient::Aborted(reason.clone()),
+        }
+    }
 }
 
 /// Facts that a successor needs to resume the round, in the order in which they were persisted.

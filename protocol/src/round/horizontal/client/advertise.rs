@@ -7,6 +7,7 @@ use super::share::Share;
 use super::{Core, Event, Seat, Turn};
 use crate::error::{Refusal, Stage};
 use crate::limits::COHORT_MAX;
+use crate::manifest::FloorsError;
 use crate::message::{Advert, FromClient};
 use crate::plan::RosterPlan;
 use crate::round::horizontal::keys::{box_secret, mask_secret, self_mask_commitment};
@@ -81,11 +82,14 @@ fn check(core: &Core, plan: Box<RosterPlan>, turn: &Turn<'_>) -> Result<Seat, Re
     if present < required {
         return Err(Refusal::TooFewPinnedPeers { present, required });
     }
-    let floors = terms.floors(cohort.len()).map_err(|_| Refusal::ThresholdOffRule)?;
+    let floors = terms.floors(cohort.len()).map_err(|error| match error {
+        FloorsError::TooFewClients { clients: present, required, .. } => {
+            Refusal::TooFewMembers { present, required }
+        }
+        FloorsError::Parameters(_) => Refusal::ThresholdOffRule,
+    })?;
     if plan.threshold != floors.threshold() || plan.quorum != floors.quorum() {
         return Err(Refusal::ThresholdOffRule);
     }
-    let seat = Seat { plan, own, floors };
-    seat.require_members(seat.plan.cohort.len())?;
-    Ok(seat)
+    Ok(Seat { plan, own, floors })
 }

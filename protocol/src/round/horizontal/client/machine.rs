@@ -161,10 +161,13 @@ impl Round {
         history: &mut History,
         actions: &mut Vec<Action>,
     ) {
+        if matches!(input, Input::Deadline) && self.deadline.is_none_or(|deadline| now < deadline) {
+            return;
+        }
         let mut turn = Turn { history, actions, reply: None };
         match input {
             Input::Message(message) => self.message(message, &mut turn),
-            Input::Deadline => self.expire(now, &mut turn),
+            Input::Deadline => self.expire(&mut turn),
             Input::Applied(state) => self.applied(state, &mut turn),
             Input::Contributed => self.step(&mut turn, |stage, core, turn| match stage {
                 Stage::Training(training) => {
@@ -367,10 +370,7 @@ impl Round {
     }
 
     /// The coordinator was silent for too long.
-    fn expire(&mut self, now: Time, turn: &mut Turn<'_>) {
-        if self.deadline.is_none_or(|deadline| now < deadline) {
-            return;
-        }
+    fn expire(&mut self, turn: &mut Turn<'_>) {
         match &self.stage {
             Stage::Bystander(refusal) => {
                 let refusal = refusal.clone();

@@ -244,14 +244,14 @@ impl Core {
 
     /// Ends the round without a result. The stage that is left behind dies with all it held.
     pub(super) fn abort(&self, reason: AbortReason, turn: &mut Turn<'_>) -> Stage {
-        let message = ToClient::Aborted(reason.clone());
-        self.finish(Outcome::Aborted(reason), message, turn)
+        self.finish(Outcome::Aborted(reason), turn)
     }
 
-    pub(super) fn finish(&self, outcome: Outcome, message: ToClient, turn: &mut Turn<'_>) -> Stage {
+    pub(super) fn finish(&self, outcome: Outcome, turn: &mut Turn<'_>) -> Stage {
         turn.persist(Record::Finished(outcome.clone()));
         turn.audit(AuditEntry::Finished(outcome.clone()));
-        turn.push(Action::Broadcast { to: self.plan.cohort.clone(), message });
+        let (to, message) = (self.plan.cohort.clone(), outcome.message());
+        turn.push(Action::Broadcast { to, message });
         turn.push(Action::Finish(outcome));
         Stage::Finished
     }

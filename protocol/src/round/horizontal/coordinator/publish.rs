@@ -60,7 +60,6 @@ impl Applying {
         };
         self.published.state = state;
         self.published.transcript = transcript_root(&self.quorum, &self.published);
-        let message = ToClient::Published((*self.published).clone());
-        core.finish(Outcome::Published(self.published), message, turn)
+        core.finish(Outcome::Published(self.published), turn)
     }
 }

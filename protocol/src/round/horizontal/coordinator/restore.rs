@@ -26,6 +26,7 @@ pub enum RestoreError {
 impl Round {
     /// Resumes a round from its records, in the order in which they were persisted. Everybody is
     /// asked again for what the round waits for; the driver inputs `Lost` for whom it doesn't see.
+    /// A round that was over is only finished again.
     ///
     /// # Errors
     /// The records are not those of a round under these terms.
@@ -48,7 +49,7 @@ impl Round {
         for (position, record) in records {
             let misplaced = RestoreError::Misplaced(position);
             if let Record::Finished(outcome) = record {
-                announce(&core, outcome, actions);
+                actions.push(Action::Finish(outcome));
                 return Ok(Self { core, stage: Stage::Finished });
             }
             stage = replay(stage, &mut core, record, &mut turn).ok_or(misplaced)?;
@@ -58,16 +59,6 @@ impl Round {
         let stage = resume(stage, &mut core, &mut turn);
         Ok(Self { core, stage })
     }
-}
-
-/// The round was over: nobody may have heard of it.
-fn announce(core: &Core, outcome: Outcome, actions: &mut Vec<Action>) {
-    let message = match &outcome {
-        Outcome::Published(published) => ToClient::Published((**published).clone()),
-        Outcome::Aborted(reason) => ToClient::Aborted(reason.clone()),
-    };
-    actions.push(Action::Broadcast { to: core.plan.cohort.clone(), message });
-    actions.push(Action::Finish(outcome));
 }
 
 fn replay(stage: Stage, core: &mut Core, record: Record, turn: &mut Turn<'_>) -> Option<Stage> {
