@@ -205,6 +205,8 @@ pub enum Event {
         /// The version.
         version: ModelVersion,
     },
+    /// A model that this client fetched was not the announced one.
+    NotCaughtUp(String),
     /// The coordinator is behind what this client has seen: it may have been restored from a
     /// backup. This client does not step back.
     CoordinatorBehind {
@@ -217,3 +219,6 @@ pub enum Event {
     /// federation is trusted any more until the client is started again.
     LineageBroken(String),
 }
+
+#[cfg(test)]
+mod tests;

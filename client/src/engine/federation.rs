@@ -1,7 +1,6 @@
 //! The client's side of one federation: which rounds are alive, what they wait for, and which model
 //! they start from.
 
-use std::mem;
 use std::sync::Arc;
 
 use rand_core::CryptoRng;
@@ -23,25 +22,27 @@ use roundelay_protocol::transcript::NO_TRANSCRIPT;
 use super::rounds::{Alive, Applying, Room, Rounds, Work, room_for};
 use super::state::{Catching, Model, Then};
 use super::work::{Derivation, DeriveError, Derived, MaskWork, TrainWork};
-use super::{Effect, Event, Input, Newest};
+use super::{Effect, Event, Input};
 
 /// An aggregate is pushed with its announcement; one that has not come by then is asked for.
-const PUSH_PATIENCE: Millis = Millis(5_000);
+pub(super) const PUSH_PATIENCE: Millis = Millis(5_000);
 
 /// One federation as its client sees it.
 pub struct Federation {
     setup: Setup,
-    task: Arc<Task>,
+    pub(super) task: Arc<Task>,
     schema: Digest,
-    history: History,
+    pub(super) history: History,
     /// None where the bytes are missing and have to be fetched.
-    model: Option<Model>,
-    rounds: Rounds,
-    catching: Option<Catching>,
+    pub(super) model: Option<Model>,
+    pub(super) rounds: Rounds,
+    pub(super) catching: Option<Catching>,
+    /// A state that was fetched and was not the announced one; not fetched again on a connection.
+    pub(super) not_caught: Option<Digest>,
     /// The last published evaluation that was derived and is to be told with its round.
     evaluated: Option<(RoundNumber, Option<Metrics>)>,
     /// The coordinator's lineage does not hold: nothing is caught up with any more.
-    broken: bool,
+    pub(super) broken: bool,
     deadline: Option<Time>,
 }
 
@@ -84,6 +85,7 @@ impl Federation {
             model,
             rounds: Rounds::new(),
             catching: None,
+            not_caught: None,
             evaluated: None,
             broken: false,
             deadline: None,
@@ -134,7 +136,7 @@ impl Federation {
         effects: &mut Vec<Effect>,
     ) {
         match input {
-            Input::Joined(newest) => self.joined(newest, effects),
+            Input::Joined(newest) => self.joined(now, newest, effects),
             Input::Message { round, message } => self.message(now, round, message, rng, effects),
             Input::Trained { round, result } => self.trained(now, round, result, effects),
             Input::Masked { round, result } => {
@@ -160,40 +162,13 @@ impl Federation {
     }
 
     /// Where the client stands; the initial model before anything else.
-    fn stands(&self) -> Standing {
+    pub(super) fn stands(&self) -> Standing {
         self.history.standing().copied().unwrap_or(Standing {
             round: RoundNumber(0),
             model_version: ModelVersion(0),
             state: Digest([0; 32]),
             transcript: NO_TRANSCRIPT,
         })
-    }
-
-    fn joined(&mut self, newest: Newest, effects: &mut Vec<Effect>) {
-        // What was pushed on the connection before may be lost.
-        for (round, alive) in &mut self.rounds {
-            if let Some(applying) = alive.applying.as_mut().filter(|it| it.aggregate.is_none()) {
-                applying.ask_at = None;
-                effects.push(Effect::Fetch(VectorKind::Aggregate(*round)));
-            }
-        }
-        self.catching = self.catching.take().filter(|catching| catching.under_way);
-        let Newest { model_version, state, transcript } = newest;
-        let stands = self.stands();
-        if model_version < stands.model_version {
-            let (theirs, ours) = (model_version, stands.model_version);
-            effects.push(Effect::Tell(Event::CoordinatorBehind { theirs, ours }));
-        } else if state == stands.state {
-            if self.model.is_none() {
-                self.catch_up(model_version, state, Then::Stand, effects);
-            }
-        } else if transcript == stands.transcript {
-            let words = "the coordinator names another model than the one this client derived";
-            self.break_lineage(words, effects);
-        } else if !self.is_applying() {
-            let standing = Standing { model_version, state, transcript, round: stands.round };
-            self.catch_up(model_version, state, Then::Adopt(standing), effects);
-        }
     }
 
     fn message(
@@ -228,7 +203,7 @@ impl Federation {
     }
 
     /// Whether this client stands where a published result leads to, as after catching up.
-    fn is_known(&self, published: &Published) -> bool {
+    pub(super) fn is_known(&self, published: &Published) -> bool {
         let stands = self.stands();
         stands.transcript == published.transcript && stands.state == published.state
     }
@@ -249,127 +224,6 @@ impl Federation {
             alive.cohort = Some(cohort.to_vec());
             effects.push(Effect::Expect { kind: VectorKind::Aggregate(round), bytes_max });
             effects.push(Effect::Tell(Event::RoundBegan { round, clients: cohort.len() }));
-        }
-    }
-
-    /// Whether a plan starts from a model that this client has not seen, and could see.
-    fn has_to_catch_up(&self, round: RoundNumber, plan: &TrainingPlan) -> bool {
-        let stands = self.stands();
-        let same = plan.previous_transcript == stands.transcript && plan.model == stands.state;
-        let ahead = plan.model_version >= stands.model_version
-            && plan.previous_transcript != stands.transcript;
-        let prepared = self.rounds.get(&round).is_some_and(|alive| alive.is_resumable());
-        plan.kind != PlanKind::Statistics
-            && !same
-            && ahead
-            && prepared
-            && !self.broken
-            && !self.is_applying()
-    }
-
-    fn hold(&mut self, round: RoundNumber, plan: Box<TrainingPlan>, effects: &mut Vec<Effect>) {
-        let before = RoundNumber(round.0.saturating_sub(1));
-        let standing = Standing {
-            round: before.max(self.stands().round),
-            model_version: plan.model_version,
-            state: plan.model,
-            transcript: plan.previous_transcript,
-        };
-        self.catch_up(plan.model_version, plan.model, Then::Adopt(standing), effects);
-        if let Some(alive) = self.rounds.get_mut(&round) {
-            alive.held = Some(ToClient::TrainingPlan(plan));
-        }
-    }
-
-    fn catch_up(
-        &mut self,
-        version: ModelVersion,
-        state: Digest,
-        then: Then,
-        effects: &mut Vec<Effect>,
-    ) {
-        let Ok(bytes_max) = State::bytes_max(&self.task) else { return };
-        if self.catching.as_ref().is_some_and(|catching| catching.state == state) {
-            return;
-        }
-        let kind = VectorKind::State(version);
-        effects.push(Effect::Expect { kind, bytes_max });
-        effects.push(Effect::Fetch(kind));
-        self.catching = Some(Catching { version, state, then, under_way: false });
-    }
-
-    fn fetched(&mut self, version: ModelVersion, bytes: Vec<u8>, effects: &mut Vec<Effect>) {
-        let task = Arc::clone(&self.task);
-        let Some(catching) = &mut self.catching else { return };
-        if catching.version == version && !catching.under_way {
-            catching.under_way = true;
-            let expected = catching.state;
-            let take = Derivation::Take { version, task, expected, bytes };
-            effects.push(Effect::Derive(Box::new(take)));
-        }
-    }
-
-    fn taken(
-        &mut self,
-        now: Time,
-        version: ModelVersion,
-        result: Result<Arc<State>, DeriveError>,
-        effects: &mut Vec<Effect>,
-    ) {
-        let Some(catching) = self.catching.take_if(|it| it.version == version) else { return };
-        match result {
-            Ok(state) => self.take(now, state, &catching, effects),
-            Err(error) => {
-                if let Then::Apply(round) = catching.then {
-                    self.drive(now, round, machine::Input::Applied(None), effects);
-                }
-                self.break_lineage(&error.to_string(), effects);
-            }
-        }
-        self.release_held(now, effects);
-    }
-
-    fn take(
-        &mut self,
-        now: Time,
-        state: Arc<State>,
-        catching: &Catching,
-        effects: &mut Vec<Effect>,
-    ) {
-        match catching.then {
-            Then::Stand => {}
-            Then::Adopt(standing) => match self.history.adopt(standing) {
-                Ok(record) => effects.push(Effect::Persist(record)),
-                // Something newer was derived while this one was fetched.
-                Err(_) => return,
-            },
-            Then::Apply(_) => {}
-        }
-        let version = catching.version;
-        self.model = Some(Model { state: Arc::clone(&state), hash: catching.state });
-        effects.push(Effect::Save(state));
-        effects.push(Effect::Tell(Event::CaughtUp { version }));
-        if let Then::Apply(round) = catching.then {
-            self.drive(now, round, machine::Input::Applied(Some(catching.state)), effects);
-        }
-    }
-
-    /// Plans that waited for this client to catch up; one that still does not fit is refused by
-    /// its machine.
-    fn release_held(&mut self, now: Time, effects: &mut Vec<Effect>) {
-        let held: Vec<(RoundNumber, ToClient)> = self
-            .rounds
-            .iter_mut()
-            .filter_map(|(round, alive)| Some((*round, alive.held.take()?)))
-            .collect();
-        for (round, plan) in held {
-            self.drive(now, round, machine::Input::Message(plan), effects);
-        }
-    }
-
-    fn break_lineage(&mut self, words: &str, effects: &mut Vec<Effect>) {
-        if !mem::replace(&mut self.broken, true) {
-            effects.push(Effect::Tell(Event::LineageBroken(words.to_owned())));
         }
     }
 
@@ -445,13 +299,12 @@ impl Federation {
         let rounds: Vec<RoundNumber> = self.rounds.keys().copied().collect();
         for round in rounds {
             let Some(alive) = self.rounds.get_mut(&round) else { continue };
-            if let Some(applying) = &mut alive.applying
-                && applying.ask_at.is_some_and(|at| at <= now)
-            {
-                applying.ask_at = Some(now + PUSH_PATIENCE);
-                effects.push(Effect::Fetch(VectorKind::Aggregate(round)));
+            let ask_at = alive.applying.as_ref().and_then(|applying| applying.ask_at);
+            let passed = alive.deadline.take_if(|deadline| *deadline <= now).is_some();
+            if ask_at.is_some_and(|at| at <= now) {
+                self.fetch_aggregate(now, round, effects);
             }
-            if alive.deadline.is_some_and(|deadline| deadline <= now) {
+            if passed {
                 self.drive(now, round, machine::Input::Deadline, effects);
             }
         }
@@ -463,7 +316,7 @@ impl Federation {
     }
 
     /// Inputs to a round's machine and takes its actions over.
-    fn drive(
+    pub(super) fn drive(
         &mut self,
         now: Time,
         round: RoundNumber,
@@ -486,6 +339,9 @@ impl Federation {
     }
 
     fn act(&mut self, now: Time, round: RoundNumber, action: Action, effects: &mut Vec<Effect>) {
+        if self.broken && matches!(action, Action::Apply(_)) {
+            return self.drive(now, round, machine::Input::Applied(None), effects);
+        }
         let Some(alive) = self.rounds.get_mut(&round) else { return };
         match action {
             Action::Persist(record) => effects.push(Effect::Persist(record)),
@@ -531,7 +387,7 @@ impl Federation {
     }
 
     /// A round is over for this client, whatever it had under way.
-    fn end(&mut self, round: RoundNumber, effects: &mut Vec<Effect>) {
+    pub(super) fn end(&mut self, round: RoundNumber, effects: &mut Vec<Effect>) {
         if let Some(alive) = self.rounds.remove(&round) {
             if alive.work.is_some_and(|work| work.under_way) {
                 effects.push(Effect::Cancel(round));
@@ -540,7 +396,7 @@ impl Federation {
         }
     }
 
-    fn is_applying(&self) -> bool {
+    pub(super) fn is_applying(&self) -> bool {
         self.rounds.values().any(|alive| alive.applying.is_some())
     }
 
@@ -568,10 +424,8 @@ impl Federation {
             let (version, state) = (version_after(&applying.published), applying.published.state);
             return self.catch_up(version, state, Then::Apply(round), effects);
         };
-        let (Some(aggregate), Some(layout)) = (applying.aggregate.take(), applying.layout.take())
-        else {
-            return;
-        };
+        let Some(layout) = applying.layout.clone() else { return };
+        let Some(aggregate) = applying.aggregate.take() else { return };
         applying.under_way = true;
         let (before, task) = (Arc::clone(&base.state), Arc::clone(&self.task));
         let published = applying.published.clone();
@@ -580,7 +434,14 @@ impl Federation {
     }
 
     fn work_on_oldest(&mut self, effects: &mut Vec<Effect>) {
-        let Some(model) = &self.model else { return };
+        let Some(model) = &self.model else {
+            let Standing { model_version, state, .. } = self.stands();
+            let waits = self.rounds.values().any(|alive| alive.work.is_some());
+            if waits {
+                self.catch_up(model_version, state, Then::Stand, effects);
+            }
+            return;
+        };
         let waiting = self.rounds.iter_mut().find_map(|(round, alive)| {
             Some((*round, alive.work.as_mut().filter(|work| !work.under_way)?))
         });

@@ -38,6 +38,19 @@ pub struct Contribution {
     words: Vec<u8>,
 }
 
+#[cfg(test)]
+impl Contribution {
+    /// Words that only tests look at.
+    pub(crate) fn words(&self) -> &[u8] {
+        &self.words
+    }
+
+    /// Any words.
+    pub(crate) fn of_words(words: Vec<u8>) -> Self {
+        Self { words }
+    }
+}
+
 impl std::fmt::Debug for Contribution {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Contribution({} bytes)", self.words.len())

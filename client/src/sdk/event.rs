@@ -156,6 +156,12 @@ pub enum FederationEvent {
         /// The version.
         version: u64,
     },
+    /// A model that this client fetched was not the announced one; it tries again with the next
+    /// round.
+    NotCaughtUp {
+        /// How that showed.
+        reason: String,
+    },
     /// The coordinator is behind what this client has seen, as after a restored backup.
     CoordinatorBehind {
         /// The coordinator's version.
@@ -288,6 +294,7 @@ impl FederationEvent {
                 Self::Aborted { round: round.0, reason: reason.to_string() }
             }
             EngineEvent::CaughtUp { version } => Self::CaughtUp { version: version.0 },
+            EngineEvent::NotCaughtUp(reason) => Self::NotCaughtUp { reason: reason.clone() },
             EngineEvent::CoordinatorBehind { theirs, ours } => {
                 Self::CoordinatorBehind { theirs: theirs.0, ours: ours.0 }
             }
@@ -350,6 +357,7 @@ impl fmt::Display for FederationEvent {
                 write!(f, "round {round}: ended without a result: {reason}")
             }
             Self::CaughtUp { version } => write!(f, "caught up with model version {version}"),
+            Self::NotCaughtUp { reason } => write!(f, "not caught up: {reason}"),
             Self::CoordinatorBehind { theirs, ours } => write!(
                 f,
                 "the coordinator stands at model version {theirs}, this client at {ours}: it may \

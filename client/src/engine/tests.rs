@@ -1,0 +1,307 @@
+//! The engine against the coordinator's machine: whole federations in one process.
+
+use roundelay_protocol::error::Refusal;
+use roundelay_protocol::ids::{ModelVersion, RoundNumber};
+use roundelay_protocol::lineage::State;
+use roundelay_protocol::message::ToClient;
+use roundelay_protocol::plan::PlanKind;
+use roundelay_protocol::session::VectorKind;
+use roundelay_protocol::time::Millis;
+
+use super::work::{Contribution, WorkFailure};
+use super::{Event, Input};
+use crate::train::TrainError;
+
+mod world;
+
+use world::{World, task};
+
+const ALL: [usize; 5] = [0, 1, 2, 3, 4];
+
+fn sat_out(world: &World, site: usize) -> Vec<Refusal> {
+    let refusal = |event: &Event| match event {
+        Event::SatOut { refusal, .. } => Some(refusal.clone()),
+        _ => None,
+    };
+    world.sites[site].events.iter().filter_map(refusal).collect()
+}
+
+#[test]
+fn a_federation_standardises_trains_and_evaluates_and_every_client_derives_each_state() {
+    let mut world = World::new(5, task(true));
+    world.round(PlanKind::Statistics);
+    world.assert_agreed(&ALL);
+    assert!(world.state.standardisation().is_some());
+    for _ in 0..3 {
+        world.round(PlanKind::Train);
+        world.assert_agreed(&ALL);
+    }
+    world.round(PlanKind::Evaluate);
+    assert_eq!(world.state.version(), ModelVersion(3));
+    let site = &world.sites[2];
+    assert_eq!(site.published_versions(), [0, 1, 2, 3, 3].map(ModelVersion));
+    let accuracies: Vec<f64> = site
+        .events
+        .iter()
+        .filter_map(|event| match event {
+            Event::Published { metrics: Some(metrics), .. } => Some(metrics.accuracy()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(accuracies.len(), 4, "each version is evaluated once");
+    assert!(accuracies[3] > 0.9 && accuracies[3] > accuracies[0], "{accuracies:?}");
+    assert!(ALL.iter().all(|site| sat_out(&world, *site).is_empty()));
+}
+
+#[test]
+fn nothing_of_a_mask_is_left_in_the_sum_of_all_contributions() {
+    let mut world = World::new(5, task(false));
+    for _ in 0..2 {
+        let round = world.round(PlanKind::Train);
+        assert_eq!(world.aggregates[&round], world.plain_sum(round, &ALL));
+    }
+}
+
+#[test]
+fn a_round_is_prepared_while_the_one_before_it_trains() {
+    let mut world = World::new(5, task(false));
+    let mut prepared = world.prepare();
+    for _ in 0..4 {
+        let next = world.prepare();
+        world.train(prepared, PlanKind::Train);
+        world.settle();
+        prepared = next;
+    }
+    assert_eq!(world.state.version(), ModelVersion(4));
+    world.assert_agreed(&ALL);
+    assert!(ALL.iter().all(|site| sat_out(&world, *site).is_empty()));
+}
+
+#[test]
+fn a_client_that_was_away_takes_the_newest_model_over_and_goes_on() {
+    let mut world = World::new(5, task(true));
+    world.round(PlanKind::Statistics);
+    world.round(PlanKind::Train);
+    world.disconnect(4);
+    world.round(PlanKind::Train);
+    world.round(PlanKind::Train);
+    world.connect(4);
+    assert!(world.sites[4].events.contains(&Event::CaughtUp { version: ModelVersion(3) }));
+    world.assert_agreed(&ALL);
+    let round = world.round(PlanKind::Train);
+    assert_eq!(world.published(round).survivors, 5);
+    world.assert_agreed(&ALL);
+}
+
+#[test]
+fn a_client_that_is_left_out_of_a_round_catches_up_when_it_is_planned_again() {
+    let mut world = World::new(6, task(false));
+    let groups = world.terms.manifest().groups().to_vec();
+    assert_eq!(groups.len(), 2, "two groups of three");
+    let chosen: Vec<usize> =
+        (0..6).filter(|site| groups[0].contains(&world.sites[*site].id)).collect();
+    world.round(PlanKind::Train);
+    let round = world.prepare_for(&chosen);
+    world.train(round, PlanKind::Train);
+    world.settle();
+    assert_eq!(world.published(round).survivors, 3);
+    let left_out = (0..6).find(|site| !chosen.contains(site)).unwrap();
+    assert_eq!(world.sites[left_out].engine.version(), ModelVersion(1));
+    let round = world.round(PlanKind::Train);
+    assert_eq!(world.published(round).survivors, 6);
+    world.assert_agreed(&[0, 1, 2, 3, 4, 5]);
+}
+
+#[test]
+fn a_restarted_client_goes_on_from_its_files() {
+    let mut world = World::new(5, task(false));
+    world.round(PlanKind::Train);
+    world.restart(1);
+    world.connect(1);
+    let round = world.round(PlanKind::Train);
+    assert_eq!(world.published(round).survivors, 5);
+    // Its stored state is older than its history: the newest one is fetched.
+    world.sites[1].stored = None;
+    world.restart(1);
+    assert!(world.sites[1].engine.state().is_none());
+    world.connect(1);
+    world.assert_agreed(&ALL);
+    let round = world.round(PlanKind::Train);
+    assert_eq!(world.published(round).survivors, 5);
+}
+
+#[test]
+fn a_client_killed_within_a_round_sits_it_out_and_the_others_finish() {
+    let mut world = World::new(5, task(false));
+    let round = world.prepare();
+    world.restart(3);
+    world.connect(3);
+    world.train(round, PlanKind::Train);
+    world.finish(round);
+    assert_eq!(world.published(round).survivors, 4);
+    assert_eq!(world.aggregates[&round], world.plain_sum(round, &[0, 1, 2, 4]));
+    let round = world.round(PlanKind::Train);
+    assert_eq!(world.published(round).survivors, 5);
+    world.assert_agreed(&ALL);
+}
+
+#[test]
+fn a_lost_connection_costs_nothing_if_it_comes_back_within_the_round() {
+    let mut world = World::new(5, task(false));
+    let round = world.prepare();
+    world.disconnect(2);
+    world.settle();
+    world.connect(2);
+    world.train(round, PlanKind::Train);
+    world.settle();
+    assert_eq!(world.published(round).survivors, 5);
+    world.assert_agreed(&ALL);
+}
+
+#[test]
+fn a_trainer_that_fails_costs_its_client_the_round_and_nobody_else() {
+    let failures = [
+        (WorkFailure::Train(TrainError::Crashed("signal 9".into())), Refusal::TrainingFailed),
+        (
+            WorkFailure::Train(TrainError::Diverged { round: RoundNumber(1) }),
+            Refusal::ContributionNotFinite,
+        ),
+    ];
+    for (failure, refusal) in failures {
+        let mut world = World::new(5, task(false));
+        let words = failure.to_string();
+        world.on_work = Some(Box::new(move |site, result| match site {
+            3 => Err(failure.clone()),
+            _ => result,
+        }));
+        let round = world.round(PlanKind::Train);
+        assert_eq!(world.published(round).survivors, 4);
+        assert_eq!(sat_out(&world, 3), [refusal]);
+        let told = Event::WorkFailed { round, reason: words };
+        assert!(world.sites[3].events.contains(&told));
+        world.assert_agreed(&ALL);
+    }
+}
+
+#[test]
+fn an_announced_state_that_does_not_follow_is_refused_and_nothing_is_trusted_after_it() {
+    let mut world = World::new(5, task(false));
+    world.round(PlanKind::Train);
+    let victim = world.sites[0].id;
+    world.on_message = Some(Box::new(move |to, message| {
+        if let ToClient::Published(published) = message
+            && to == victim
+        {
+            published.state.0[0] ^= 1;
+        }
+    }));
+    world.round(PlanKind::Train);
+    world.on_message = None;
+    let before = world.sites[0].engine.version();
+    assert_eq!(before, ModelVersion(1), "the lie was not taken over");
+    world.assert_agreed(&[1, 2, 3, 4]);
+}
+
+#[test]
+fn an_aggregate_that_was_changed_on_its_way_is_not_applied() {
+    let mut world = World::new(5, task(false));
+    world.round(PlanKind::Train);
+    let mut first = true;
+    world.on_vector = Some(Box::new(move |kind, bytes| {
+        if matches!(kind, VectorKind::Aggregate(_)) && std::mem::take(&mut first) {
+            bytes[3] ^= 1;
+        }
+    }));
+    world.round(PlanKind::Train);
+    let broken = |site: usize| {
+        world.sites[site].events.iter().any(|event| matches!(event, Event::LineageBroken(_)))
+    };
+    assert_eq!(ALL.into_iter().filter(|site| broken(*site)).count(), 1);
+    let victim = ALL.into_iter().find(|site| broken(*site)).unwrap();
+    assert_eq!(world.sites[victim].engine.version(), ModelVersion(1));
+    // The others go on without it, and it does not catch up with what it does not trust.
+    world.on_vector = None;
+    let round = world.round(PlanKind::Train);
+    assert_eq!(world.published(round).survivors, 4);
+    assert_eq!(world.sites[victim].engine.version(), ModelVersion(1));
+}
+
+#[test]
+fn a_state_that_is_not_the_announced_one_is_not_taken_over() {
+    let mut world = World::new(5, task(false));
+    world.round(PlanKind::Train);
+    world.disconnect(4);
+    world.round(PlanKind::Train);
+    world.on_vector = Some(Box::new(|kind, bytes| {
+        if matches!(kind, VectorKind::State(_)) {
+            let end = bytes.len();
+            bytes[end - 1] ^= 1;
+        }
+    }));
+    world.connect(4);
+    assert_eq!(world.sites[4].engine.version(), ModelVersion(1));
+    assert!(world.sites[4].events.iter().any(|event| matches!(event, Event::NotCaughtUp(_))));
+    // An honest connection later mends it.
+    world.on_vector = None;
+    world.disconnect(4);
+    world.connect(4);
+    world.assert_agreed(&ALL);
+}
+
+#[test]
+fn a_coordinator_restored_from_a_backup_does_not_take_a_client_back() {
+    let mut world = World::new(5, task(false));
+    let old: State = world.state.clone();
+    let transcript = world.transcript;
+    world.round(PlanKind::Train);
+    world.round(PlanKind::Train);
+    (world.state, world.transcript) = (old, transcript);
+    world.disconnect(0);
+    world.connect(0);
+    let (theirs, ours) = (ModelVersion(0), ModelVersion(2));
+    assert!(world.sites[0].events.contains(&Event::CoordinatorBehind { theirs, ours }));
+    assert_eq!(world.sites[0].engine.version(), ModelVersion(2));
+}
+
+#[test]
+fn a_record_that_is_not_durable_ends_every_round_and_the_next_one_works() {
+    let mut world = World::new(5, task(false));
+    let round = world.prepare();
+    world.site_input(2, Input::PersistFailed);
+    world.train(round, PlanKind::Train);
+    world.finish(round);
+    assert_eq!(world.published(round).survivors, 4);
+    let round = world.round(PlanKind::Train);
+    assert_eq!(world.published(round).survivors, 5);
+    world.assert_agreed(&ALL);
+}
+
+#[test]
+fn rounds_without_end_push_the_oldest_out_and_old_numbers_start_nothing() {
+    let mut world = World::new(3, task(false));
+    let rounds: Vec<RoundNumber> = (0..5).map(|_| world.prepare()).collect();
+    let resumable = world.sites[0].engine.join().resumable.into_vec();
+    assert_eq!(resumable, rounds[2..]);
+    let message = ToClient::ResendInput;
+    world.site_input(0, Input::Message { round: RoundNumber(1), message });
+    let resumable = world.sites[0].engine.join().resumable.into_vec();
+    assert_eq!(resumable, rounds[2..]);
+}
+
+#[test]
+fn a_contribution_is_never_printed() {
+    let contribution = Contribution::of_words(vec![42; 7]);
+    assert_eq!(format!("{contribution:?}"), "Contribution(7 bytes)");
+}
+
+#[test]
+fn an_aggregate_that_was_not_pushed_is_asked_for() {
+    let mut world = World::new(5, task(false));
+    let round = world.prepare();
+    world.lost_pushes = Some(1);
+    world.train(round, PlanKind::Train);
+    world.settle();
+    assert_eq!(world.sites[1].engine.version(), ModelVersion(0));
+    world.pass(Millis(6_000));
+    world.assert_agreed(&ALL);
+}
