@@ -8,6 +8,8 @@ fn main() {
     // Reaches packages with a direct dependency on torch-sys (links = "tch").
     if let Ok(folder) = std::env::var("DEP_TCH_LIBTORCH_LIB") {
         println!("cargo:rustc-link-arg=-Wl,-rpath,{folder}");
-        println!("cargo:rustc-link-arg=-Wl,-rpath,$ORIGIN/../lib");
+        let apple = std::env::var("CARGO_CFG_TARGET_VENDOR").is_ok_and(|vendor| vendor == "apple");
+        let beside = if apple { "@loader_path" } else { "$ORIGIN" };
+        println!("cargo:rustc-link-arg=-Wl,-rpath,{beside}/../lib");
     }
 }

@@ -18,6 +18,8 @@ pub mod job;
 pub mod linear;
 mod local;
 #[cfg(feature = "daemon")]
+mod model_file;
+#[cfg(feature = "daemon")]
 pub mod process;
 #[cfg(feature = "torch")]
 pub mod torch;

@@ -1,10 +1,17 @@
-//! The verbs of `roundelay-trainer`. The daemon uses `work`; the others are for people.
+//! The verbs of `roundelay-trainer`. The daemon uses `work`; the others are for people: to see what
+//! a build trains with, whether data fits a task, and what the data is worth without a federation.
 
-use std::path::PathBuf;
+mod alone;
+mod arguments;
+mod evaluate;
+mod inspect;
 
 use clap::{Parser, Subcommand};
 
-use super::{TrainError, worker};
+use super::{LocalTrainer, Trainer, worker};
+use arguments::{Local, Output};
+
+pub use super::TrainError;
 
 /// Trains on a tenant's rows in a process of its own; started by roundelay-client.
 #[derive(Debug, Parser)]
@@ -21,11 +28,14 @@ enum Verb {
     Work,
     /// Say what this build trains with, and where.
     About,
-    /// Describe a TorchScript module as a task file's `[task.model]`.
-    Inspect {
-        /// The module's file.
-        module: PathBuf,
-    },
+    /// Check data against a task's schema.
+    Check(Local),
+    /// Train on this data alone, without a federation.
+    Alone(alone::Alone),
+    /// Evaluate a model that was exported or saved.
+    Evaluate(evaluate::Evaluate),
+    /// Describe a TorchScript module as the `[model]` of a task file.
+    Inspect(inspect::Inspect),
 }
 
 /// Runs the verb that was asked for.
@@ -39,8 +49,33 @@ pub fn run(arguments: Arguments) -> Result<(), TrainError> {
             println!("roundelay-trainer {}: {}", env!("CARGO_PKG_VERSION"), engines());
             Ok(())
         }
-        Verb::Inspect { module } => inspect(&module),
+        Verb::Check(local) => check(&local),
+        Verb::Alone(alone) => alone.run(),
+        Verb::Evaluate(evaluate) => evaluate.run(),
+        Verb::Inspect(inspect) => inspect.run(),
     }
+}
+
+fn check(local: &Local) -> Result<(), TrainError> {
+    let summary = LocalTrainer::new(local.options()).prepare(&local.task()?)?;
+    match local.output {
+        Output::Json => println!(
+            "{}",
+            serde_json::json!({
+                "rows": summary.rows,
+                "held_out_rows": summary.held_out_rows,
+                "schema": summary.schema.to_string(),
+                "data": summary.data.to_string(),
+            })
+        ),
+        Output::Text => println!(
+            "{} fits: {} rows to train on, {} held out",
+            local.data.display(),
+            summary.rows,
+            summary.held_out_rows
+        ),
+    }
+    Ok(())
 }
 
 #[cfg(feature = "torch")]
@@ -51,22 +86,4 @@ fn engines() -> String {
 #[cfg(not(feature = "torch"))]
 fn engines() -> String {
     "ndarray; built without libtorch, so softmax regression only".to_owned()
-}
-
-#[cfg(feature = "torch")]
-fn inspect(module: &std::path::Path) -> Result<(), TrainError> {
-    let (digest, parameters) = super::torch::inspect(module)?;
-    println!("[task.model.torchscript]\nmodule = \"{digest}\"");
-    for parameter in parameters {
-        println!("[[task.model.torchscript.parameters]]");
-        println!("name = {:?}\nshape = {:?}", parameter.name, parameter.shape);
-    }
-    Ok(())
-}
-
-#[cfg(not(feature = "torch"))]
-fn inspect(_module: &std::path::Path) -> Result<(), TrainError> {
-    Err(TrainError::Installation(
-        "this build has no libtorch; build roundelay-client with --features torch".to_owned(),
-    ))
 }

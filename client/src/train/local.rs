@@ -2,6 +2,7 @@
 //! [`Learner`], which knows one architecture and nothing of rounds.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use roundelay_protocol::ids::RoundNumber;
 use roundelay_protocol::manifest::{Hyperparameters, Task};
@@ -18,6 +19,7 @@ use prepared::Prepared;
 
 /// Where libtorch computes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "daemon", derive(clap::ValueEnum))]
 #[serde(rename_all = "snake_case")]
 pub enum Device {
     /// On a GPU where there is one, else on the CPU.
@@ -31,6 +33,7 @@ pub enum Device {
 
 /// What computes a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "daemon", derive(clap::ValueEnum))]
 #[serde(rename_all = "snake_case")]
 pub enum Engine {
     /// `ndarray` for softmax regression, libtorch for everything else.
@@ -110,7 +113,7 @@ pub trait Learner: Send {
 /// libtorch's one generator per process: repeatable only while no other trainer runs beside it.
 pub struct LocalTrainer {
     options: Options,
-    in_memory: Option<Data>,
+    in_memory: Option<Arc<Data>>,
     prepared: Option<Prepared>,
 }
 
@@ -122,9 +125,10 @@ impl LocalTrainer {
     }
 
     /// A trainer on data in memory, for simulations and for programs with readers of their own.
+    /// Trainers may share the same data.
     #[must_use]
-    pub fn with_data(data: Data, options: Options) -> Self {
-        Self { options, in_memory: Some(data), prepared: None }
+    pub fn with_data(data: impl Into<Arc<Data>>, options: Options) -> Self {
+        Self { options, in_memory: Some(data.into()), prepared: None }
     }
 
     /// Evaluates `model` on other rows than those held out, such as a common test set. They are
@@ -149,8 +153,8 @@ impl Trainer for LocalTrainer {
         self.prepared = None;
         task.schema.validate().map_err(|error| TrainError::Task(error.to_string()))?;
         let data = match &self.in_memory {
-            Some(data) => data.clone(),
-            None => Data::load(&self.options.data, &task.schema)?,
+            Some(data) => Arc::clone(data),
+            None => Arc::new(Data::load(&self.options.data, &task.schema)?),
         };
         let prepared = Prepared::new(task, data, &self.options)?;
         let summary = prepared.summary();

@@ -1,9 +1,7 @@
 //! Softmax regression by ndarray.
 
 use roundelay_client::train::linear::Linear;
-use roundelay_client::train::{
-    Control, Learner, LocalTrainer, Metrics, TrainError, Trainer, Uninterrupted,
-};
+use roundelay_client::train::{Control, Learner, LocalTrainer, TrainError, Trainer, Uninterrupted};
 use roundelay_protocol::ids::RoundNumber;
 use roundelay_protocol::manifest::Hyperparameters;
 use roundelay_protocol::model::ModelSpec;
@@ -202,11 +200,4 @@ fn without_libtorch_an_mlp_is_refused_with_what_to_do() {
     let mlp = ModelSpec::Mlp { hidden: vec![4], seed: 0 };
     let line = trainer.prepare(&task(pictures(), mlp)).unwrap_err().to_string();
     assert!(line.contains("built without libtorch") && line.contains("--features torch"), "{line}");
-}
-
-#[test]
-fn metrics_of_several_clients_add_up() {
-    let mut sum = Metrics { rows: 1, correct: 1, loss_sum: 0.5 };
-    sum += Metrics { rows: 3, correct: 1, loss_sum: 2.0 };
-    assert_eq!(sum, Metrics { rows: 4, correct: 2, loss_sum: 2.5 });
 }

@@ -1,5 +1,7 @@
 //! Training on real and made-up rows by every trainer, in one binary so that libtorch links once.
 
+#[cfg(feature = "daemon")]
+mod cli;
 mod linear;
 mod mnist;
 #[cfg(feature = "daemon")]

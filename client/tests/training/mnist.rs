@@ -1,5 +1,7 @@
 //! MNIST as it comes: gzipped IDX files, read, split and trained on.
 
+use std::sync::{Arc, OnceLock};
+
 use roundelay_client::data::{Data, Source};
 use roundelay_client::train::{LocalTrainer, Trainer, Uninterrupted};
 use roundelay_protocol::ids::RoundNumber;
@@ -13,13 +15,17 @@ fn schema() -> Schema {
     Schema::Images { channels: 1, height: 28, width: 28, classes: 10 }
 }
 
-/// A tenth of the training rows, by the split's own rule, and the test rows.
-fn mnist() -> Option<Data> {
-    let mut data = Data::load(&Source::new(real_data("mnist")?), &schema()).unwrap();
-    assert_eq!((data.train.len(), data.held_out.len()), (60_000, 10_000));
-    let (inputs, labels) = (&data.train.inputs()[..6000 * 784], &data.train.labels()[..6000]);
-    data.train = Data::from_memory(&schema(), inputs, labels, 0).unwrap().train;
-    Some(data)
+/// A tenth of the training rows, in the file's order, and the test rows; read once.
+fn mnist() -> Option<Arc<Data>> {
+    static DATA: OnceLock<Option<Arc<Data>>> = OnceLock::new();
+    let read = || {
+        let mut data = Data::load(&Source::new(real_data("mnist")?), &schema()).unwrap();
+        assert_eq!((data.train.len(), data.held_out.len()), (60_000, 10_000));
+        let (inputs, labels) = (&data.train.inputs()[..6000 * 784], &data.train.labels()[..6000]);
+        data.train = Data::from_memory(&schema(), inputs, labels, 0).unwrap().train;
+        Some(Arc::new(data))
+    };
+    DATA.get_or_init(read).clone()
 }
 
 /// Share of the test rows that are right after one epoch over 6,000 rows.

@@ -2,6 +2,7 @@
 //! [`LocalTrainer`](super::LocalTrainer) once it is prepared.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use roundelay_protocol::manifest::{Hyperparameters, Task};
 use roundelay_protocol::model::{ModelSpec, initial};
@@ -19,7 +20,7 @@ const EVALUATED_AT_ONCE: usize = 1024;
 
 pub(super) struct Prepared {
     task: Task,
-    data: Data,
+    data: Arc<Data>,
     standardised: Option<Standardised>,
     learner: Box<dyn Learner>,
     /// What the learner held before any model was loaded: a TorchScript file's own parameters.
@@ -34,7 +35,7 @@ struct Standardised {
 }
 
 impl Prepared {
-    pub(super) fn new(task: &Task, data: Data, options: &Options) -> Result<Self, TrainError> {
+    pub(super) fn new(task: &Task, data: Arc<Data>, options: &Options) -> Result<Self, TrainError> {
         let learner = learner(task, options)?;
         let mut prepared =
             Self { task: task.clone(), data, standardised: None, learner, own: Vec::new() };

@@ -1,0 +1,91 @@
+//! What the verbs that train or evaluate have in common: a task, data, and how to compute.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, ValueEnum};
+use roundelay_protocol::manifest::Task;
+
+use crate::data::{Data, HELD_OUT_PERCENT, Rows, Source};
+use crate::train::{Device, Engine, Options, TrainError};
+
+/// How results are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Output {
+    /// For people.
+    Text,
+    /// One line of JSON.
+    Json,
+}
+
+/// A task and data for it.
+#[derive(Debug, Args)]
+pub(super) struct Local {
+    /// The task file, as for `roundelay-coordinator federation create`.
+    #[arg(long, value_name = "FILE")]
+    task: PathBuf,
+    /// The data: a CSV file, or a folder of CSV, IDX or NumPy files.
+    #[arg(long, value_name = "PATH")]
+    pub(super) data: PathBuf,
+    /// Share of the rows to hold out, in percent.
+    #[arg(long, value_name = "PERCENT", default_value_t = HELD_OUT_PERCENT,
+        value_parser = clap::value_parser!(u8).range(..100))]
+    held_out_percent: u8,
+    /// Seed of the batch order.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// What computes the model.
+    #[arg(long, value_enum, default_value_t = Engine::Auto)]
+    engine: Engine,
+    /// Threads that libtorch computes with.
+    #[arg(long, default_value_t = 1)]
+    threads: u16,
+    /// Where libtorch computes.
+    #[arg(long, value_enum, default_value_t = Device::Auto)]
+    device: Device,
+    /// The TorchScript module's file, for tasks that name one.
+    #[arg(long, value_name = "FILE")]
+    module: Option<PathBuf>,
+    /// How to print the result.
+    #[arg(long, value_enum, default_value_t = Output::Text)]
+    pub(super) output: Output,
+}
+
+impl Local {
+    /// Reads the task file.
+    pub(super) fn task(&self) -> Result<Task, TrainError> {
+        let file = self.task.display();
+        let text = std::fs::read_to_string(&self.task).map_err(|error| {
+            TrainError::Installation(format!("{file}: {error}; name a task file with --task"))
+        })?;
+        toml::from_str(&text).map_err(|error| {
+            let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+            let line = before.matches('\n').count() + 1;
+            let what = error.message().lines().next().unwrap_or_default();
+            TrainError::Task(format!("{file}, line {line}: {what}"))
+        })
+    }
+
+    /// How to read the data and to compute.
+    pub(super) fn options(&self) -> Options {
+        Options {
+            data: Source { path: self.data.clone(), held_out_percent: self.held_out_percent },
+            seed: self.seed,
+            engine: self.engine,
+            threads: self.threads,
+            device: self.device,
+            module: self.module.clone(),
+        }
+    }
+}
+
+/// The rows of a test set: all of them, or where the folder holds some out itself, those.
+pub(super) fn test_rows(path: &Path, task: &Task) -> Result<Rows, TrainError> {
+    let data = all_rows(path, task)?;
+    Ok(if data.held_out.is_empty() { data.train } else { data.held_out })
+}
+
+/// Data of which no row is held out by its hash.
+pub(super) fn all_rows(path: &Path, task: &Task) -> Result<Data, TrainError> {
+    let source = Source { path: path.to_owned(), held_out_percent: 0 };
+    Ok(Data::load(&source, &task.schema)?)
+}

@@ -1,0 +1,35 @@
+//! `inspect`: a TorchScript module's digest and parameters, in the words of a task file.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::train::TrainError;
+
+/// Describe a TorchScript module.
+#[derive(Debug, Args)]
+pub(super) struct Inspect {
+    /// The module's file.
+    module: PathBuf,
+}
+
+impl Inspect {
+    #[cfg(feature = "torch")]
+    pub(super) fn run(&self) -> Result<(), TrainError> {
+        let (digest, parameters) = crate::train::torch::inspect(&self.module)?;
+        println!("[model.torchscript]\nmodule = \"{digest}\"\nparameters = [");
+        for parameter in parameters {
+            println!("    {{ name = {:?}, shape = {:?} }},", parameter.name, parameter.shape);
+        }
+        println!("]");
+        Ok(())
+    }
+
+    #[cfg(not(feature = "torch"))]
+    pub(super) fn run(&self) -> Result<(), TrainError> {
+        Err(TrainError::Installation(format!(
+            "{}: this build has no libtorch; build roundelay-client with --features torch",
+            self.module.display()
+        )))
+    }
+}
