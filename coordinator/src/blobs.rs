@@ -34,6 +34,8 @@ use format::{HEADER_BYTES_MAX, Header, Layout, Sealer};
 /// Plaintext bytes that are sealed, written or read at a time; also the largest blob that is
 /// written in one call. At least the 5 MiB that buckets ask of a part.
 const PART_BYTES: usize = 8 * format::CHUNK_BYTES;
+/// Up to so many bytes a thread switch takes longer than sealing or opening them.
+const INLINE_BYTES_MAX: usize = 64 << 10;
 /// Drafts of writers that died are removed after this long. A living writer is done long before.
 const DRAFT_LIFE: Duration = Duration::from_secs(3600);
 
@@ -77,13 +79,13 @@ impl Blobs {
     pub async fn put(&self, tenant: &TenantId, content: Bytes) -> Result<Digest, StoreError> {
         let at = At { what: "writing a blob", blobs: self, tenant };
         let named = content.clone();
-        let digest = blocking(move || Self::digest(&named)).await?;
+        let digest = blocking(content.len(), move || Self::digest(&named)).await?;
         let scope = Scope::Tenant(tenant.clone());
         let layout = Layout { tenant: tenant.clone(), digest, bytes: content.len() as u64 };
         let sealer = Sealer::new(&*self.kms, &scope, layout, content).await?;
         failpoint!("blob.put.before");
         let path = self.path(tenant, digest);
-        if sealer.is_one_part(PART_BYTES) {
+        if sealer.bytes_left() <= PART_BYTES {
             let (_, sealed) = sealed_part(sealer).await?;
             self.objects.put(&path, sealed).await.map_err(|error| at.error(digest, &error))?;
         } else {
@@ -171,18 +173,23 @@ async fn upload_parts(
     Ok(())
 }
 
-/// The next part of what a sealer holds, sealed off the runtime's threads.
+/// The next part of what a sealer holds, sealed.
 async fn sealed_part(mut sealer: Sealer) -> Result<(Sealer, PutPayload), StoreError> {
-    blocking(move || {
+    blocking(sealer.bytes_left(), move || {
         let part = sealer.seal(PART_BYTES);
         (sealer, PutPayload::from_iter(part))
     })
     .await
 }
 
+/// Runs work on so many bytes off the runtime's threads, unless it is over sooner than that takes.
 async fn blocking<T: Send + 'static>(
+    bytes: usize,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, StoreError> {
+    if bytes <= INLINE_BYTES_MAX {
+        return Ok(work());
+    }
     tokio::task::spawn_blocking(work).await.map_err(|_| StoreError::Closed)
 }
 
@@ -240,7 +247,7 @@ impl BlobReader {
             return Err(at.damaged(*digest, "its content"));
         }
         let (opener, first) = (Arc::clone(&self.opener), self.next_chunk);
-        let opened = blocking(move || opener.open(first, sealed)).await?;
+        let opened = blocking(sealed.len(), move || opener.open(first, sealed)).await?;
         self.opened = opened.ok_or_else(|| at.damaged(*digest, "its content"))?;
         self.next_chunk += chunks;
         Ok(())

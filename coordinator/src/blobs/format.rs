@@ -106,9 +106,9 @@ impl Sealer {
         Ok(Self { key, layout, header, rest: content, next_chunk: 0 })
     }
 
-    /// Whether one call of [`Sealer::seal`] is enough.
-    pub(super) fn is_one_part(&self, part_bytes: usize) -> bool {
-        self.rest.len() <= part_bytes
+    /// Plaintext that is not sealed yet.
+    pub(super) fn bytes_left(&self) -> usize {
+        self.rest.len()
     }
 
     pub(super) fn is_done(&self) -> bool {
