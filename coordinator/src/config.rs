@@ -7,9 +7,11 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 mod limits;
+mod task;
 mod toml_file;
 
 pub use limits::Limits;
+pub use task::TaskFile;
 pub use toml_file::{FileError, parse, read};
 
 /// What a configuration file may set.
