@@ -3,14 +3,17 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::Deserialize;
 
 mod limits;
+mod rounds;
 mod task;
 mod toml_file;
 
 pub use limits::Limits;
+pub use rounds::Rounds;
 pub use task::TaskFile;
 pub use toml_file::{FileError, parse, read};
 
@@ -35,6 +38,8 @@ pub struct Config {
     pub certificate_minutes: u32,
     /// Bounds on what clients may take up.
     pub limits: Limits,
+    /// When rounds are planned and how long they may take.
+    pub rounds: Rounds,
 }
 
 impl Default for Config {
@@ -47,6 +52,7 @@ impl Default for Config {
             token_minutes: 15,
             certificate_minutes: 1440,
             limits: Limits::default(),
+            rounds: Rounds::default(),
         }
     }
 }
@@ -62,10 +68,17 @@ impl Config {
         Ok(config)
     }
 
+    /// Life of a client's certificate.
+    #[must_use]
+    pub fn certificate_life(&self) -> Duration {
+        Duration::from_secs(u64::from(self.certificate_minutes) * 60)
+    }
+
     fn check(&self) -> Result<(), String> {
         within("token_minutes", self.token_minutes, 1, 1440)?;
         within("certificate_minutes", self.certificate_minutes, 2, 10_080)?;
-        self.limits.check()
+        self.limits.check()?;
+        self.rounds.check()
     }
 }
 
@@ -91,7 +104,11 @@ mod tests {
         assert_eq!(sample, defaults);
         assert_eq!(sample.check(), Ok(()));
         let shown = SAMPLE.lines().filter(|line| line.contains(" = ")).count();
-        assert_eq!(shown, 6 + limits::KEYS, "a key is missing in the sample, or there twice");
+        assert_eq!(
+            shown,
+            6 + limits::KEYS + rounds::KEYS,
+            "a key is missing in the sample, or there twice"
+        );
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use roundelay_crypto::digest::Digest;
 use roundelay_crypto::identity::Signature;
+use roundelay_protocol::codec;
 use roundelay_protocol::ids::{FederationId, TenantId};
 use roundelay_protocol::manifest::{
     Manifest, ManifestError, Member, Rules, SignatureError, SignedManifest, Standing, Task,
@@ -43,6 +44,9 @@ pub enum FederationError {
     /// A tenant that is not a member, or a client that the manifest does not name.
     #[error("the manifest of this federation does not name this client")]
     NotNamed,
+    /// No manifest of this hash.
+    #[error("the federation has no manifest of this hash; `manifest show` has the newest")]
+    NoSuchManifest,
     /// A signature under another manifest than the newest.
     #[error("the manifest has changed; look at the newest one with `manifest show` and sign that")]
     ManifestChanged,
@@ -72,6 +76,17 @@ pub struct Located {
     pub owner: TenantId,
     /// Its row.
     pub federation: Federation,
+}
+
+/// A signature that was taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Signed {
+    /// The federation's owner.
+    pub owner: TenantId,
+    /// The manifest's version; above 0 it is an amendment.
+    pub version: u32,
+    /// How far the signatures are.
+    pub standing: Standing,
 }
 
 /// What an operator asks for.
@@ -194,7 +209,7 @@ impl Federations {
         federation: FederationId,
         manifest: Digest,
         signature: Signature,
-    ) -> Result<Standing, FederationError> {
+    ) -> Result<Signed, FederationError> {
         let _changes = self.changes.lock().await;
         let located = self.of_member(&peer.tenant, federation).await?;
         let rows = self.rows(&located);
@@ -210,7 +225,7 @@ impl Federations {
             audit(federation, rows.members(federation).await?, event),
         ];
         rows.transact("sign", None, writes).await?;
-        Ok(standing)
+        Ok(Signed { owner: located.owner, version: newest.manifest.version, standing })
     }
 
     /// The newest manifest of a federation, and how far its signatures are.
@@ -224,28 +239,35 @@ impl Federations {
         Ok((newest, standing))
     }
 
-    /// Refuses a federation whose newest manifest lacks a signature.
+    /// Refuses a federation none of whose manifests has every signature that it needs.
     pub async fn check_signed(&self, located: &Located) -> Result<(), FederationError> {
         let manifests = self.rows(located).manifests(located.federation.federation).await?;
-        let (newest, predecessor) = newest(manifests)?;
-        let name = located.federation.name.clone();
-        let not_signed = |why| FederationError::NotSigned { name, why };
-        newest.verify(predecessor.as_ref()).map_err(not_signed)
+        let mut predecessor = None;
+        let mut verdict = Err(FederationError::NotNamed);
+        for signed in manifests {
+            let name = located.federation.name.clone();
+            let not_signed = |why| FederationError::NotSigned { name, why };
+            match signed.verify(predecessor.as_ref()) {
+                Ok(()) => verdict = Ok(()),
+                Err(_) if verdict.is_ok() => {}
+                Err(why) => verdict = Err(not_signed(why)),
+            }
+            predecessor = Some(signed.manifest);
+        }
+        verdict
     }
 
-    /// Writes where a federation stands, with an audit entry for every member.
-    pub async fn set_state(
+    /// One manifest of a federation that a client is named in, encoded with its signatures.
+    pub async fn manifest(
         &self,
-        located: &Located,
-        state: FederationState,
-        event: AuditEvent,
-    ) -> Result<(), FederationError> {
-        let rows = self.rows(located);
-        let federation = Federation { state, ..located.federation.clone() };
-        let id = federation.federation;
-        let members = rows.members(id).await?;
-        let writes = vec![Write::PutFederation(Box::new(federation)), audit(id, members, event)];
-        Ok(rows.transact("state", None, writes).await?)
+        peer: &Peer,
+        federation: FederationId,
+        manifest: Digest,
+    ) -> Result<Vec<u8>, FederationError> {
+        let located = self.of_member(&peer.tenant, federation).await?;
+        let manifests = self.rows(&located).manifests(federation).await?;
+        let found = manifests.iter().find(|signed| signed.manifest.hash() == manifest);
+        found.map(codec::encode).ok_or(FederationError::NoSuchManifest)
     }
 
     /// A federation that a tenant is a member of.

@@ -18,9 +18,10 @@ use std::time::{Duration, SystemTime};
 use roundelay_protocol::ids::TenantId;
 
 use crate::authority::{Authority, AuthorityError};
+use crate::blobs::Blobs;
 use crate::clients::Clients;
 use crate::federations::Federations;
-use crate::keys::{FileKms, KeyError};
+use crate::keys::{FileKms, KeyError, Kms};
 use crate::notice::NoticeKey;
 use crate::store::sqlite::SqliteStore;
 use crate::store::{InstallationSecret, Store, StoreError, TenantStore};
@@ -37,7 +38,11 @@ pub enum InstallationError {
         why: std::io::Error,
     },
     /// Another process uses it.
-    #[error("the data folder {} is in use by another process", .0.display())]
+    #[error(
+        "the data folder {} is in use by another process; stop that one, or choose another folder \
+         (`--data`)",
+        .0.display()
+    )]
     InUse(PathBuf),
     /// The keys cannot be used.
     #[error(transparent)]
@@ -90,6 +95,8 @@ pub struct Installation {
     lock: DataLock,
     /// Its rows.
     pub store: Arc<dyn Store>,
+    /// Models and sums.
+    pub blobs: Blobs,
     /// Who is enrolled.
     pub clients: Arc<Clients>,
     /// Federations and their manifests.
@@ -105,21 +112,29 @@ impl Installation {
         lock: DataLock,
         certificate_life: Duration,
     ) -> Result<Self, InstallationError> {
-        let kms = FileKms::open(&lock.data.join("keys"))?;
+        let kms: Arc<dyn Kms> = Arc::new(FileKms::open(&lock.data.join("keys"))?);
         let database = lock.data.join("store.sqlite");
-        let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&database, Arc::new(kms)).await?);
+        let store = SqliteStore::open(&database, Arc::clone(&kms)).await?;
+        let store: Arc<dyn Store> = Arc::new(store);
+        let blobs = Blobs::in_folder(&lock.data.join("blobs"), kms)?;
         let authority = authority(&*store).await?;
         let notice_key = notice_key(&*store).await?;
         let clients =
             Clients::new(Arc::clone(&store), authority, notice_key.public(), certificate_life);
         let federations = Arc::new(Federations::new(Arc::clone(&store)));
-        Ok(Self { lock, store, clients: Arc::new(clients), federations, notice_key })
+        Ok(Self { lock, store, blobs, clients: Arc::new(clients), federations, notice_key })
     }
 
     /// Its data folder.
     #[must_use]
     pub fn data(&self) -> &Path {
         &self.lock.data
+    }
+
+    /// Where uploads under way are spooled.
+    #[must_use]
+    pub fn spool(&self) -> PathBuf {
+        self.lock.data.join("spool")
     }
 
     /// The handle of a tenant that exists.

@@ -11,7 +11,7 @@
 //! | [`authority`], [`clients`] | certificates; who is enrolled | `server` |
 //! | [`federations`] | manifests, drafted and signed | `server` |
 //! | [`notice`], [`clock`] | signed redirects; the wall clock | `server` |
-//! | `admin`, `cli`, `config`, `telemetry` | the verbs of `roundelay-coordinator` | `server` |
+//! | [`admin`], [`cli`], [`config`], [`telemetry`] | the verbs of `roundelay-coordinator` | `server` |
 //!
 //! With `default-features = false` only the pure part is built: no socket, no file, no clock. The
 //! simulator builds it so.
@@ -22,11 +22,15 @@ pub mod engine;
 
 // Sockets, files and clocks.
 #[cfg(feature = "server")]
+pub mod admin;
+#[cfg(feature = "server")]
 pub mod authority;
 #[cfg(feature = "server")]
 pub mod blobs;
 #[cfg(all(test, feature = "server"))]
 mod children;
+#[cfg(feature = "server")]
+pub mod cli;
 #[cfg(feature = "server")]
 pub mod clients;
 #[cfg(feature = "server")]
@@ -47,6 +51,8 @@ pub mod notice;
 pub mod server;
 #[cfg(feature = "server")]
 pub mod store;
+#[cfg(feature = "server")]
+pub mod telemetry;
 
 #[cfg(test)]
 mod testing;

@@ -72,6 +72,7 @@ impl FederationError {
             Self::NoClients(_) => "no_clients",
             Self::OwnerNotMember(_) => "owner_not_member",
             Self::NotNamed => "not_named",
+            Self::NoSuchManifest => "no_such_manifest",
             Self::ManifestChanged => "manifest_changed",
             Self::NotSigned { .. } => "not_signed",
             Self::Manifest(_) => "bad_manifest",

@@ -1,0 +1,110 @@
+//! Verbs about federations and their rounds.
+
+use std::path::Path;
+
+use roundelay_protocol::ids::TenantId;
+use roundelay_protocol::manifest::{Rules, Task};
+use serde_json::Value;
+
+use super::views::{instant, state};
+use super::{Admin, AdminError, Answer, FederationView, Kind, RoundView, StatusView};
+use crate::federations::{Draft, Located};
+
+impl Admin {
+    pub(super) async fn create_federation(
+        &self,
+        name: String,
+        owner: TenantId,
+        members: Vec<TenantId>,
+        task: Task,
+        rules: Rules,
+    ) -> Result<Answer, AdminError> {
+        for tenant in members.iter().chain([&owner]) {
+            self.installation.tenant(tenant).await?;
+        }
+        let draft = Draft { name, owner, members, rules, task };
+        let (located, _) = self.installation.federations.create(draft).await?;
+        Ok(Answer::Federation(self.view(&located).await?))
+    }
+
+    pub(super) async fn start_federation(
+        &self,
+        name: &str,
+        initial: Option<&Path>,
+    ) -> Result<Answer, AdminError> {
+        let federations = &self.installation.federations;
+        let located = federations.find(name).await?;
+        federations.check_signed(&located).await?;
+        let server = self.running()?;
+        let module = match initial {
+            Some(file) => Some(self.initial_parameters(&located, file).await?),
+            None => None,
+        };
+        let id = located.federation.federation;
+        server.driver().start_federation(&located.owner, id, module).await?;
+        Ok(Answer::Federation(self.view(&federations.find(name).await?).await?))
+    }
+
+    pub(super) async fn stop_federation(&self, name: &str) -> Result<Answer, AdminError> {
+        let federations = &self.installation.federations;
+        let located = federations.find(name).await?;
+        let server = self.running()?;
+        server.driver().stop_federation(&located.owner, located.federation.federation).await?;
+        Ok(Answer::Federation(self.view(&federations.find(name).await?).await?))
+    }
+
+    pub(super) async fn federations(&self) -> Result<Answer, AdminError> {
+        let mut views = Vec::new();
+        for located in self.installation.federations.all().await? {
+            views.push(self.view(&located).await?);
+        }
+        Ok(Answer::Federations(views))
+    }
+
+    pub(super) async fn status(&self, name: &str) -> Result<Answer, AdminError> {
+        let located = self.installation.federations.find(name).await?;
+        let rows = self.installation.federations.rows(&located);
+        let id = located.federation.federation;
+        let driven = self.live.as_ref().and_then(|server| {
+            // A federation that was never started is in no driver, and its row says so.
+            server.driver().status(&located.owner, id).ok()
+        });
+        let engine = driven.as_ref().map(|status| serde_json::to_value(&status.engine));
+        let engine = engine.transpose().map_err(|error| {
+            AdminError::new(Kind::Internal, "status", format_args!("internal error: {error}"))
+        })?;
+        Ok(Answer::Status(Box::new(StatusView {
+            federation: self.view(&located).await?,
+            coordinator_running: self.live.is_some(),
+            engine: engine.unwrap_or(Value::Null),
+            trouble: driven.and_then(|status| status.trouble),
+            model: rows.models(id).await?.last().map(Into::into),
+            last_round: rows.rounds(id).await?.last().map(Into::into),
+        })))
+    }
+
+    pub(super) async fn rounds(&self, name: &str) -> Result<Answer, AdminError> {
+        let located = self.installation.federations.find(name).await?;
+        let rows = self.installation.federations.rows(&located);
+        let rounds = rows.rounds(located.federation.federation).await?;
+        Ok(Answer::Rounds(rounds.iter().map(RoundView::from).collect()))
+    }
+
+    async fn view(&self, located: &Located) -> Result<FederationView, AdminError> {
+        let (signed, standing) = self.installation.federations.standing(located).await?;
+        let federation = &located.federation;
+        Ok(FederationView {
+            federation: federation.federation.to_string(),
+            name: federation.name.clone(),
+            owner: located.owner.to_string(),
+            state: state(federation).to_owned(),
+            created: instant(federation.created_unix_ms),
+            manifest_version: signed.manifest.version,
+            manifest: signed.manifest.hash().to_string(),
+            clients: signed.manifest.client_count(),
+            signatures: standing.signatures,
+            required: standing.required,
+            missing: standing.missing.iter().map(ToString::to_string).collect(),
+        })
+    }
+}

@@ -1,0 +1,154 @@
+//! Verbs about models: listing versions, and safetensors files out and in. A file names every
+//! parameter with its shape, in the order of the flat vector.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::Write as _;
+use std::path::Path;
+
+use roundelay_protocol::lineage;
+use roundelay_protocol::manifest::Task;
+use roundelay_protocol::model::ParameterSpec;
+use safetensors::tensor::TensorView;
+use safetensors::{Dtype, SafeTensors};
+
+use super::{Admin, AdminError, Answer, Kind, ModelView};
+use crate::clock::now_unix_ms;
+use crate::federations::Located;
+use crate::store::{AuditEvent, AuditRecord, Model, Write};
+
+impl Admin {
+    pub(super) async fn models(&self, name: &str) -> Result<Answer, AdminError> {
+        let located = self.installation.federations.find(name).await?;
+        let rows = self.installation.federations.rows(&located);
+        let models = rows.models(located.federation.federation).await?;
+        Ok(Answer::Models(models.iter().map(ModelView::from).collect()))
+    }
+
+    pub(super) async fn export(
+        &self,
+        name: &str,
+        version: Option<u64>,
+        to: &Path,
+    ) -> Result<Answer, AdminError> {
+        let located = self.installation.federations.find(name).await?;
+        let rows = self.installation.federations.rows(&located);
+        let models = rows.models(located.federation.federation).await?;
+        let model = pick(models, name, version)?;
+        let task = self.task(&located).await?;
+        let state = self.installation.blobs.read(&located.owner, model.blob).await?;
+        let state = lineage::State::from_bytes(&task, &state)
+            .map_err(|error| AdminError::new(Kind::Damaged, "corrupt", error))?;
+        let file = safetensors(&task, state.model(), &metadata(&located, &model))?;
+        write_whole(to, &file).map_err(|why| {
+            AdminError::new(Kind::Internal, "export", format_args!("{}: {why}", to.display()))
+        })?;
+        let version = model.version;
+        let federation = Some(located.federation.federation);
+        let event = AuditEvent::ModelExported { version };
+        let record = AuditRecord { unix_ms: now_unix_ms(), federation, round: None, event };
+        let to_log = vec![located.owner.clone()];
+        let audit = Write::Audit { to: to_log, record: Box::new(record) };
+        rows.transact("export", None, vec![audit]).await?;
+        let (file_name, bytes) = (to.to_owned(), file.len() as u64);
+        Ok(Answer::Exported { version: version.0, file: file_name, bytes })
+    }
+
+    /// The parameters of a TorchScript module from a safetensors file, checked by name and shape.
+    pub(super) async fn initial_parameters(
+        &self,
+        located: &Located,
+        file: &Path,
+    ) -> Result<Vec<f32>, AdminError> {
+        let task = self.task(located).await?;
+        let invalid = |what: String| {
+            let message = format!("{}: {what}", file.display());
+            AdminError::new(Kind::Invalid, "bad_parameters", message)
+        };
+        let bytes = std::fs::read(file).map_err(|error| invalid(error.to_string()))?;
+        let tensors =
+            SafeTensors::deserialize(&bytes).map_err(|error| invalid(error.to_string()))?;
+        let mut flat = Vec::new();
+        for spec in parameters(&task)? {
+            let tensor = tensors.tensor(&spec.name).map_err(|error| invalid(error.to_string()))?;
+            if tensor.dtype() != Dtype::F32 || tensor.shape() != shape(&spec) {
+                let what = format!("`{}` is not 32-bit floats of {:?}", spec.name, spec.shape);
+                return Err(invalid(what));
+            }
+            let words = tensor.data().as_chunks().0;
+            flat.extend(words.iter().map(|word| f32::from_le_bytes(*word)));
+        }
+        Ok(flat)
+    }
+
+    async fn task(&self, located: &Located) -> Result<Task, AdminError> {
+        let (signed, _) = self.installation.federations.standing(located).await?;
+        Ok(signed.manifest.task)
+    }
+}
+
+fn pick(models: Vec<Model>, name: &str, version: Option<u64>) -> Result<Model, AdminError> {
+    let wanted = |model: &Model| version.is_none_or(|version| model.version.0 == version);
+    models.into_iter().rfind(wanted).ok_or_else(|| {
+        let message = match version {
+            Some(version) => format!("federation `{name}` has no model version {version}"),
+            None => format!("federation `{name}` has no model yet"),
+        };
+        AdminError::new(Kind::NotFound, "unknown_model", message)
+    })
+}
+
+fn parameters(task: &Task) -> Result<Vec<ParameterSpec>, AdminError> {
+    let named = task.model.parameters(&task.schema);
+    named.map_err(|error| AdminError::new(Kind::Damaged, "corrupt", error))
+}
+
+fn shape(spec: &ParameterSpec) -> Vec<usize> {
+    spec.shape.iter().map(|side| *side as usize).collect()
+}
+
+/// What a file says about where it came from.
+fn metadata(located: &Located, model: &Model) -> HashMap<String, String> {
+    let facts = [
+        ("federation", located.federation.federation.to_string()),
+        ("name", located.federation.name.clone()),
+        ("version", model.version.to_string()),
+        ("state", model.state.to_string()),
+        ("transcript", model.transcript.map(|root| root.to_string()).unwrap_or_default()),
+    ];
+    facts.into_iter().map(|(key, value)| (format!("roundelay.{key}"), value)).collect()
+}
+
+fn safetensors(
+    task: &Task,
+    model: &[f32],
+    metadata: &HashMap<String, String>,
+) -> Result<Vec<u8>, AdminError> {
+    let failed = |what: String| AdminError::new(Kind::Internal, "export", what);
+    let flat: Vec<u8> = model.iter().flat_map(|value| value.to_le_bytes()).collect();
+    let (mut rest, mut views) = (flat.as_slice(), Vec::new());
+    for spec in parameters(task)? {
+        let bytes = usize::try_from(spec.values() * 4).unwrap_or(usize::MAX);
+        let (own, others) = rest
+            .split_at_checked(bytes)
+            .ok_or_else(|| failed("the model is shorter than its parameters".to_owned()))?;
+        let view = TensorView::new(Dtype::F32, shape(&spec), own);
+        views.push((spec.name, view.map_err(|error| failed(error.to_string()))?));
+        rest = others;
+    }
+    safetensors::serialize(views, Some(metadata.clone())).map_err(|error| failed(error.to_string()))
+}
+
+/// Writes a file so that it is there whole or not at all.
+fn write_whole(to: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let mut draft = to.as_os_str().to_owned();
+    draft.push(format!(".{}.part", std::process::id()));
+    let written = File::create(&draft)
+        .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
+        .and_then(|()| std::fs::rename(&draft, to));
+    if written.is_err() {
+        // Nothing may be there to remove; the error that matters is the one above.
+        let _ = std::fs::remove_file(&draft);
+    }
+    written
+}

@@ -1,0 +1,135 @@
+//! The socket in the data folder through which verbs reach a running coordinator: one JSON line
+//! asks, one answers. The folder and the socket are its owner's alone, and so are the verbs.
+
+use std::fs::{self, Permissions};
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::time::timeout;
+
+use super::{Admin, AdminError, Answer, Kind, Request};
+
+/// Bytes of a line.
+const LINE_BYTES_MAX: u64 = 16 << 20;
+/// Time for a request to arrive whole.
+const REQUEST: Duration = Duration::from_secs(10);
+
+/// A line that answers.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Reply {
+    Ok(Answer),
+    Error(AdminError),
+}
+
+/// The listening end. Dropping it removes the socket.
+pub struct AdminSocket {
+    listener: UnixListener,
+    path: PathBuf,
+}
+
+impl AdminSocket {
+    /// Listens. The caller holds the lock of the data folder, so a socket that is there was left
+    /// behind by a coordinator that was killed.
+    pub fn bind(path: &Path) -> io::Result<Self> {
+        match fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let listener = UnixListener::bind(path)?;
+        fs::set_permissions(path, Permissions::from_mode(0o600))?;
+        Ok(Self { listener, path: path.to_owned() })
+    }
+
+    /// Answers until the future is dropped.
+    pub async fn serve(&self, admin: Arc<Admin>) {
+        loop {
+            match self.listener.accept().await {
+                Ok((stream, _)) => {
+                    let admin = Arc::clone(&admin);
+                    tokio::spawn(async move {
+                        if let Err(error) = answer(stream, &admin).await {
+                            tracing::debug!(%error, "a verb's connection broke off");
+                        }
+                    });
+                }
+                Err(error) => {
+                    tracing::error!(%error, "the admin socket failed; trying again");
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                }
+            }
+        }
+    }
+}
+
+impl Drop for AdminSocket {
+    fn drop(&mut self) {
+        // The next start removes what is left.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+async fn answer(stream: UnixStream, admin: &Admin) -> io::Result<()> {
+    let (read, mut write) = stream.into_split();
+    let line = timeout(REQUEST, line(read)).await.map_err(|_| io::ErrorKind::TimedOut)??;
+    let reply = match serde_json::from_str::<Request>(&line) {
+        Ok(request) => match admin.handle(request).await {
+            Ok(answer) => Reply::Ok(answer),
+            Err(error) => Reply::Error(error),
+        },
+        Err(error) => {
+            let message = format!("not a verb of this build: {error}");
+            Reply::Error(AdminError::new(Kind::Invalid, "bad_request", message))
+        }
+    };
+    let mut bytes = serde_json::to_vec(&reply)?;
+    bytes.push(b'\n');
+    write.write_all(&bytes).await
+}
+
+async fn line(read: impl tokio::io::AsyncRead + Unpin) -> io::Result<String> {
+    let mut line = String::new();
+    BufReader::new(read.take(LINE_BYTES_MAX)).read_line(&mut line).await?;
+    if line.ends_with('\n') { Ok(line) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+}
+
+/// Asks a running coordinator. `None`: nobody listens there.
+///
+/// # Errors
+/// What the coordinator answered, or that it broke off.
+pub async fn ask(path: &Path, request: &Request) -> Result<Option<Answer>, AdminError> {
+    let stream = match UnixStream::connect(path).await {
+        Ok(stream) => stream,
+        Err(error) if is_absent(&error) => return Ok(None),
+        Err(error) => return Err(unreachable_at(path, &error)),
+    };
+    let reply = exchange(stream, request).await.map_err(|error| unreachable_at(path, &error))?;
+    match serde_json::from_str(&reply) {
+        Ok(Reply::Ok(answer)) => Ok(Some(answer)),
+        Ok(Reply::Error(error)) => Err(error),
+        Err(error) => Err(unreachable_at(path, &error.into())),
+    }
+}
+
+async fn exchange(stream: UnixStream, request: &Request) -> io::Result<String> {
+    let (read, mut write) = stream.into_split();
+    let mut bytes = serde_json::to_vec(request)?;
+    bytes.push(b'\n');
+    write.write_all(&bytes).await?;
+    line(read).await
+}
+
+fn is_absent(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
+}
+
+fn unreachable_at(path: &Path, error: &io::Error) -> AdminError {
+    let message = format!("the coordinator at {} does not answer: {error}", path.display());
+    AdminError::new(Kind::Unreachable, "no_answer", message)
+}

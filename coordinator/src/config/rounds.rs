@@ -1,0 +1,128 @@
+//! When rounds are planned and how long their stages may take.
+
+use std::path::PathBuf;
+
+use roundelay_protocol::round::horizontal::coordinator::Timing;
+use roundelay_protocol::time::Millis;
+use serde::Deserialize;
+
+use super::within;
+use crate::engine::scheduler::Pace;
+use crate::engine::selection::Selection;
+use crate::server::driver::DriverSettings;
+
+/// Keys in this table; a test holds the sample file to it. `clients_wanted` has no default.
+#[cfg(test)]
+pub(super) const KEYS: usize = 12;
+
+/// Names this process in leases. The lock of the data folder admits one process at a time, and a
+/// coordinator that was killed takes its leases over at once because its name is the same.
+const HOLDER: &str = "embedded";
+
+/// Rounds of all federations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Rounds {
+    /// Clients wanted in a sum. Default: everyone who is there.
+    pub clients_wanted: Option<u16>,
+    /// Clients planned beyond those, in thousandths of them. Default 200.
+    pub over_selection_permille: u32,
+    /// How long a start waits for more clients after the last one came or went, once there are
+    /// enough, in milliseconds. Default 2,000; four times as long at most.
+    pub assembly_ms: u32,
+    /// Wait before a failed round is tried again, in milliseconds; doubled each time. Default 500.
+    pub retry_ms: u32,
+    /// The longest such wait. Default 30,000.
+    pub retry_ms_max: u32,
+    /// Rounds that may fail for one goal before the federation waits for its operator. Default 8.
+    pub failures_max: u32,
+    /// Deadline of AdvertiseKeys, in milliseconds. Default 15,000.
+    pub advertise_keys_ms: u32,
+    /// Deadline of ShareKeys. Default 15,000.
+    pub share_keys_ms: u32,
+    /// Deadline of MaskedInput: local training and upload. Default 600,000.
+    pub masked_input_ms: u32,
+    /// Deadline of ConsistencyCheck. Default 30,000.
+    pub consistency_check_ms: u32,
+    /// Deadline of Unmasking. Default 120,000: clients that have signed a survivor set over a
+    /// model never open another over it, so an abort here costs more than a wait.
+    pub unmasking_ms: u32,
+    /// How long a client whose connection went is waited for once all others have answered.
+    /// Default 5,000.
+    pub grace_ms: u32,
+    /// Memory for what would take back unfinished uploads, in bytes, over all rounds. Above it
+    /// such data is spooled to disk. Default 256 MiB.
+    pub undo_bytes: u32,
+}
+
+impl Default for Rounds {
+    fn default() -> Self {
+        Self {
+            clients_wanted: None,
+            over_selection_permille: 200,
+            assembly_ms: 2_000,
+            retry_ms: 500,
+            retry_ms_max: 30_000,
+            failures_max: 8,
+            advertise_keys_ms: 15_000,
+            share_keys_ms: 15_000,
+            masked_input_ms: 600_000,
+            consistency_check_ms: 30_000,
+            unmasking_ms: 120_000,
+            grace_ms: 5_000,
+            undo_bytes: 256 << 20,
+        }
+    }
+}
+
+impl Rounds {
+    pub(super) fn check(&self) -> Result<(), String> {
+        const DAY_MS: u32 = 24 * 3600 * 1000;
+        let ranges = [
+            ("over_selection_permille", self.over_selection_permille, 0, 10_000),
+            ("assembly_ms", self.assembly_ms, 0, DAY_MS),
+            ("retry_ms", self.retry_ms, 1, DAY_MS),
+            ("retry_ms_max", self.retry_ms_max, self.retry_ms, DAY_MS),
+            ("failures_max", self.failures_max, 1, 1_000_000),
+            ("advertise_keys_ms", self.advertise_keys_ms, 10, DAY_MS),
+            ("share_keys_ms", self.share_keys_ms, 10, DAY_MS),
+            ("masked_input_ms", self.masked_input_ms, 10, 7 * DAY_MS),
+            ("consistency_check_ms", self.consistency_check_ms, 10, DAY_MS),
+            ("unmasking_ms", self.unmasking_ms, 10, DAY_MS),
+            ("grace_ms", self.grace_ms, 0, DAY_MS),
+            ("undo_bytes", self.undo_bytes, 1 << 20, u32::MAX),
+        ];
+        if self.clients_wanted.is_some_and(|wanted| wanted < 3) {
+            return Err("`rounds.clients_wanted` must be at least 3".to_owned());
+        }
+        ranges.into_iter().try_for_each(|(key, value, min, max)| {
+            within(&format!("rounds.{key}"), value, min, max)
+        })
+    }
+
+    /// How the driver drives, with its spools in a folder.
+    #[must_use]
+    pub fn settings(&self, spool: PathBuf) -> DriverSettings {
+        let ms = |ms: u32| Millis(u64::from(ms));
+        let over = u16::try_from(self.over_selection_permille).unwrap_or(u16::MAX);
+        let selection =
+            Selection { clients_wanted: self.clients_wanted, over_selection_permille: over };
+        let pace = Pace {
+            selection,
+            assembly: ms(self.assembly_ms),
+            retry: ms(self.retry_ms),
+            retry_max: ms(self.retry_ms_max),
+            failures_max: self.failures_max,
+        };
+        let timing = Timing {
+            advertise_keys: ms(self.advertise_keys_ms),
+            share_keys: ms(self.share_keys_ms),
+            masked_input: ms(self.masked_input_ms),
+            consistency_check: ms(self.consistency_check_ms),
+            unmasking: ms(self.unmasking_ms),
+            grace: ms(self.grace_ms),
+        };
+        let undo_bytes = u64::from(self.undo_bytes);
+        DriverSettings { holder: HOLDER.to_owned(), undo_bytes, spool, pace, timing }
+    }
+}

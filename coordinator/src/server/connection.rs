@@ -1,0 +1,186 @@
+//! One connection from its handshake to its end.
+//!
+//! ```text
+//! handshake ─▶ admit ─┬─▶ one enrolment ─▶ closed
+//!                     └─▶ hello ─▶ registered ─▶ { requests, streams, post, certificate } ─▶ closed
+//! ```
+//! The four run side by side; the first that ends, ends the connection with its reason. Whatever a
+//! peer sends, the worst that it can do is to end its own connection.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use roundelay_protocol::close::CloseCode;
+use roundelay_protocol::limits::{FRAME_BYTES_MAX, FRAME_BYTES_PREAUTH_MAX};
+use roundelay_protocol::session::{PROTOCOL_VERSIONS, ToClient, ToCoordinator, negotiate};
+use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::time::{sleep, timeout};
+
+use super::admission::{Admission, admit};
+use super::closing::Closing;
+use super::driver::{Driver, Outbox};
+use super::enrolment;
+use super::framing::{Frames, Meter};
+use super::post::Post;
+use super::registry::Registry;
+use super::requests::Requests;
+use super::streams::{Streams, Windows};
+use super::transport::{Connection, Outgoing};
+use crate::authority::PeerCertificate;
+use crate::clients::{ClientError, Clients};
+use crate::clock::now_unix_ms;
+use crate::config::Limits;
+use crate::federations::Federations;
+
+/// How often a connection compares its certificate with the clock.
+const CERTIFICATE_CHECK: Duration = Duration::from_secs(30);
+
+/// What all connections share.
+pub struct Context {
+    /// Who is enrolled.
+    pub clients: Arc<Clients>,
+    /// Manifests and their signatures.
+    pub federations: Arc<Federations>,
+    /// Runs the rounds.
+    pub driver: Driver,
+    /// Who is connected.
+    pub registry: Arc<Registry>,
+    /// The budget of upload windows.
+    pub windows: Windows,
+    /// What a connection may take up.
+    pub limits: Limits,
+}
+
+/// Serves a connection until its end and logs that end in one line. `place` is what it takes up
+/// among the handshakes, until the peer has said hello.
+pub async fn serve(
+    connection: Arc<dyn Connection>,
+    place: OwnedSemaphorePermit,
+    context: Arc<Context>,
+) {
+    let remote = connection.remote();
+    let (who, closing) = match admit(&*connection) {
+        Err(closing) => (None, closing),
+        Ok(Admission::Enrolment) => {
+            let closing = enrolment::serve(&*connection, &context.clients, &context.limits).await;
+            (None, closing)
+        }
+        Ok(Admission::Client(certificate)) => {
+            let peer = certificate.peer.clone();
+            (Some(peer), client(Arc::clone(&connection), certificate, place, &context).await)
+        }
+    };
+    if let Closing::Ours { code, reason } = &closing {
+        connection.close(*code, reason);
+    }
+    let tenant = who.as_ref().map(|peer| tracing::field::display(&peer.tenant));
+    let client = who.as_ref().map(|peer| tracing::field::display(peer.client));
+    if closing.blames_peer() {
+        tracing::warn!(%remote, tenant, client, reason = %closing, "connection closed");
+    } else {
+        tracing::debug!(%remote, tenant, client, reason = %closing, "connection closed");
+    }
+}
+
+async fn client(
+    connection: Arc<dyn Connection>,
+    certificate: PeerCertificate,
+    place: OwnedSemaphorePermit,
+    context: &Arc<Context>,
+) -> Closing {
+    match greeted(connection, &certificate, place, context).await {
+        Ok(session) => session.run(certificate, context).await,
+        Err(closing) => closing,
+    }
+}
+
+/// A connection whose peer has said hello.
+struct Session {
+    connection: Arc<dyn Connection>,
+    outgoing: Box<dyn Outgoing>,
+    frames: Frames,
+    meter: Arc<Meter>,
+    version: u16,
+}
+
+/// Waits for the control stream and the hello on it.
+async fn greeted(
+    connection: Arc<dyn Connection>,
+    certificate: &PeerCertificate,
+    place: OwnedSemaphorePermit,
+    context: &Context,
+) -> Result<Session, Closing> {
+    let limits = &context.limits;
+    let meter = Meter::new(limits.control_bytes_per_minute);
+    let opened = timeout(Limits::duration(limits.hello_ms), connection.accept_bi()).await;
+    let opened = opened.map_err(|_| Closing::too_slow("opening a stream", limits.hello_ms))?;
+    let (outgoing, incoming) = opened?;
+    let frame_limit = FRAME_BYTES_PREAUTH_MAX;
+    let mut frames = Frames::new(incoming, frame_limit, limits.frame_ms, Arc::clone(&meter));
+    let hello: ToCoordinator = frames.expect("the hello", limits.hello_ms).await?;
+    let ToCoordinator::Hello { versions, build } = hello else {
+        return Err(Closing::malformed("the first frame is not a hello"));
+    };
+    let version = negotiate(PROTOCOL_VERSIONS, &versions)
+        .map_err(|error| Closing::new(CloseCode::VersionUnsupported, error))?;
+    let peer = &certificate.peer;
+    tracing::debug!(tenant = %peer.tenant, client = %peer.client, version, build = &*build, "hello");
+    drop(place);
+    frames.set_limit(FRAME_BYTES_MAX);
+    Ok(Session { connection, outgoing, frames, meter, version })
+}
+
+impl Session {
+    async fn run(self, certificate: PeerCertificate, context: &Arc<Context>) -> Closing {
+        let Self { connection, outgoing, frames, meter, version } = self;
+        let (peer, limits) = (certificate.peer, &context.limits);
+        let (post, postman) = Post::new(Arc::clone(&connection), limits);
+        // Registered first, looked up second: a revocation between the two finds the connection.
+        let _entry = match context.registry.enter(&peer, Arc::clone(&post)) {
+            Ok(entry) => entry,
+            Err(closing) => return closing,
+        };
+        if let Err(error) = context.clients.find(&peer).await {
+            return not_let_in(&error);
+        }
+        post.send(ToClient::Welcome { version, unix_ms: now_unix_ms() });
+        let outbox: Arc<dyn Outbox> = Arc::clone(&post) as _;
+        let connected = Arc::new(context.driver.connect(peer.clone(), outbox));
+        let (renewed, expiry) = watch::channel(certificate.not_after);
+        connection.allow_streams(limits.streams_max);
+        let streams = Streams {
+            connection: Arc::clone(&connection),
+            connected: Arc::clone(&connected),
+            context: Arc::clone(context),
+            meter,
+        };
+        let requests = Requests { peer, connected, post, renewed, context: Arc::clone(context) };
+        tokio::select! {
+            closing = requests.serve(frames) => closing,
+            closing = streams.serve() => closing,
+            closing = postman.carry(outgoing) => closing,
+            closing = expired(expiry) => closing,
+            lost = connection.closed() => lost.into(),
+        }
+    }
+}
+
+fn not_let_in(error: &ClientError) -> Closing {
+    match error {
+        ClientError::Revoked(_) => Closing::new(CloseCode::Revoked, error),
+        ClientError::Unknown(_) => Closing::new(CloseCode::CertificateUnknown, error),
+        other => Closing::internal(other),
+    }
+}
+
+/// Returns when the certificate in use has ended. The wall clock may jump, so it is looked at.
+async fn expired(not_after: watch::Receiver<SystemTime>) -> Closing {
+    loop {
+        let left = not_after.borrow().duration_since(SystemTime::now()).unwrap_or_default();
+        if left.is_zero() {
+            let reason = "the certificate's life has ended; renew it earlier";
+            return Closing::new(CloseCode::CertificateExpired, reason);
+        }
+        sleep(left.min(CERTIFICATE_CHECK)).await;
+    }
+}

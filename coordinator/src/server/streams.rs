@@ -1,0 +1,219 @@
+//! The unidirectional streams of one client: rosters are put together under limits, masked vectors
+//! go piece by piece to the driver, as fast as it takes them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use roundelay_protocol::close::CloseCode;
+use roundelay_protocol::ids::{FederationId, RoundNumber};
+use roundelay_protocol::limits::{
+    FRAME_BYTES_PREAUTH_MAX, ROSTER_ITEM_BYTES_MAX, UPLOAD_BYTES_MAX,
+};
+use roundelay_protocol::message::FromClient;
+use roundelay_protocol::session::{Assembler, RosterKind, StreamHeader, VectorKind};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use super::closing::Closing;
+use super::connection::Context;
+use super::driver::{ChunkSource, Connected, SourceGone};
+use super::framing::{Frames, Meter};
+use super::transport::{Connection, Incoming};
+use crate::config::Limits;
+
+/// Bytes in one permit of the budget of upload windows.
+const PERMIT_BYTES: u32 = 64 << 10;
+
+/// The budget of upload windows, shared by all connections. An upload beyond it is not refused: it
+/// goes on with the window that every connection has.
+#[derive(Clone)]
+pub struct Windows {
+    free: Arc<Semaphore>,
+}
+
+impl Windows {
+    /// A budget of so many bytes.
+    #[must_use]
+    pub fn new(bytes_total: u32) -> Self {
+        Self { free: Arc::new(Semaphore::new((bytes_total / PERMIT_BYTES) as usize)) }
+    }
+
+    fn take(&self, bytes: u32) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.free).try_acquire_many_owned(bytes.div_ceil(PERMIT_BYTES)).ok()
+    }
+}
+
+/// A connection's wider window while at least one upload is under way.
+struct Widened<'a> {
+    connection: &'a dyn Connection,
+    uploads: &'a AtomicU32,
+    idle_bytes: u32,
+    _budget: OwnedSemaphorePermit,
+}
+
+impl Drop for Widened<'_> {
+    fn drop(&mut self) {
+        if self.uploads.fetch_sub(1, Ordering::SeqCst) == 1 {
+            self.connection.allow_in_flight(self.idle_bytes);
+        }
+    }
+}
+
+/// Takes one client's streams.
+pub struct Streams {
+    /// The connection.
+    pub connection: Arc<dyn Connection>,
+    /// The client's place in the driver.
+    pub connected: Arc<Connected>,
+    /// What all connections share.
+    pub context: Arc<Context>,
+    /// The connection's bound on control frames and rosters.
+    pub meter: Arc<Meter>,
+}
+
+impl Streams {
+    /// Serves until a stream breaks the rules or the connection is lost.
+    pub async fn serve(self) -> Closing {
+        let (shared, uploads) = (Arc::new(self), Arc::new(AtomicU32::new(0)));
+        let mut running = JoinSet::new();
+        loop {
+            tokio::select! {
+                accepted = shared.connection.accept_uni() => match accepted {
+                    Ok(incoming) => {
+                        let (shared, uploads) = (Arc::clone(&shared), Arc::clone(&uploads));
+                        running.spawn(async move { shared.stream(incoming, &uploads).await });
+                    }
+                    Err(lost) => return lost.into(),
+                },
+                Some(ended) = running.join_next() => match ended {
+                    Ok(Ok(())) => {}
+                    Ok(Err(closing)) => return closing,
+                    Err(error) => return Closing::internal(&error),
+                },
+            }
+        }
+    }
+
+    async fn stream(
+        &self,
+        incoming: Box<dyn Incoming>,
+        uploads: &AtomicU32,
+    ) -> Result<(), Closing> {
+        let (limits, meter) = (&self.context.limits, Arc::clone(&self.meter));
+        let mut frames = Frames::new(incoming, FRAME_BYTES_PREAUTH_MAX, limits.frame_ms, meter);
+        match frames.expect("the header of a stream", limits.frame_ms).await? {
+            StreamHeader::Roster { federation, round, kind: RosterKind::Shares, items } => {
+                let reading = roster(frames, items);
+                let whole = timeout(Limits::duration(limits.roster_ms), reading).await;
+                let late = |_| Closing::too_slow("a roster", limits.roster_ms);
+                let message = whole.map_err(late)??;
+                self.connected.round(federation, round, message).await;
+                Ok(())
+            }
+            StreamHeader::Vector { federation, kind: VectorKind::MaskedInput(round), bytes } => {
+                self.upload(frames, (federation, round), bytes, uploads).await
+            }
+            StreamHeader::Roster { kind, .. } => {
+                Err(Closing::malformed(format_args!("a client sends no roster of {kind:?}")))
+            }
+            StreamHeader::Vector { kind, .. } => {
+                Err(Closing::malformed(format_args!("a client sends no vector of {kind:?}")))
+            }
+        }
+    }
+
+    async fn upload(
+        &self,
+        frames: Frames,
+        (federation, round): (FederationId, RoundNumber),
+        bytes: u64,
+        uploads: &AtomicU32,
+    ) -> Result<(), Closing> {
+        if bytes > UPLOAD_BYTES_MAX {
+            let reason = format!("a vector of {bytes} bytes, at most {UPLOAD_BYTES_MAX} are taken");
+            return Err(Closing::new(CloseCode::TooLarge, reason));
+        }
+        let _widened = self.widen(bytes, uploads);
+        let (held, incoming) = frames.into_raw();
+        let stall_ms = self.context.limits.stall_ms;
+        let mut pieces = Pieces { held, incoming, left: bytes, stall_ms, ended: None };
+        let uploaded = self.connected.upload(federation, round, bytes, &mut pieces).await;
+        if let Some(closing) = pieces.ended {
+            return Err(closing);
+        }
+        if let Err(fault) = uploaded {
+            // The engine has dealt with the client; the connection may go on.
+            tracing::warn!(%federation, %round, %fault, "a masked vector was refused");
+            pieces.incoming.stop(CloseCode::Malformed);
+        }
+        Ok(())
+    }
+
+    /// A wider window for an upload that needs one, if the budget has room.
+    fn widen<'a>(&'a self, bytes: u64, uploads: &'a AtomicU32) -> Option<Widened<'a>> {
+        let limits = &self.context.limits;
+        if bytes <= u64::from(limits.idle_window_bytes) {
+            return None;
+        }
+        let budget = self.context.windows.take(limits.upload_window_bytes)?;
+        if uploads.fetch_add(1, Ordering::SeqCst) == 0 {
+            self.connection.allow_in_flight(limits.upload_window_bytes);
+        }
+        let (connection, idle_bytes) = (&*self.connection, limits.idle_window_bytes);
+        Some(Widened { connection, uploads, idle_bytes, _budget: budget })
+    }
+}
+
+async fn roster(mut frames: Frames, items: u32) -> Result<FromClient, Closing> {
+    let mut assembler = Assembler::new(RosterKind::Shares, items).map_err(Closing::malformed)?;
+    frames.set_limit(ROSTER_ITEM_BYTES_MAX);
+    while !assembler.is_complete() {
+        let item = frames.frame().await?;
+        let item = item.ok_or_else(|| Closing::malformed("the stream ended inside a roster"))?;
+        assembler.push(&item).map_err(Closing::malformed)?;
+    }
+    let whole = assembler.finish().map_err(Closing::malformed)?;
+    whole.into_from_client().ok_or_else(|| Closing::malformed("not a roster of a client"))
+}
+
+/// The raw bytes behind a vector's header, no more than it announced.
+struct Pieces {
+    held: Bytes,
+    incoming: Box<dyn Incoming>,
+    left: u64,
+    stall_ms: u32,
+    ended: Option<Closing>,
+}
+
+#[async_trait]
+impl ChunkSource for Pieces {
+    async fn next(&mut self) -> Result<Option<Bytes>, SourceGone> {
+        let held = std::mem::take(&mut self.held);
+        let piece = if held.is_empty() { self.read().await? } else { Some(held) };
+        let Some(piece) = piece else { return Ok(None) };
+        match self.left.checked_sub(piece.len() as u64) {
+            Some(left) => self.left = left,
+            None => {
+                let reason = "a vector has more bytes than its header announced";
+                self.ended = Some(Closing::new(CloseCode::TooLarge, reason));
+                return Err(SourceGone);
+            }
+        }
+        Ok(Some(piece))
+    }
+}
+
+impl Pieces {
+    async fn read(&mut self) -> Result<Option<Bytes>, SourceGone> {
+        match timeout(Limits::duration(self.stall_ms), self.incoming.read()).await {
+            Ok(read) => read.map_err(|_| SourceGone),
+            Err(_) => {
+                self.ended = Some(Closing::too_slow("sending a vector on", self.stall_ms));
+                Err(SourceGone)
+            }
+        }
+    }
+}

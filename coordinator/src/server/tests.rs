@@ -1,0 +1,8 @@
+//! Real endpoints on loopback: a coordinator in this process, and clients that speak QUIC to it,
+//! well or badly.
+
+mod connections;
+mod enrolments;
+mod handshakes;
+pub(crate) mod harness;
+pub(crate) mod manifests;

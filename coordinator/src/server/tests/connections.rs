@@ -1,0 +1,186 @@
+//! What a client can do to its own connection, and to nobody else's.
+
+use std::time::Duration;
+
+use roundelay_crypto::digest::Digest;
+use roundelay_crypto::identity::Signature;
+use roundelay_protocol::close::CloseCode;
+use roundelay_protocol::ids::{FederationId, ModelVersion, RoundNumber};
+use roundelay_protocol::message::{FromClient, ShareRoster};
+use roundelay_protocol::session::{RosterKind, StreamHeader, ToClient, ToCoordinator, VectorKind};
+
+use super::harness::{Guest, House, Wire, framed, hello, stream};
+use crate::config::Limits;
+
+const FEDERATION: FederationId = FederationId([1; 16]);
+const ROUND: RoundNumber = RoundNumber(1);
+
+/// Deadlines short enough for a test.
+fn hasty() -> Limits {
+    Limits { hello_ms: 300, frame_ms: 300, roster_ms: 600, stall_ms: 300, ..Limits::default() }
+}
+
+async fn hasty_house() -> (House, Guest) {
+    let house = House::with(&hasty(), Duration::from_secs(3600)).await;
+    let guest = house.client("acme").await;
+    (house, guest)
+}
+
+async fn close_after(wire: &mut Wire, bytes: &[u8]) -> Option<CloseCode> {
+    wire.send.write_all(bytes).await.unwrap();
+    loop {
+        if let Err(code) = wire.receive::<ToClient>().await {
+            return code;
+        }
+    }
+}
+
+#[tokio::test]
+async fn garbage_before_the_hello_closes_the_connection_with_its_reason() {
+    let (house, guest) = hasty_house().await;
+    let cases: [(Vec<u8>, CloseCode); 5] = [
+        (5_000_u32.to_le_bytes().to_vec(), CloseCode::TooLarge),
+        (vec![0xff; 8], CloseCode::TooLarge),
+        (vec![3, 0, 0, 0, 9, 9, 9], CloseCode::Malformed),
+        (framed(&ToCoordinator::ListFederations), CloseCode::Malformed),
+        (vec![0, 0], CloseCode::TooSlow),
+    ];
+    for (bytes, expected) in cases {
+        let mut wire = Wire::open(house.connect(&guest).await.unwrap()).await;
+        assert_eq!(close_after(&mut wire, &bytes).await, Some(expected), "{bytes:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_says_nothing_is_closed_and_counts_no_longer() {
+    let (house, guest) = hasty_house().await;
+    let silent = house.connect(&guest).await.unwrap();
+    let wire = Wire::open(silent).await;
+    assert_eq!(wire.closed().await, Some(CloseCode::TooSlow));
+    let unopened = house.connect(&guest).await.unwrap();
+    let closed = super::harness::close_code(&unopened.closed().await);
+    assert_eq!(closed, Some(CloseCode::TooSlow));
+    assert!(!house.server.is_connected(&guest.peer()));
+}
+
+#[tokio::test]
+async fn garbage_after_the_hello_closes_the_connection_with_its_reason() {
+    let (house, guest) = hasty_house().await;
+    let shares = FromClient::Shares(
+        ShareRoster { root: Digest([0; 32]), signature: Signature([0; 64]), leaves: Vec::new() }
+            .into(),
+    );
+    let shares = ToCoordinator::Round { federation: FEDERATION, round: ROUND, message: shares };
+    let cases: [(Vec<u8>, CloseCode); 5] = [
+        (70_000_u32.to_le_bytes().to_vec(), CloseCode::TooLarge),
+        (vec![4, 0, 0, 0, 0xff, 0xff, 0xff, 0xff], CloseCode::Malformed),
+        (framed(&hello()), CloseCode::Malformed),
+        (framed(&shares), CloseCode::Malformed),
+        (vec![200, 0, 0, 0, 1, 2, 3], CloseCode::TooSlow),
+    ];
+    for (bytes, expected) in cases {
+        let mut wire = Wire::welcomed(&house, &guest).await;
+        assert_eq!(close_after(&mut wire, &bytes).await, Some(expected), "{bytes:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_may_be_silent_between_frames_for_as_long_as_it_likes() {
+    let (house, guest) = hasty_house().await;
+    let mut wire = Wire::welcomed(&house, &guest).await;
+    tokio::time::sleep(Duration::from_millis(900)).await;
+    wire.send(&ToCoordinator::ListFederations).await;
+    assert!(matches!(wire.receive().await, Ok(ToClient::Federations(_))));
+}
+
+#[tokio::test]
+async fn streams_that_no_client_sends_close_the_connection_with_their_reason() {
+    let (house, guest) = hasty_house().await;
+    let roster =
+        |kind, items| StreamHeader::Roster { federation: FEDERATION, round: ROUND, kind, items };
+    let vector = |kind, bytes| StreamHeader::Vector { federation: FEDERATION, kind, bytes };
+    let upload = VectorKind::MaskedInput(ROUND);
+    let cases: [(StreamHeader, Vec<u8>, CloseCode); 7] = [
+        (roster(RosterKind::Adverts, 1), vec![], CloseCode::Malformed),
+        (roster(RosterKind::Shares, 100_000), vec![], CloseCode::Malformed),
+        (roster(RosterKind::Shares, 2), vec![0xff; 4], CloseCode::TooLarge),
+        (roster(RosterKind::Shares, 2), vec![1, 0, 0, 0, 9], CloseCode::Malformed),
+        (roster(RosterKind::Shares, 2), vec![], CloseCode::TooSlow),
+        (vector(VectorKind::State(ModelVersion(1)), 8), vec![0; 8], CloseCode::Malformed),
+        (vector(upload, u64::MAX), vec![], CloseCode::TooLarge),
+    ];
+    for (header, rest, expected) in cases {
+        let wire = Wire::welcomed(&house, &guest).await;
+        let _open = stream(&wire.connection, &header, &rest).await;
+        assert_eq!(wire.closed().await, Some(expected), "{header:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_header_that_does_not_end_closes_the_connection() {
+    let (house, guest) = hasty_house().await;
+    let wire = Wire::welcomed(&house, &guest).await;
+    let mut stream = wire.connection.open_uni().await.unwrap();
+    stream.write_all(&[50, 0, 0, 0, 1]).await.unwrap();
+    assert_eq!(wire.closed().await, Some(CloseCode::TooSlow));
+}
+
+#[tokio::test]
+async fn before_the_hello_a_client_may_open_one_stream_and_no_more() {
+    let house = House::open().await;
+    let guest = house.client("acme").await;
+    let connection = house.connect(&guest).await.unwrap();
+    let _control = connection.open_bi().await.unwrap();
+    let wait = Duration::from_millis(150);
+    assert!(tokio::time::timeout(wait, connection.open_bi()).await.is_err());
+    assert!(tokio::time::timeout(wait, connection.open_uni()).await.is_err());
+}
+
+#[tokio::test]
+async fn a_client_that_reads_nothing_loses_its_connection_and_others_do_not() {
+    let limits = Limits { stall_ms: 500, send_window_bytes: 64 << 10, ..Limits::default() };
+    let house = House::with(&limits, Duration::from_secs(3600)).await;
+    let (deaf, other) = (house.client("acme").await, house.client("bank").await);
+    let mut wire = Wire::welcomed(&house, &deaf).await;
+    let mut lively = Wire::welcomed(&house, &other).await;
+    let asks = tokio::spawn(async move {
+        let request = framed(&ToCoordinator::ListFederations);
+        // Until the answers fill every buffer on the way and the coordinator stops reading.
+        while wire.send.write_all(&request).await.is_ok() {}
+        wire.closed().await
+    });
+    lively.send(&ToCoordinator::ListFederations).await;
+    assert!(matches!(lively.receive().await, Ok(ToClient::Federations(_))));
+    let closed = tokio::time::timeout(Duration::from_secs(60), asks).await.unwrap().unwrap();
+    assert_eq!(closed, Some(CloseCode::TooSlow));
+    assert!(lively.connection.close_reason().is_none());
+}
+
+#[tokio::test]
+async fn a_newer_connection_of_a_client_takes_the_place_of_the_older() {
+    let (house, guest) = hasty_house().await;
+    let older = Wire::welcomed(&house, &guest).await;
+    let mut newer = Wire::welcomed(&house, &guest).await;
+    assert_eq!(older.closed().await, Some(CloseCode::Replaced));
+    newer.send(&ToCoordinator::ListFederations).await;
+    assert!(matches!(newer.receive().await, Ok(ToClient::Federations(_))));
+    assert!(house.server.is_connected(&guest.peer()));
+}
+
+#[tokio::test]
+async fn a_tenant_at_its_quota_of_connections_is_told_so_and_others_come_in() {
+    let limits = Limits { connections_per_tenant_max: 1, ..Limits::default() };
+    let house = House::with(&limits, Duration::from_secs(3600)).await;
+    let (one, two) = (house.client("acme").await, house.client("acme").await);
+    let bank = house.client("bank").await;
+    let first = Wire::welcomed(&house, &one).await;
+    let mut second = Wire::open(house.connect(&two).await.unwrap()).await;
+    second.send(&hello()).await;
+    assert_eq!(second.closed().await, Some(CloseCode::Busy));
+    Wire::welcomed(&house, &bank).await;
+    first.connection.close(0_u8.into(), b"");
+    first.connection.closed().await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let third = Wire::welcomed(&house, &two).await;
+    assert!(third.connection.close_reason().is_none());
+}

@@ -1,0 +1,190 @@
+//! Who gets in: certificates, protocols, versions, and the port itself.
+
+use std::time::Duration;
+
+use rcgen::KeyPair;
+use roundelay_protocol::close::CloseCode;
+use roundelay_protocol::session::{ALPN, ToClient, ToCoordinator};
+use rustls::crypto::CryptoProvider;
+use rustls::crypto::aws_lc_rs::{default_provider, kx_group};
+
+use super::harness::{Guest, House, Wire, close_code, hello};
+use crate::authority::Peer;
+use crate::server::endpoint::{Endpoint, EndpointError};
+use crate::server::tls;
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+#[tokio::test]
+async fn an_enrolled_client_is_welcomed_with_the_coordinators_clock() {
+    let house = House::open().await;
+    let guest = house.client("acme").await;
+    let mut wire = Wire::open(house.connect(&guest).await.unwrap()).await;
+    wire.send(&hello()).await;
+    let ToClient::Welcome { version, unix_ms } = wire.receive().await.unwrap() else {
+        panic!("no welcome");
+    };
+    assert_eq!(version, 1);
+    assert!(crate::clock::now_unix_ms().abs_diff(unix_ms) < 60_000);
+    assert!(house.server.is_connected(&guest.peer()));
+}
+
+#[tokio::test]
+async fn a_client_without_a_certificate_may_only_enrol() {
+    let house = House::open().await;
+    let key = KeyPair::generate().unwrap();
+    let connection = house.connect_as(None, &key, ALPN, &tls::provider()).await.unwrap();
+    let closed = close_code(&connection.closed().await);
+    assert_eq!(closed, Some(CloseCode::CertificateRequired));
+}
+
+#[tokio::test]
+async fn a_certificate_of_another_authority_fails_the_handshake() {
+    let (ours, theirs) = (House::open().await, House::open().await);
+    let stranger = theirs.client("acme").await;
+    let refused = match ours.connect(&stranger).await {
+        // TLS 1.3 completes on the client's side before the server has seen the certificate.
+        Ok(connection) => connection.closed().await,
+        Err(error) => error,
+    };
+    assert_eq!(close_code(&refused), None, "refused by TLS, not by a message: {refused}");
+    assert!(!ours.server.is_connected(&stranger.peer()));
+}
+
+#[tokio::test]
+async fn a_certificate_that_names_a_client_of_another_tenant_is_refused() {
+    let house = House::open().await;
+    let guest = house.client("acme").await;
+    let elsewhere = Peer { tenant: "bank".parse().unwrap(), client: guest.id() };
+    let forged = guest.certified(&house, &elsewhere, HOUR);
+    let mut wire = Wire::open(house.connect(&forged).await.unwrap()).await;
+    wire.send(&hello()).await;
+    assert_eq!(wire.closed().await, Some(CloseCode::CertificateUnknown));
+}
+
+#[tokio::test]
+async fn a_certificate_without_the_name_of_a_client_is_refused() {
+    let house = House::open().await;
+    let server = house.installation.clients.authority();
+    let identity = server.certify_server(std::time::SystemTime::now()).unwrap();
+    let rustls::pki_types::PrivateKeyDer::Pkcs8(key) = identity.key else { panic!("not PKCS #8") };
+    let key = KeyPair::try_from(key.secret_pkcs8_der()).unwrap();
+    let leaf = &identity.chain[0];
+    let refused = match house.connect_as(Some(leaf), &key, ALPN, &tls::provider()).await {
+        Ok(connection) => connection.closed().await,
+        Err(error) => error,
+    };
+    assert_eq!(close_code(&refused), None, "the coordinator's own certificate is no client's");
+}
+
+#[tokio::test]
+async fn a_connection_ends_with_its_certificate_and_lives_on_with_a_renewed_one() {
+    let house = House::open().await;
+    let guest = house.client("acme").await;
+    let short = guest.certified(&house, &guest.peer(), Duration::from_secs(2));
+    let wire = Wire::welcomed(&house, &short).await;
+    assert_eq!(wire.closed().await, Some(CloseCode::CertificateExpired));
+
+    let short = guest.certified(&house, &guest.peer(), Duration::from_secs(2));
+    let mut wire = Wire::welcomed(&house, &short).await;
+    let certificate_request = short.certificate_request();
+    wire.send(&ToCoordinator::RenewCertificate { certificate_request }).await;
+    let ToClient::CertificateRenewed { certificate } = wire.receive().await.unwrap() else {
+        panic!("not renewed");
+    };
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    wire.send(&ToCoordinator::ListFederations).await;
+    assert!(matches!(wire.receive().await, Ok(ToClient::Federations(_))), "the connection lives");
+    let renewed = Guest { certificate: Some(certificate.into()), ..short };
+    Wire::welcomed(&house, &renewed).await;
+    assert_eq!(wire.closed().await, Some(CloseCode::Replaced));
+}
+
+#[tokio::test]
+async fn an_expired_certificate_fails_the_handshake() {
+    let house = House::open().await;
+    let guest = house.client("acme").await;
+    let expired = guest.certified(&house, &guest.peer(), Duration::ZERO);
+    tokio::time::sleep(Duration::from_millis(1_100)).await;
+    let refused = match house.connect(&expired).await {
+        Ok(connection) => connection.closed().await,
+        Err(error) => error,
+    };
+    assert_eq!(close_code(&refused), None, "{refused}");
+}
+
+#[tokio::test]
+async fn revoking_a_client_closes_its_connection_and_refuses_the_next() {
+    let house = House::open().await;
+    let (guest, other) = (house.client("acme").await, house.client("acme").await);
+    let wire = Wire::welcomed(&house, &guest).await;
+    let unconcerned = Wire::welcomed(&house, &other).await;
+    house.server.revoke(&guest.peer()).await.unwrap();
+    let closed = tokio::time::timeout(Duration::from_secs(5), wire.closed()).await;
+    assert_eq!(closed.expect("within 5 s"), Some(CloseCode::Revoked));
+    let mut again = Wire::open(house.connect(&guest).await.unwrap()).await;
+    again.send(&hello()).await;
+    assert_eq!(again.closed().await, Some(CloseCode::Revoked));
+    assert!(unconcerned.connection.close_reason().is_none());
+}
+
+#[tokio::test]
+async fn versions_without_one_in_common_close_the_connection_with_both_sides_named() {
+    let house = House::open().await;
+    let guest = house.client("acme").await;
+    let mut wire = Wire::open(house.connect(&guest).await.unwrap()).await;
+    let versions = vec![9, 8].try_into().unwrap();
+    wire.send(&ToCoordinator::Hello { versions, build: "old".try_into().unwrap() }).await;
+    let error = wire.connection.closed().await;
+    assert_eq!(close_code(&error), Some(CloseCode::VersionUnsupported));
+    assert!(error.to_string().contains("[9, 8]"), "{error}");
+}
+
+#[tokio::test]
+async fn key_agreement_is_hybrid_and_falls_back_to_x25519_only() {
+    let house = House::open().await;
+    let guest = house.client("acme").await;
+    let with =
+        |groups| std::sync::Arc::new(CryptoProvider { kx_groups: groups, ..default_provider() });
+    let certificate = guest.certificate.as_ref();
+    for group in [kx_group::X25519MLKEM768, kx_group::X25519] {
+        let provider = with(vec![group]);
+        assert!(house.connect_as(certificate, &guest.tls, ALPN, &provider).await.is_ok());
+    }
+    let provider = with(vec![kx_group::SECP256R1]);
+    assert!(house.connect_as(certificate, &guest.tls, ALPN, &provider).await.is_err());
+    assert_eq!(tls::provider().kx_groups[0].name(), rustls::NamedGroup::X25519MLKEM768);
+}
+
+#[tokio::test]
+async fn an_unknown_application_protocol_fails_the_handshake() {
+    let house = House::open().await;
+    let key = KeyPair::generate().unwrap();
+    assert!(house.connect_as(None, &key, b"h3", &tls::provider()).await.is_err());
+}
+
+#[tokio::test]
+async fn a_port_in_use_is_one_clear_line() {
+    let house = House::open().await;
+    let authority = house.installation.clients.authority();
+    let identity = authority.certify_server(std::time::SystemTime::now()).unwrap();
+    let taken = house.server.listens_on();
+    let limits = crate::config::Limits::default();
+    let error = Endpoint::bind(taken, identity, authority.certificate(), &limits).err().unwrap();
+    assert!(matches!(error, EndpointError::InUse(at) if at == taken));
+    let line = error.to_string();
+    assert!(line.contains(&taken.to_string()) && !line.contains('\n'), "{line}");
+}
+
+#[tokio::test]
+async fn stopping_tells_clients_when_to_come_back_signed_by_the_pinned_key() {
+    let house = House::open().await;
+    let guest = house.client("acme").await;
+    let mut wire = Wire::welcomed(&house, &guest).await;
+    let pinned = house.installation.notice_key.public();
+    let stopping = tokio::spawn(house.stop());
+    let Ok(ToClient::RetryAfter(notice)) = wire.receive().await else { panic!("no notice") };
+    assert_eq!(notice.verify(&pinned), Ok(()));
+    assert_eq!(wire.closed().await, Some(CloseCode::ShuttingDown));
+    stopping.await.unwrap();
+}

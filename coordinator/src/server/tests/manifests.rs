@@ -1,0 +1,168 @@
+//! Manifests over the network: listed to the clients that they name, signed by their tenants.
+
+use roundelay_protocol::codec;
+use roundelay_protocol::ids::TenantId;
+use roundelay_protocol::limits::MANIFEST_BYTES_MAX;
+use roundelay_protocol::manifest::{
+    AmendmentRule, CoordinatorTrust, Hyperparameters, Manifest, Quantisation, Rules,
+    SignedManifest, Task,
+};
+use roundelay_protocol::model::ModelSpec;
+use roundelay_protocol::optimiser::OptimiserSpec;
+use roundelay_protocol::schema::Schema;
+use roundelay_protocol::session::{StreamHeader, ToClient, ToCoordinator, VectorKind};
+
+use super::harness::{Guest, House, Wire, tenant};
+use crate::federations::{Draft, FederationError};
+
+pub(crate) fn draft(name: &str, members: &[&str]) -> Draft {
+    let members: Vec<TenantId> = members.iter().map(|name| tenant(name)).collect();
+    Draft {
+        name: name.to_owned(),
+        owner: members[0].clone(),
+        members,
+        rules: Rules {
+            coordinator: CoordinatorTrust::Malicious,
+            corrupt_max: None,
+            dropout_permille: 300,
+            clients_min: 3,
+            pinned_peers_min: 2,
+            whole_groups: false,
+            amendment: AmendmentRule::All,
+        },
+        task: Task {
+            schema: Schema::Images { channels: 1, height: 8, width: 8, classes: 10 },
+            model: ModelSpec::Softmax { seed: 1 },
+            optimiser: OptimiserSpec::FedAvg { learning_rate: 1.0 },
+            hyperparameters: Hyperparameters {
+                local_epochs: 1,
+                batch_rows: 32,
+                learning_rate: 0.1,
+                momentum: 0.0,
+                proximal: 0.0,
+            },
+            quantisation: Quantisation {
+                ring_bits: 32,
+                clip: 1.0,
+                weight_max: 1000,
+                rows_per_weight: 1,
+            },
+            rounds: 3,
+        },
+    }
+}
+
+async fn three(house: &House) -> [Guest; 3] {
+    [house.client("acme").await, house.client("bank").await, house.client("care").await]
+}
+
+/// The one federation that a client is told of.
+async fn listed(wire: &mut Wire) -> (bool, SignedManifest) {
+    wire.send(&ToCoordinator::ListFederations).await;
+    let Ok(ToClient::Federations(summaries)) = wire.receive().await else { panic!("no list") };
+    let [summary] = &*summaries else { panic!("{summaries:?}") };
+    let mut stream = wire.connection.accept_uni().await.unwrap();
+    let bytes = stream.read_to_end(MANIFEST_BYTES_MAX).await.unwrap();
+    let mut rest = bytes.as_slice();
+    let header = codec::FrameReader::new(4096).read(&mut rest).unwrap().unwrap();
+    let header: StreamHeader = codec::decode(&header, 4096).unwrap();
+    let StreamHeader::Vector { federation, kind, bytes } = header else { panic!("{header:?}") };
+    assert_eq!((federation, bytes), (summary.federation, rest.len() as u64));
+    assert_eq!(kind, VectorKind::Manifest(summary.manifest));
+    let signed: SignedManifest = codec::decode(rest, MANIFEST_BYTES_MAX).unwrap();
+    assert_eq!(signed.manifest.hash(), summary.manifest);
+    (summary.complete, signed)
+}
+
+async fn sign(wire: &mut Wire, guest: &Guest, manifest: &Manifest) -> ToClient {
+    let signature = manifest.sign(&guest.tenant_key);
+    let (federation, manifest) = (manifest.federation, manifest.hash());
+    wire.send(&ToCoordinator::SignManifest { federation, manifest, signature }).await;
+    wire.receive().await.unwrap()
+}
+
+#[tokio::test]
+async fn a_manifest_is_listed_to_its_members_signed_by_each_and_then_complete() {
+    let house = House::open().await;
+    let guests = three(&house).await;
+    let federations = &house.installation.federations;
+    let (located, _) =
+        federations.create(draft("digits", &["acme", "bank", "care"])).await.unwrap();
+    let mut manifest = None;
+    for (signed, guest) in guests.iter().enumerate() {
+        let mut wire = Wire::welcomed(&house, guest).await;
+        let (complete, shown) = listed(&mut wire).await;
+        assert_eq!((complete, shown.signatures.len()), (false, signed));
+        let taken = sign(&mut wire, guest, &shown.manifest).await;
+        let signatures = u16::try_from(signed + 1).unwrap();
+        assert_eq!(taken, ToClient::SignatureTaken { signatures, required: 3 });
+        manifest = Some(shown.manifest);
+    }
+    let mut wire = Wire::welcomed(&house, &guests[0]).await;
+    let (complete, shown) = listed(&mut wire).await;
+    assert!(complete);
+    assert_eq!(shown.verify(None), Ok(()));
+    assert_eq!(Some(shown.manifest), manifest);
+    assert!(federations.check_signed(&located).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_signature_by_another_key_or_under_another_manifest_is_refused_by_name() {
+    let house = House::open().await;
+    let [acme, bank, _care] = three(&house).await;
+    let federations = &house.installation.federations;
+    let (located, manifest) =
+        federations.create(draft("digits", &["acme", "bank", "care"])).await.unwrap();
+    let mut wire = Wire::welcomed(&house, &acme).await;
+    let code = |answer| match answer {
+        ToClient::Refused(refused) => refused.code.to_string(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(code(sign(&mut wire, &bank, &manifest).await), "bad_signature");
+    let altered = Manifest { name: "altered".to_owned(), ..manifest };
+    assert_eq!(code(sign(&mut wire, &acme, &altered).await), "manifest_changed");
+    let error = federations.check_signed(&located).await.unwrap_err();
+    assert!(matches!(error, FederationError::NotSigned { .. }), "{error}");
+    assert!(error.to_string().contains("acme, bank, care"), "{error}");
+}
+
+#[tokio::test]
+async fn a_federation_is_nobodys_business_but_its_members() {
+    let house = House::open().await;
+    let [_, _, care] = three(&house).await;
+    let _second = (house.client("acme").await, house.client("bank").await);
+    let federations = &house.installation.federations;
+    let (_, manifest) = federations.create(draft("digits", &["acme", "bank"])).await.unwrap();
+    let newcomer = house.client("acme").await;
+    for guest in [&care, &newcomer] {
+        let mut wire = Wire::welcomed(&house, guest).await;
+        wire.send(&ToCoordinator::ListFederations).await;
+        let listed = wire.receive().await;
+        assert_eq!(listed, Ok(ToClient::Federations(Default::default())), "{:?}", guest.peer());
+    }
+    let mut wire = Wire::welcomed(&house, &care).await;
+    let ToClient::Refused(refused) = sign(&mut wire, &care, &manifest).await else {
+        panic!("taken");
+    };
+    assert_eq!(&*refused.code, "not_named");
+}
+
+#[tokio::test]
+async fn a_draft_that_cannot_work_is_refused_with_its_reason() {
+    let house = House::open().await;
+    let federations = &house.installation.federations;
+    let error = federations.create(draft("digits", &["acme", "bank"])).await.unwrap_err();
+    assert!(matches!(&error, FederationError::NoClients(who) if *who == tenant("acme")));
+    let [_, bank, _] = three(&house).await;
+    let error = federations.create(draft("digits", &["acme", "bank"])).await.unwrap_err();
+    assert_eq!(error.code(), "bad_manifest", "two clients are too few: {error}");
+    let mut foreign = draft("digits", &["acme", "bank", "care"]);
+    foreign.owner = tenant("other");
+    assert_eq!(federations.create(foreign).await.unwrap_err().code(), "owner_not_member");
+    let good = draft("digits", &["acme", "bank", "care"]);
+    federations.create(good.clone()).await.unwrap();
+    assert_eq!(federations.create(good).await.unwrap_err().code(), "name_taken");
+    house.server.revoke(&bank.peer()).await.unwrap();
+    let error = federations.create(draft("more", &["acme", "bank", "care"])).await.unwrap_err();
+    assert!(matches!(&error, FederationError::NoClients(who) if *who == tenant("bank")));
+}

@@ -1,0 +1,56 @@
+//! Logs: one line per event on standard error, as text or as JSON. Standard output belongs to what
+//! a verb answers.
+
+use std::io::{self, IsTerminal};
+
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+
+/// The variable that sets what is logged, ahead of the configuration.
+pub const VARIABLE: &str = "ROUNDELAY_LOG";
+
+/// A filter that does not parse.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{origin}: `{filter}` is not a log filter: {why}; write a level, or target=level,...")]
+pub struct BadFilter {
+    origin: &'static str,
+    filter: String,
+    why: String,
+}
+
+/// Starts logging for this process. A second call changes nothing.
+pub fn start(configured: &str, json: bool) -> Result<(), BadFilter> {
+    let variable = std::env::var(VARIABLE).ok();
+    let (origin, filter) = match &variable {
+        Some(filter) => (VARIABLE, filter.as_str()),
+        None => ("log", configured),
+    };
+    let filter = filter_of(origin, filter)?;
+    let (writer, ansi) = (io::stderr, io::stderr().is_terminal());
+    let text = tracing_subscriber::fmt::layer().with_target(false).with_ansi(ansi);
+    let text = (!json).then(|| text.with_writer(writer));
+    let lines = json.then(|| tracing_subscriber::fmt::layer().json().with_writer(writer));
+    // An error says that logging was started before.
+    let _ = tracing_subscriber::registry().with(filter).with(text).with(lines).try_init();
+    Ok(())
+}
+
+fn filter_of(origin: &'static str, filter: &str) -> Result<EnvFilter, BadFilter> {
+    EnvFilter::try_new(filter).map_err(|error| {
+        let why = error.to_string();
+        BadFilter { origin, filter: filter.to_owned(), why }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_filter_that_does_not_parse_is_named_with_its_origin() {
+        assert!(filter_of("log", "info,quinn=warn").is_ok());
+        let error = filter_of("log", "quinn=loud").err().unwrap().to_string();
+        assert!(error.contains("log: `quinn=loud`"), "{error}");
+    }
+}
