@@ -56,6 +56,8 @@ pub struct Options {
     pub patience: Millis,
     /// A message takes so long; messages on different streams overtake each other.
     pub delay_ms: RangeInclusive<u64>,
+    /// How many peers, the first of the roster, each client has pinned.
+    pub pinned: usize,
     /// What goes wrong.
     pub faults: Vec<Fault>,
 }
@@ -87,12 +89,14 @@ impl Options {
             },
             patience: Millis(60_000),
             delay_ms: 1..=20,
+            pinned: usize::from(clients),
             faults: Vec::new(),
         }
     }
 }
 
 type MessageHook<T> = Box<dyn FnMut(ClientId, T) -> Vec<T>>;
+type UploadHook = Box<dyn FnMut(ClientId, Vec<u8>) -> Vec<u8>>;
 
 /// One coordinator and its clients.
 pub struct Pair {
@@ -104,6 +108,7 @@ pub struct Pair {
     faults: Vec<Fault>,
     to_client: Option<MessageHook<ToClient>>,
     from_client: Option<MessageHook<FromClient>>,
+    upload: Option<UploadHook>,
     next_round: RoundNumber,
     /// What goes on by itself: the kind, and how many rounds are still to be prepared.
     chain: Option<(PlanKind, u32)>,
@@ -113,14 +118,14 @@ impl Pair {
     /// A federation of new clients that all hold the initial model.
     #[must_use]
     pub fn new(options: Options) -> Self {
-        let Options { clients, seed, rules, timing, patience, delay_ms, faults } = options;
+        let Options { clients, seed, rules, timing, patience, delay_ms, pinned, faults } = options;
         let mut random = Stream::new(Secret::fill_with(|bytes| {
             bytes.iter_mut().zip(seed.to_le_bytes()).for_each(|(to, from)| *to = from);
         }));
         let keys: Vec<Arc<IdentityKey>> =
             (0..clients).map(|_| Arc::new(IdentityKey::random(&mut random))).collect();
         let terms = Arc::new(Terms::new(manifest(&keys, rules)));
-        let pinned: Arc<BTreeSet<ClientId>> = Arc::new(terms.clients().collect());
+        let pinned: Arc<BTreeSet<ClientId>> = Arc::new(terms.clients().take(pinned).collect());
         let mut peers: Vec<Peer> = keys
             .into_iter()
             .map(|identity| {
@@ -140,6 +145,7 @@ impl Pair {
             faults,
             to_client: None,
             from_client: None,
+            upload: None,
             next_round: RoundNumber(1),
             chain: None,
         }
@@ -188,12 +194,48 @@ impl Pair {
         self.from_client = Some(Box::new(hook));
     }
 
+    /// Has every uploaded vector pass through `hook`, after its client has committed to it.
+    pub fn on_upload(&mut self, hook: impl FnMut(ClientId, Vec<u8>) -> Vec<u8> + 'static) {
+        self.upload = Some(Box::new(hook));
+    }
+
+    /// Makes the contributions of a client fail from now on.
+    pub fn fail(&mut self, client: usize, failure: client::LocalFailure) {
+        if let Some(peer) = self.peers.get_mut(client) {
+            peer.fails = Some(failure);
+        }
+    }
+
+    /// Makes all words of all contributions consist of this byte from now on.
+    pub fn contribute_only(&mut self, byte: u8) {
+        self.peers.iter_mut().for_each(|peer| peer.constant = Some(byte));
+    }
+
+    /// Makes a client write wrong check lanes into its contributions from now on.
+    pub fn spoil_lanes(&mut self, client: usize) {
+        if let Some(peer) = self.peers.get_mut(client) {
+            peer.spoils_lanes = true;
+        }
+    }
+
+    /// Gives a client's machine of a round an input, as its driver or a lying coordinator would.
+    pub fn tell(&mut self, client: usize, round: RoundNumber, input: client::Input) {
+        self.client_input(client, round, input);
+    }
+
     /// Begins the next round for all clients; it stays prepared until [`train`](Self::train).
     pub fn prepare(&mut self) -> RoundNumber {
+        self.prepare_for(&self.terms.clients().collect())
+    }
+
+    /// Begins the next round for a cohort.
+    ///
+    /// # Panics
+    /// If the clients are no cohort of the manifest.
+    pub fn prepare_for(&mut self, cohort: &BTreeSet<ClientId>) -> RoundNumber {
         let round = self.next_round;
         self.next_round = round.next();
-        let cohort = self.terms.clients().collect();
-        let plan = self.terms.roster_plan(round, &cohort).expect("all clients are a cohort");
+        let plan = self.terms.roster_plan(round, cohort).expect("a cohort of the manifest");
         let absent: Vec<ClientId> =
             self.peers.iter().filter(|peer| !peer.is_connected()).map(|peer| peer.id).collect();
         let actions = self.host.start(plan, &absent, self.now);
@@ -203,7 +245,7 @@ impl Pair {
 
     /// Lets a prepared round go on.
     pub fn train(&mut self, round: RoundNumber, kind: PlanKind) {
-        let plan = self.host.training_plan(kind);
+        let plan = self.host.training_plan(round, kind);
         self.train_with(round, plan);
     }
 
@@ -257,6 +299,16 @@ impl Pair {
             self.now = self.now.max(time);
             self.deliver(delivery);
         }
+    }
+
+    /// Delivers what arrives within so long from now, and lets that time pass.
+    pub fn run_for(&mut self, length: Millis) {
+        let end = self.now + length;
+        while let Some((time, delivery)) = self.network.next_until(end) {
+            self.now = self.now.max(time);
+            self.deliver(delivery);
+        }
+        self.now = end;
     }
 
     /// Gives the coordinator's machine of a round an input.
@@ -386,8 +438,11 @@ impl Pair {
             return false;
         }
         if let Some(peer) = self.peers.get_mut(from)
-            && let (Some(epoch), Some(vector)) = (peer.epoch, peer.upload(round))
+            && let (Some(epoch), Some(mut vector)) = (peer.epoch, peer.upload(round))
         {
+            if let Some(hook) = &mut self.upload {
+                vector = hook(peer.id, vector);
+            }
             let delivery = Delivery::Upload { from, epoch, round, vector };
             self.network.send(self.now, from, true, delivery);
         }

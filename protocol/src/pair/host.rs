@@ -101,10 +101,15 @@ impl Host {
         self.machines.get(&round).map_or(0, Round::late_messages)
     }
 
-    /// The plan that an honest coordinator would make now.
+    /// The plan that an honest coordinator would make now for a round that has begun.
+    ///
+    /// # Panics
+    /// If there is no such round, or the task has no such plan.
     #[must_use]
-    pub fn training_plan(&self, kind: PlanKind) -> TrainingPlan {
-        let cohort: Vec<ClientId> = self.terms.clients().collect();
+    pub fn training_plan(&self, round: RoundNumber, kind: PlanKind) -> TrainingPlan {
+        let Some(Record::Planned(roster)) = self.records.get(&round).and_then(|r| r.first()) else {
+            panic!("round {round} has not begun");
+        };
         TrainingPlan {
             kind,
             model_version: self.standing.model_version,
@@ -113,7 +118,7 @@ impl Host {
                 PlanKind::Train | PlanKind::Evaluate => self.standing.state,
             },
             hyperparameters: *self.terms.hyperparameters(),
-            layout: self.terms.layout(kind, &cohort).expect("a kind of the task"),
+            layout: self.terms.layout(kind, &roster.cohort).expect("a kind of the task"),
             active: Vec::new(),
             previous_transcript: self.standing.transcript,
         }

@@ -47,6 +47,12 @@ impl Network {
         Some((time, delivery))
     }
 
+    /// The next thing that arrives, if it does so by then.
+    pub(super) fn next_until(&mut self, end: Time) -> Option<(Time, Delivery)> {
+        let ((time, _), _) = self.queue.first_key_value()?;
+        if *time <= end { self.next() } else { None }
+    }
+
     pub(super) fn at(&mut self, time: Time, delivery: Delivery) {
         self.sent += 1;
         self.queue.insert((time, self.sent), delivery);

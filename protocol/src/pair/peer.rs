@@ -37,8 +37,9 @@ pub struct Peer {
     pub contributions: BTreeMap<RoundNumber, Vec<u8>>,
     /// How its rounds ended.
     pub outcomes: BTreeMap<RoundNumber, Outcome>,
-    /// Makes its contributions fail, if set.
-    pub fails: Option<LocalFailure>,
+    pub(super) fails: Option<LocalFailure>,
+    pub(super) spoils_lanes: bool,
+    pub(super) constant: Option<u8>,
     /// The number of its connection; none while it has no connection.
     pub(super) epoch: Option<u64>,
     /// Whether it connects again when the coordinator is back.
@@ -69,6 +70,8 @@ impl Peer {
             contributions: BTreeMap::new(),
             outcomes: BTreeMap::new(),
             fails: None,
+            spoils_lanes: false,
+            constant: None,
             epoch: Some(0),
             wants_connection: true,
             life: 0,
@@ -152,7 +155,10 @@ impl Peer {
         if let Some(failure) = self.fails {
             return Input::ContributionFailed(failure);
         }
-        let contribution = self.random_vector(&plan.layout);
+        let mut contribution = self.random_vector(&plan.layout);
+        if self.spoils_lanes {
+            contribution.iter_mut().rev().take(1).for_each(|byte| *byte ^= 1);
+        }
         self.contributions.insert(round, contribution);
         Input::Contributed
     }
@@ -161,7 +167,10 @@ impl Peer {
         let mut vector = layout.blank();
         for chunk in layout.chunks() {
             if let Some(payload) = vector.get_mut(chunk.payload()) {
-                self.random.fill_bytes(payload);
+                match self.constant {
+                    Some(byte) => payload.fill(byte),
+                    None => self.random.fill_bytes(payload),
+                }
             }
         }
         vector

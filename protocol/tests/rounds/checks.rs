@@ -16,7 +16,7 @@ pub(crate) fn assert_published(pair: &Pair, round: RoundNumber, survivors: &[usi
         pair.host().published(round).unwrap_or_else(|| panic!("round {round}: {outcome:?}"));
     assert_eq!(usize::from(published.survivors), survivors.len());
     let aggregate = pair.host().aggregate(&published.aggregate).expect("an aggregate");
-    let plan = pair.host().training_plan(published.kind);
+    let plan = pair.host().training_plan(round, published.kind);
     assert_eq!(aggregate, plain_sum(pair, round, survivors, &plan.layout));
 }
 

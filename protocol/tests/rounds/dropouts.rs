@@ -82,7 +82,7 @@ fn one_client_drops_out_anywhere() {
 
 #[test]
 fn two_of_four_clients_drop_out_anywhere() {
-    for (one, other) in [(0, 3), (1, 2), (0, 1)] {
+    for (one, other) in [(0, 3), (1, 2)] {
         for (first, second) in (0..NEVER).flat_map(|a| (0..NEVER).map(move |b| (a, b))) {
             let mut crashes = vec![NEVER; 4];
             (crashes[one], crashes[other]) = (first, second);

@@ -1,0 +1,82 @@
+//! Lies about the plan of the round. Not even a public key leaves.
+
+use roundelay_crypto::digest::Digest;
+use roundelay_protocol::error::Refusal;
+use roundelay_protocol::ids::{ClientId, FederationId, RoundNumber};
+use roundelay_protocol::message::ToClient;
+use roundelay_protocol::pair::{Options, Pair};
+use roundelay_protocol::plan::{PlanKind, RosterPlan};
+use roundelay_protocol::round::horizontal::client::Input;
+
+use super::{VICTIM, assert_refused, everybody, lied_to};
+
+fn plan_is_refused(reason: &Refusal, lie: impl Fn(&mut RosterPlan) + 'static) {
+    let (pair, round) = lied_to(move |message| match message {
+        ToClient::RosterPlan(mut plan) => {
+            lie(&mut plan);
+            vec![ToClient::RosterPlan(plan)]
+        }
+        other => vec![other],
+    });
+    assert_refused(&pair, round, reason, &[]);
+}
+
+#[test]
+fn a_plan_of_another_manifest_federation_or_round_is_refused() {
+    plan_is_refused(&Refusal::ManifestNotPinned, |plan| plan.manifest = Digest([1; 32]));
+    plan_is_refused(&Refusal::ForeignFederation, |plan| plan.federation = FederationId([8; 16]));
+    plan_is_refused(&Refusal::OutOfStage, |plan| plan.round = plan.round.next());
+}
+
+#[test]
+fn a_cohort_that_is_no_sorted_set_of_the_manifests_clients_is_refused() {
+    let reason = Refusal::CohortNotInManifest;
+    plan_is_refused(&reason, |plan| plan.cohort.swap(2, 3));
+    plan_is_refused(&reason, |plan| plan.cohort.push(plan.cohort[4]));
+    plan_is_refused(&reason, |plan| plan.cohort.push(ClientId(Digest([255; 32]))));
+}
+
+#[test]
+fn a_cohort_without_this_client_or_with_half_a_group_is_refused() {
+    plan_is_refused(&Refusal::NotInCohort, |plan| {
+        plan.cohort.remove(VICTIM);
+    });
+    plan_is_refused(&Refusal::NotInCohort, |plan| plan.cohort.clear());
+    plan_is_refused(&Refusal::CohortNotUnionOfGroups, |plan| {
+        plan.cohort.remove(0);
+    });
+}
+
+#[test]
+fn a_threshold_or_quorum_that_is_not_the_rules_is_refused() {
+    for change in [-1_i16, 1] {
+        plan_is_refused(&Refusal::ThresholdOffRule, move |plan| {
+            plan.threshold = plan.threshold.wrapping_add_signed(change);
+        });
+        plan_is_refused(&Refusal::ThresholdOffRule, move |plan| {
+            plan.quorum = plan.quorum.wrapping_add_signed(change);
+        });
+    }
+}
+
+#[test]
+fn a_cohort_with_too_few_pinned_peers_is_refused() {
+    // The victim itself is among the two that everyone has pinned.
+    let mut options = Options { pinned: 2, ..Options::new(5, 11) };
+    options.rules.pinned_peers_min = 2;
+    let mut pair = Pair::new(options);
+    let round = pair.round(PlanKind::Train);
+    let reason = Refusal::TooFewPinnedPeers { present: 1, required: 2 };
+    assert_refused(&pair, round, &reason, &[]);
+}
+
+#[test]
+fn a_round_number_that_does_not_rise_is_refused() {
+    let mut pair = Pair::new(Options::new(5, 11));
+    pair.round(PlanKind::Train);
+    let old = RoundNumber(0);
+    let plan = ToClient::RosterPlan(Box::new(everybody(&pair, old)));
+    pair.tell(VICTIM, old, Input::Message(plan));
+    pair.run();
+    assert_refused(&pair, old, &Refusal::RoundNotRising { planned: 0, seen: 1 }, &[]);
+}

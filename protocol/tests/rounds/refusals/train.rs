@@ -1,0 +1,133 @@
+//! Lies about what is computed, and a tenant's own reasons. No vector has left.
+
+use std::sync::Arc;
+
+use roundelay_crypto::digest::Digest;
+use roundelay_protocol::error::{Refusal, Stage};
+use roundelay_protocol::ids::{ModelVersion, RosterIndex};
+use roundelay_protocol::message::{SurvivorSet, ToClient};
+use roundelay_protocol::pair::{Options, Pair, Point};
+use roundelay_protocol::plan::{PlanKind, TrainingPlan};
+use roundelay_protocol::round::horizontal::client::{Input, LocalFailure};
+use roundelay_protocol::time::Millis;
+
+use super::{VICTIM, assert_refused, lied_to, lied_to_in_order};
+
+const SHARED: &[Point] = &[Point::Advert, Point::Shares];
+
+fn training_is_refused(reason: &Refusal, lie: impl Fn(&mut TrainingPlan) + 'static) {
+    let (pair, round) = lied_to(move |message| match message {
+        ToClient::TrainingPlan(mut plan) => {
+            lie(&mut plan);
+            vec![ToClient::TrainingPlan(plan)]
+        }
+        other => vec![other],
+    });
+    assert_refused(&pair, round, reason, SHARED);
+}
+
+#[test]
+fn a_plan_that_departs_from_the_manifest_is_refused() {
+    let reason = Refusal::PlanOutsideManifest;
+    training_is_refused(&reason, |plan| plan.hyperparameters.local_epochs += 1);
+    training_is_refused(&reason, |plan| plan.hyperparameters.learning_rate = 0.2);
+    // The layout of another kind of plan.
+    training_is_refused(&reason, |plan| plan.kind = PlanKind::Evaluate);
+}
+
+#[test]
+fn a_model_that_this_client_has_not_derived_is_refused() {
+    let reason = Refusal::ModelNotDerived;
+    training_is_refused(&reason, |plan| plan.model = Digest([1; 32]));
+    training_is_refused(&reason, |plan| plan.model_version = ModelVersion(1));
+}
+
+#[test]
+fn statistics_over_another_version_of_the_data_are_refused() {
+    let mut pair = Pair::new(Options::new(5, 11));
+    let round = pair.prepare();
+    let mut plan = pair.host().training_plan(round, PlanKind::Statistics);
+    plan.model = Digest([1; 32]);
+    pair.train_with(round, plan);
+    pair.run();
+    assert_refused(&pair, round, &Refusal::ModelNotDerived, SHARED);
+}
+
+#[test]
+fn another_history_than_this_client_has_seen_is_refused() {
+    let reason = Refusal::TranscriptMismatch;
+    training_is_refused(&reason, |plan| plan.previous_transcript = Digest([1; 32]));
+}
+
+#[test]
+fn an_active_roster_that_is_no_subset_with_this_client_is_refused() {
+    let reason = Refusal::BadActiveRoster;
+    training_is_refused(&reason, |plan| {
+        plan.active.remove(VICTIM);
+    });
+    training_is_refused(&reason, |plan| plan.active.swap(0, 1));
+    training_is_refused(&reason, |plan| plan.active.push(RosterIndex(4)));
+    training_is_refused(&reason, |plan| plan.active.push(RosterIndex(9)));
+    let few = Refusal::TooFewMembers { present: 3, required: 4 };
+    training_is_refused(&few, |plan| plan.active.truncate(3));
+}
+
+#[test]
+fn a_message_of_a_later_stage_or_another_plan_is_refused() {
+    let (pair, round) = lied_to(|message| match message {
+        ToClient::TrainingPlan(_) => {
+            vec![ToClient::SurvivorSet(Arc::new(SurvivorSet { inputs: Vec::new() }))]
+        }
+        other => vec![other],
+    });
+    assert_refused(&pair, round, &Refusal::OutOfStage, SHARED);
+
+    let (pair, round) = lied_to_in_order(|message| match message {
+        ToClient::TrainingPlan(plan) => {
+            let mut other = plan.clone();
+            other.model = Digest([1; 32]);
+            vec![ToClient::TrainingPlan(plan), ToClient::TrainingPlan(other)]
+        }
+        other => vec![other],
+    });
+    let reason = Refusal::Contradicted(Stage::MaskedInput);
+    assert_refused(&pair, round, &reason, SHARED);
+}
+
+#[test]
+fn a_client_without_a_contribution_says_why_and_no_more() {
+    for (failure, reason) in [
+        (LocalFailure::TrainingFailed, Refusal::TrainingFailed),
+        (LocalFailure::NotFinite, Refusal::ContributionNotFinite),
+        (LocalFailure::Forbidden, Refusal::ForbiddenByPolicy),
+    ] {
+        let mut pair = Pair::new(Options::new(5, 11));
+        pair.fail(VICTIM, failure);
+        let round = pair.round(PlanKind::Train);
+        assert_refused(&pair, round, &reason, SHARED);
+        // The others' round goes on, and this client follows it.
+        crate::checks::assert_published(&pair, round, &[0, 2, 3, 4]);
+        assert_eq!(pair.peer(VICTIM).history.standing(), Some(&pair.host().standing()));
+    }
+}
+
+#[test]
+fn a_client_that_withdraws_burns_its_keys() {
+    let mut pair = Pair::new(Options::new(5, 11));
+    let round = pair.prepare();
+    pair.run_for(Millis(500));
+    pair.tell(VICTIM, round, Input::Withdraw);
+    assert_refused(&pair, round, &Refusal::Withdrawn, SHARED);
+    pair.train(round, PlanKind::Train);
+    pair.run();
+    crate::checks::assert_published(&pair, round, &[0, 2, 3, 4]);
+}
+
+#[test]
+fn a_client_burns_its_keys_when_the_coordinator_is_silent_for_too_long() {
+    let (pair, round) = lied_to(|message| match message {
+        ToClient::RosterPlan(_) | ToClient::Adverts(_) => vec![message],
+        _ => Vec::new(),
+    });
+    assert_refused(&pair, round, &Refusal::WaitedTooLong, SHARED);
+}
