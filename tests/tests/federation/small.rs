@@ -1,0 +1,108 @@
+//! A small federation: few rows, few rounds, softmax regression by ndarray, seconds to run.
+
+use std::path::{Path, PathBuf};
+
+use roundelay_protocol::manifest::Task;
+use roundelay_tests::demo::federation::Federation;
+use roundelay_tests::demo::task::task_of;
+use roundelay_tests::harness::Programs;
+use tempfile::TempDir;
+
+/// Columns of the small table.
+pub(crate) const COLUMNS: usize = 4;
+
+/// A federation in a folder that goes with it.
+pub(crate) struct Small {
+    pub(crate) federation: Federation,
+    pub(crate) task: Task,
+    pub(crate) rows: Vec<PathBuf>,
+    pub(crate) folder: TempDir,
+}
+
+impl Small {
+    /// Founds a federation of so many tenants that runs so many train rounds; nobody has started.
+    pub(crate) fn found(tenants: usize, rounds: u32, standardise: bool) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let programs = Programs::find().expect("the programs are built");
+        let names: Vec<String> = (0..tenants).map(|place| format!("tenant-{place}")).collect();
+        let rows: Vec<PathBuf> =
+            names.iter().map(|name| folder.path().join("rows").join(name)).collect();
+        for (place, folder) in rows.iter().enumerate() {
+            write_rows(folder, place, 60 + 20 * place);
+        }
+        let text = task_toml(rounds, standardise);
+        let file = folder.path().join("task.toml");
+        std::fs::write(&file, &text).expect("a task file");
+        let task = task_of(&text).expect("a task");
+        let quiet = |_: &str| {};
+        let federation = Federation::found(&programs, folder.path(), &names, &rows, &file, &quiet)
+            .expect("a federation is founded");
+        Self { federation, task, rows, folder }
+    }
+
+    /// Starts everyone and waits for the end.
+    pub(crate) fn run_to_the_end(&mut self) {
+        self.federation.start().expect("it starts");
+        self.federation.watch(&mut |_| {}).expect("it finishes");
+    }
+}
+
+/// Two classes, apart along the first column; every tenant sees the rest differently.
+pub(crate) fn write_rows(folder: &Path, tenant: usize, rows: usize) {
+    std::fs::create_dir_all(folder).expect("a folder");
+    let mut text = String::from("a,b,c,d,label\n");
+    for row in 0..rows {
+        let class = row % 2;
+        let noise = |salt: usize| ((row * 37 + salt * 101 + tenant * 13) % 97) as f32 / 97.0 - 0.5;
+        let cells = [class as f32 * 2.0 - 1.0 + noise(1), noise(2) * 3.0, noise(3), noise(4)];
+        let cells: Vec<String> = cells.iter().map(|cell| format!("{cell:.4}")).collect();
+        text += &format!("{},{}\n", cells.join(","), ["no", "yes"][class]);
+    }
+    std::fs::write(folder.join("data.csv"), text).expect("rows are written");
+}
+
+fn task_toml(rounds: u32, standardise: bool) -> String {
+    let column = |name: &str| {
+        format!(
+            "[[task.schema.table.columns]]\nname = \"{name}\"\nkind = {{ number = {{ min = -4.0, max = 4.0 }} }}\n"
+        )
+    };
+    let columns: String = ["a", "b", "c", "d"].iter().map(|name| column(name)).collect();
+    format!(
+        "[rules]
+coordinator = \"malicious\"
+dropout_permille = 400
+clients_min = 2
+pinned_peers_min = 1
+whole_groups = false
+amendment = \"all\"
+
+[task]
+rounds = {rounds}
+
+[task.model.softmax]
+seed = 7
+
+[task.optimiser.fedavg]
+learning_rate = 1.0
+
+[task.hyperparameters]
+local_epochs = 1
+batch_rows = 16
+learning_rate = 0.2
+momentum = 0.0
+proximal = 0.0
+
+[task.quantisation]
+ring_bits = 32
+clip = 1.0
+weight_max = 64
+rows_per_weight = 4
+
+[task.schema.table]
+label = \"label\"
+labels = [\"no\", \"yes\"]
+standardise = {standardise}
+{columns}"
+    )
+}
