@@ -1,6 +1,7 @@
 //! `demo`: provisions what the demo needs, builds the programs and runs it.
 
-use crate::run::{Outcome, cargo, root, succeed, target};
+use crate::build::programs;
+use crate::run::{Outcome, root, succeed, target};
 use crate::{prerequisites, provision};
 
 /// Builds and runs the demo; its options are passed on.
@@ -8,10 +9,7 @@ pub(crate) fn demo(arguments: &[String]) -> Outcome {
     prerequisites::check()?;
     let libtorch = provision::libtorch()?;
     let digits = provision::digits()?;
-    let build =
-        ["build", "--release", "--workspace", "--bins", "--features", "roundelay-client/torch"];
-    // Cargo's own progress goes to the terminal; with --output json only stdout must stay clean.
-    succeed(cargo().args(build).env("LIBTORCH", &libtorch))?;
+    programs("release", &libtorch)?;
     succeed(
         std::process::Command::new(target().join("release").join("roundelay-demo"))
             .args(arguments)

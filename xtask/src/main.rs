@@ -2,6 +2,7 @@
 //! seconds on a fresh machine; it imports none of our crates and only runs things.
 
 mod bench;
+mod build;
 mod demo;
 mod lint;
 mod prerequisites;

@@ -61,3 +61,13 @@ fn bincode_is_named_in_the_codec_alone() {
         }
     }
 }
+
+#[test]
+fn the_daemon_and_the_coordinator_link_no_libtorch() {
+    let programs = roundelay_tests::harness::Programs::find().expect("the programs are built");
+    for program in [&programs.client, &programs.coordinator] {
+        let bytes = std::fs::read(program).expect("a program");
+        let named = bytes.windows(12).any(|window| window == b"libtorch_cpu");
+        assert!(!named, "{} links libtorch", program.display());
+    }
+}

@@ -20,8 +20,7 @@ const TORCH_MEMBERS: &[&str] = &[
 ];
 
 /// libtorch_cpu is linked against these two even where there is no GPU.
-const NVIDIA_MEMBERS: &[&str] =
-    &["nvidia/cu13/lib/libcudart.so", "nvidia/cu13/lib/libcupti.so"];
+const NVIDIA_MEMBERS: &[&str] = &["nvidia/cu13/lib/libcudart.so", "nvidia/cu13/lib/libcupti.so"];
 
 /// What a platform downloads; the first is torch.
 fn wheels() -> Result<&'static [Wheel], String> {

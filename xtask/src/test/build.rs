@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use crate::run::{cargo, root, succeed};
+use crate::run::{cargo, root};
 
 /// One test executable.
 pub(super) struct Program {
@@ -17,16 +17,25 @@ pub(super) struct Program {
     pub(super) executable: PathBuf,
 }
 
-/// The features of every test build: one set, so that nothing is built twice.
-pub(super) const FEATURES: [&str; 2] = ["--features", "roundelay-client/torch"];
-
 /// Builds programs and tests; compiler messages go to the terminal.
+///
+/// The tests of the libtorch trainer are built apart, and everything else without libtorch: one
+/// build with the feature would link it into the daemon too. The last step leaves the trainer with
+/// libtorch in place.
 pub(super) fn tests(libtorch: &Path) -> Result<Vec<Program>, String> {
-    let programs = ["build", "--workspace", "--bins"];
-    succeed(cargo().args(programs).args(FEATURES).env("LIBTORCH", libtorch))?;
+    let mut programs =
+        compile(&["--test", "training", "--features", "roundelay-client/torch"], libtorch)?;
+    programs
+        .extend(compile(&[], libtorch)?.into_iter().filter(|program| program.target != "training"));
+    crate::build::programs("dev", libtorch)?;
+    programs.sort_by(|a, b| (&a.package, &a.target).cmp(&(&b.package, &b.target)));
+    Ok(programs)
+}
+
+fn compile(options: &[&str], libtorch: &Path) -> Result<Vec<Program>, String> {
     let output = cargo()
         .args(["test", "--workspace", "--no-run", "--message-format=json-render-diagnostics"])
-        .args(FEATURES)
+        .args(options)
         .env("LIBTORCH", libtorch)
         .stderr(Stdio::inherit())
         .output()
@@ -34,10 +43,7 @@ pub(super) fn tests(libtorch: &Path) -> Result<Vec<Program>, String> {
     if !output.status.success() {
         return Err("the tests do not build".to_owned());
     }
-    let mut programs: Vec<Program> =
-        String::from_utf8_lossy(&output.stdout).lines().filter_map(program).collect();
-    programs.sort_by(|a, b| (&a.package, &a.target).cmp(&(&b.package, &b.target)));
-    Ok(programs)
+    Ok(String::from_utf8_lossy(&output.stdout).lines().filter_map(program).collect())
 }
 
 /// Reads one line of cargo's messages, where it announces a test executable.

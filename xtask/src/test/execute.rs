@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::build::{FEATURES, Program};
+use super::build::Program;
 use crate::run::cargo;
 
 /// What one run of tests came to.
@@ -40,7 +40,7 @@ pub(super) fn doctests(
 ) -> Result<Counts, String> {
     println!("\n== doctests");
     let mut command = cargo();
-    command.args(["test", "--workspace", "--doc"]).args(FEATURES).env("LIBTORCH", libtorch);
+    command.args(["test", "--workspace", "--doc"]).env("LIBTORCH", libtorch);
     command.arg("--").args(filter);
     run(&mut command, settings)
 }
