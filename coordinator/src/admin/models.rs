@@ -39,7 +39,7 @@ impl Admin {
         let state = self.installation.blobs.read(&located.owner, model.blob).await?;
         let state = lineage::State::from_bytes(&task, &state)
             .map_err(|error| AdminError::new(Kind::Damaged, "corrupt", error))?;
-        let file = safetensors(&task, state.model(), &metadata(&located, &model))?;
+        let file = safetensors(&task, &state, &metadata(&located, &model))?;
         write_whole(to, &file).map_err(|why| {
             AdminError::new(Kind::Internal, "export", format_args!("{}: {why}", to.display()))
         })?;
@@ -119,24 +119,45 @@ fn metadata(located: &Located, model: &Model) -> HashMap<String, String> {
     facts.into_iter().map(|(key, value)| (format!("roundelay.{key}"), value)).collect()
 }
 
+/// The named parameters and, for tables that are standardised, `standardisation.mean` and
+/// `standardisation.inverse_deviation`, one value per numeric column: without them the model can't
+/// be used.
 fn safetensors(
     task: &Task,
-    model: &[f32],
+    state: &lineage::State,
     metadata: &HashMap<String, String>,
 ) -> Result<Vec<u8>, AdminError> {
     let failed = |what: String| AdminError::new(Kind::Internal, "export", what);
-    let flat: Vec<u8> = model.iter().flat_map(|value| value.to_le_bytes()).collect();
+    let flat = bytes(state.model().iter().copied());
+    let standardised = standardisation(state);
     let (mut rest, mut views) = (flat.as_slice(), Vec::new());
     for spec in parameters(task)? {
-        let bytes = usize::try_from(spec.values() * 4).unwrap_or(usize::MAX);
+        let length = usize::try_from(spec.values() * 4).unwrap_or(usize::MAX);
         let (own, others) = rest
-            .split_at_checked(bytes)
+            .split_at_checked(length)
             .ok_or_else(|| failed("the model is shorter than its parameters".to_owned()))?;
         let view = TensorView::new(Dtype::F32, shape(&spec), own);
         views.push((spec.name, view.map_err(|error| failed(error.to_string()))?));
         rest = others;
     }
+    for (name, values) in &standardised {
+        let view = TensorView::new(Dtype::F32, vec![values.len() / 4], values);
+        views.push(((*name).to_owned(), view.map_err(|error| failed(error.to_string()))?));
+    }
     safetensors::serialize(views, Some(metadata.clone())).map_err(|error| failed(error.to_string()))
+}
+
+fn standardisation(state: &lineage::State) -> Vec<(&'static str, Vec<u8>)> {
+    let Some(by) = state.standardisation() else { return Vec::new() };
+    let (mean, inverse_deviation) = (
+        bytes(by.columns.iter().map(|column| column.mean)),
+        bytes(by.columns.iter().map(|column| column.inverse_deviation)),
+    );
+    vec![("standardisation.mean", mean), ("standardisation.inverse_deviation", inverse_deviation)]
+}
+
+fn bytes(values: impl Iterator<Item = f32>) -> Vec<u8> {
+    values.flat_map(f32::to_le_bytes).collect()
 }
 
 /// Writes a file so that it is there whole or not at all.

@@ -81,17 +81,17 @@ impl DataSet {
         match self.train.form {
             Form::Table { columns } => {
                 let labels: Vec<String> = (0..self.classes).map(|k| format!("\"{k}\"")).collect();
-                let mut text = String::from("[task.schema.table]\nlabel = \"label\"\n");
+                let mut text = String::from("[schema.table]\nlabel = \"label\"\n");
                 text += &format!("labels = [{}]\nstandardise = true\n", labels.join(", "));
                 for column in 0..columns {
                     text += &format!(
-                        "[[task.schema.table.columns]]\nname = \"p{column}\"\nkind = {{ number = {{ min = 0.0, max = 16.0 }} }}\n"
+                        "[[schema.table.columns]]\nname = \"p{column}\"\nkind = {{ number = {{ min = 0.0, max = 16.0 }} }}\n"
                     );
                 }
                 text
             }
             Form::Pictures { height, width } => format!(
-                "[task.schema.images]\nchannels = 1\nheight = {height}\nwidth = {width}\nclasses = {}\n",
+                "[schema.images]\nchannels = 1\nheight = {height}\nwidth = {width}\nclasses = {}\n",
                 self.classes
             ),
         }

@@ -14,12 +14,14 @@ pub fn task_toml(data: &DataSet, options: &Options, rows_max: usize) -> String {
     let weight_max = u32::try_from(rows_max).unwrap_or(u32::MAX).div_ceil(ROWS_PER_WEIGHT).max(1);
     let seed = options.seed;
     let model = match options.model {
-        Model::Softmax => format!("[task.model.softmax]\nseed = {seed}"),
-        Model::Mlp => format!("[task.model.mlp]\nhidden = [200]\nseed = {seed}"),
-        Model::Cnn => format!("[task.model.cnn]\nchannels = [16, 32]\nseed = {seed}"),
+        Model::Softmax => format!("[model.softmax]\nseed = {seed}"),
+        Model::Mlp => format!("[model.mlp]\nhidden = [200]\nseed = {seed}"),
+        Model::Cnn => format!("[model.cnn]\nchannels = [16, 32]\nseed = {seed}"),
     };
     format!(
-        "[rules]
+        "rounds = {rounds}
+
+[rules]
 coordinator = \"malicious\"
 dropout_permille = 200
 clients_min = 2
@@ -27,22 +29,19 @@ pinned_peers_min = 2
 whole_groups = false
 amendment = \"all\"
 
-[task]
-rounds = {rounds}
-
 {model}
 
-[task.optimiser.fedavg]
+[optimiser.fedavg]
 learning_rate = 1.0
 
-[task.hyperparameters]
+[hyperparameters]
 local_epochs = 1
 batch_rows = 32
 learning_rate = 0.1
 momentum = 0.0
 proximal = 0.0
 
-[task.quantisation]
+[quantisation]
 ring_bits = 32
 clip = 1.0
 weight_max = {weight_max}
@@ -59,12 +58,9 @@ rows_per_weight = {ROWS_PER_WEIGHT}
 /// # Errors
 /// Where the file is no task.
 pub fn task_of(toml: &str) -> Result<Task, String> {
-    #[derive(serde::Deserialize)]
-    struct File {
-        task: Task,
-    }
-    let file: File = toml::from_str(toml).map_err(|error| error.to_string())?;
-    Ok(file.task)
+    let mut table: toml::Table = toml.parse().map_err(|error: toml::de::Error| error.to_string())?;
+    table.remove("rules");
+    table.try_into().map_err(|error: toml::de::Error| error.to_string())
 }
 
 #[cfg(test)]

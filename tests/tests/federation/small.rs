@@ -64,12 +64,14 @@ pub(crate) fn write_rows(folder: &Path, tenant: usize, rows: usize) {
 fn task_toml(rounds: u32, standardise: bool) -> String {
     let column = |name: &str| {
         format!(
-            "[[task.schema.table.columns]]\nname = \"{name}\"\nkind = {{ number = {{ min = -4.0, max = 4.0 }} }}\n"
+            "[[schema.table.columns]]\nname = \"{name}\"\nkind = {{ number = {{ min = -4.0, max = 4.0 }} }}\n"
         )
     };
     let columns: String = ["a", "b", "c", "d"].iter().map(|name| column(name)).collect();
     format!(
-        "[rules]
+        "rounds = {rounds}
+
+[rules]
 coordinator = \"malicious\"
 dropout_permille = 400
 clients_min = 2
@@ -77,29 +79,26 @@ pinned_peers_min = 1
 whole_groups = false
 amendment = \"all\"
 
-[task]
-rounds = {rounds}
-
-[task.model.softmax]
+[model.softmax]
 seed = 7
 
-[task.optimiser.fedavg]
+[optimiser.fedavg]
 learning_rate = 1.0
 
-[task.hyperparameters]
+[hyperparameters]
 local_epochs = 1
 batch_rows = 16
 learning_rate = 0.2
 momentum = 0.0
 proximal = 0.0
 
-[task.quantisation]
+[quantisation]
 ring_bits = 32
 clip = 1.0
 weight_max = 64
 rows_per_weight = 4
 
-[task.schema.table]
+[schema.table]
 label = \"label\"
 labels = [\"no\", \"yes\"]
 standardise = {standardise}
