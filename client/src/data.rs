@@ -9,8 +9,8 @@
 //! | a folder with `*images*idx?*` and `*labels*idx1*`, gzip or not | pictures |
 //! | a folder with one `.csv` | that table |
 //!
-//! IDX files whose names start with `t10k` or `test` beside others are the held-out rows, whole;
-//! any other data is split by row hash.
+//! IDX and CSV files whose names start with `test` (IDX also `t10k`) beside others are the held-out
+//! rows, whole; any other data is split by row hash.
 
 mod cell;
 mod error;

@@ -10,7 +10,7 @@ use super::{DataError, DataFault, idx, npy, table};
 /// Reads whatever data `path` names.
 pub(super) fn read(path: &Path, schema: &Schema, sink: &mut Sink) -> Result<(), DataError> {
     if !path.is_dir() {
-        return table::read(path, schema, sink);
+        return table::read(path, schema, Part::ByHash, sink);
     }
     let files = files(path)?;
     if let Some((features, labels)) = numpy_pair(&files) {
@@ -20,11 +20,30 @@ pub(super) fn read(path: &Path, schema: &Schema, sink: &mut Sink) -> Result<(), 
     if idx_files {
         return read_idx(path, &files, sink);
     }
-    let tables: Vec<_> = files.iter().filter(|file| name(file).ends_with(".csv")).collect();
-    match tables.as_slice() {
-        [file] => table::read(file, schema, sink),
-        [] => Err(no_data_set(path, "holds no CSV, IDX or NumPy data")),
-        more => Err(no_data_set(path, &format!("holds {} CSV files", more.len()))),
+    read_tables(path, &files, schema, sink)
+}
+
+/// One table, with a table of held-out rows beside it or not.
+fn read_tables(
+    folder: &Path,
+    files: &[PathBuf],
+    schema: &Schema,
+    sink: &mut Sink,
+) -> Result<(), DataError> {
+    let tables = files.iter().filter(|file| name(file).ends_with(".csv"));
+    let (test, train): (Vec<&PathBuf>, Vec<&PathBuf>) =
+        tables.partition(|file| name(file).starts_with("test"));
+    match (train.as_slice(), test.as_slice()) {
+        ([file], []) | ([], [file]) => table::read(file, schema, Part::ByHash, sink),
+        ([train], [test]) => {
+            table::read(train, schema, Part::Train, sink)?;
+            table::read(test, schema, Part::HeldOut, sink)
+        }
+        ([], []) => Err(no_data_set(folder, "holds no CSV, IDX or NumPy data")),
+        (train, test) => {
+            let many = train.len() + test.len();
+            Err(no_data_set(folder, &format!("holds {many} CSV files")))
+        }
     }
 }
 

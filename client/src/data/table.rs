@@ -12,7 +12,12 @@ use super::rows::{Part, Sink};
 use super::{DataError, DataFault, Place};
 
 /// Reads a CSV file with a header line.
-pub(super) fn read(file: &Path, schema: &Schema, sink: &mut Sink) -> Result<(), DataError> {
+pub(super) fn read(
+    file: &Path,
+    schema: &Schema,
+    part: Part,
+    sink: &mut Sink,
+) -> Result<(), DataError> {
     let Schema::Table { columns, label, labels, .. } = schema else {
         let fault = DataFault::WrongKind {
             found: "a table".to_owned(),
@@ -40,7 +45,7 @@ pub(super) fn read(file: &Path, schema: &Schema, sink: &mut Sink) -> Result<(), 
             .map_err(|fault| DataError::at_cell(file, line, label, fault))?;
         rows += 1;
         sink.reserve(file, 1)?;
-        sink.push(&inputs, class, Part::ByHash);
+        sink.push(&inputs, class, part);
     }
     if rows == 0 {
         return Err(DataError::at(file, DataFault::NoRows));
