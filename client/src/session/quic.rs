@@ -259,7 +259,8 @@ fn alerted(alert: AlertDescription, address: &str) -> Lost {
         AlertDescription::CertificateRevoked => {
             Lost::CertificateRefused("it was revoked".to_owned())
         }
-        AlertDescription::UnknownCA => {
+        // The second one where both authorities bear one name and only the keys differ.
+        AlertDescription::UnknownCA | AlertDescription::DecryptError => {
             Lost::CertificateRefused("it is from another authority".to_owned())
         }
         AlertDescription::BadCertificate
@@ -289,3 +290,6 @@ fn refused_here(alert: Option<AlertDescription>, text: String, address: &str) ->
         _ => Lost::Broken(text),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -369,7 +369,7 @@ impl World {
         let id = site.id;
         match effect {
             Effect::Persist(record) => site.records.push(record),
-            Effect::Send { round, message } => self.to_host(index, round, message),
+            Effect::Send { round, message } => self.said(index, round, message),
             Effect::Train(work) => {
                 let round = work.round;
                 let result = work.run(&mut site.trainer, &Uninterrupted);
@@ -415,7 +415,7 @@ impl World {
         }
     }
 
-    fn to_host(&mut self, site: usize, round: RoundNumber, message: FromClient) {
+    fn said(&mut self, site: usize, round: RoundNumber, message: FromClient) {
         let from = self.sites[site].id;
         if self.sites[site].connected {
             let input = coordinator::Input::Message { from, message };
@@ -478,9 +478,9 @@ impl World {
     fn host_action(&mut self, round: RoundNumber, action: Action) -> Option<coordinator::Input> {
         let hosted = self.rounds.get_mut(&round)?;
         match action {
-            Action::Send { to, message } => self.to_site(round, to, message),
+            Action::Send { to, message } => self.tell(round, to, message),
             Action::Broadcast { to, message } => {
-                to.into_iter().for_each(|to| self.to_site(round, to, message.clone()));
+                to.into_iter().for_each(|to| self.tell(round, to, message.clone()));
             }
             Action::OpenUploads { layout, .. } => hosted.layout = Some(layout),
             Action::Discard(client) => {
@@ -533,7 +533,7 @@ impl World {
         None
     }
 
-    fn to_site(&mut self, round: RoundNumber, to: ClientId, mut message: ToClient) {
+    fn tell(&mut self, round: RoundNumber, to: ClientId, mut message: ToClient) {
         let Some(site) = self.sites.iter().position(|site| site.id == to && site.connected) else {
             return;
         };
