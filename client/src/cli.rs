@@ -42,7 +42,7 @@ struct Common {
     #[arg(long, global = true, value_name = "DIR", default_value = "roundelay-client")]
     dir: PathBuf,
     /// How results are written to standard output.
-    #[arg(long, global = true, value_enum, default_value_t = Output::Human)]
+    #[arg(long, global = true, value_enum, default_value_t = Output::Text)]
     output: Output,
 }
 
@@ -50,7 +50,7 @@ struct Common {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Output {
     /// For people.
-    Human,
+    Text,
     /// One JSON object a line.
     Json,
 }

@@ -97,7 +97,8 @@ pub enum Input {
     Deadline,
     /// A record could not be made durable: what it covers must never be sent.
     PersistFailed,
-    /// The federation is over: its rounds are done, or it was stopped.
+    /// The federation is over: its rounds are done, or it was stopped. Results that were published
+    /// are still applied; [`Federation::is_idle`] says when that is done.
     Ended,
 }
 

@@ -127,6 +127,12 @@ impl Federation {
         self.model.as_ref().map(|model| Arc::clone(&model.state))
     }
 
+    /// Whether no round is alive: after [`Input::Ended`], whether every result was applied.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.rounds.is_empty()
+    }
+
     /// Takes one input; pushes what is to be done, in order. `rng` seeds the keys of a new round.
     pub fn handle(
         &mut self,
@@ -155,7 +161,8 @@ impl Federation {
                 self.taken(now, version, result, effects);
             }
             Input::Deadline => self.expire(now, effects),
-            Input::PersistFailed | Input::Ended => self.drop_all(effects),
+            Input::PersistFailed => self.drop_rounds(effects, |_| true),
+            Input::Ended => self.drop_rounds(effects, |alive| alive.applying.is_none()),
         }
         self.go_on(effects);
         self.watch(effects);
@@ -310,8 +317,9 @@ impl Federation {
         }
     }
 
-    fn drop_all(&mut self, effects: &mut Vec<Effect>) {
-        let rounds: Vec<RoundNumber> = self.rounds.keys().copied().collect();
+    fn drop_rounds(&mut self, effects: &mut Vec<Effect>, which: impl Fn(&Alive) -> bool) {
+        let rounds = self.rounds.iter().filter(|(_, alive)| which(alive));
+        let rounds: Vec<RoundNumber> = rounds.map(|(round, _)| *round).collect();
         rounds.into_iter().for_each(|round| self.end(round, effects));
     }
 

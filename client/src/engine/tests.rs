@@ -295,6 +295,23 @@ fn a_contribution_is_never_printed() {
 }
 
 #[test]
+fn the_end_of_a_federation_waits_for_the_last_result_and_for_nothing_else() {
+    let mut world = World::new(5, task(false));
+    let round = world.prepare();
+    world.prepare();
+    world.lost_pushes = Some(1);
+    world.train(round, PlanKind::Train);
+    world.settle();
+    world.site_input(0, Input::Ended);
+    assert!(world.sites[0].engine.is_idle(), "what was only prepared is dropped");
+    world.site_input(1, Input::Ended);
+    assert!(!world.sites[1].engine.is_idle());
+    world.pass(Millis(6_000));
+    assert!(world.sites[1].engine.is_idle());
+    world.assert_agreed(&ALL);
+}
+
+#[test]
 fn an_aggregate_that_was_not_pushed_is_asked_for() {
     let mut world = World::new(5, task(false));
     let round = world.prepare();

@@ -28,6 +28,8 @@ use crate::outbound::{FetchAggregate, FetchState, MaskedVector, RoundMessage};
 const INBOX_MAX: usize = 256;
 /// A stored model is at most this much behind: a restart fetches or derives what is missing.
 const SAVE_INTERVAL: Duration = Duration::from_secs(2);
+/// The last result of a federation that is over is waited for this long.
+const FINISH_MAX: Duration = Duration::from_secs(60);
 
 /// What a federation's task is told.
 #[derive(Debug)]
@@ -38,6 +40,8 @@ pub(crate) enum Command {
     Input(Input),
     /// End, and tell when everything is stored.
     Stop(oneshot::Sender<()>),
+    /// The federation is over: apply what was published, then end and tell.
+    Finish(oneshot::Sender<()>),
     /// A masked vector is durable, or could not be stored.
     Stored(RoundNumber, Result<MaskedVector, CheckpointError>),
     /// The state was written, or not.
@@ -88,6 +92,7 @@ pub(crate) fn start(parts: Parts) -> mpsc::Sender<Command> {
         inbox: inbox.clone(),
         masked: BTreeMap::new(),
         uploads: BTreeMap::new(),
+        finishing: None,
         deadline: None,
         saving: Saving::default(),
     };
@@ -111,6 +116,8 @@ struct Runner {
     masked: BTreeMap<RoundNumber, MaskedVector>,
     /// Uploads under way.
     uploads: BTreeMap<RoundNumber, AbortHandle>,
+    /// The federation is over: whom to tell once the last result was applied, and by when.
+    finishing: Option<(oneshot::Sender<()>, Instant)>,
     deadline: Option<Time>,
     saving: Saving,
 }
@@ -132,6 +139,9 @@ impl Runner {
                 command = commands.recv() => command,
                 () = sleep_until(wakes_at) => {
                     self.wake().await;
+                    if let Some(done) = self.has_finished() {
+                        return self.stop(done).await;
+                    }
                     continue;
                 }
             };
@@ -140,14 +150,24 @@ impl Runner {
                 Some(Command::Input(input)) => self.input(input).await,
                 Some(Command::Stored(round, stored)) => self.stored(round, stored).await,
                 Some(Command::Saved(saved)) => self.saved(saved),
-                Some(Command::Stop(done)) => {
-                    self.stop().await;
-                    let _ = done.send(());
-                    return;
+                Some(Command::Finish(done)) => {
+                    self.finishing = Some((done, Instant::now() + FINISH_MAX));
+                    self.input(Input::Ended).await;
                 }
+                Some(Command::Stop(done)) => return self.stop(done).await,
                 None => return,
             }
+            if let Some(done) = self.has_finished() {
+                return self.stop(done).await;
+            }
         }
+    }
+
+    /// Whom to tell that the last result was applied, once that is so.
+    fn has_finished(&mut self) -> Option<oneshot::Sender<()>> {
+        let idle = self.engine.is_idle();
+        let finished = self.finishing.take_if(|(_, until)| idle || *until <= Instant::now());
+        finished.map(|(done, _)| done)
     }
 
     fn wakes_at(&self) -> Option<Instant> {
@@ -155,7 +175,8 @@ impl Runner {
         let save = self.saving.waiting.as_ref().filter(|_| !self.saving.under_way);
         let save =
             save.map(|_| self.saving.last.map_or_else(Instant::now, |at| at + SAVE_INTERVAL));
-        [deadline, save].into_iter().flatten().min()
+        let finish = self.finishing.as_ref().map(|(_, until)| *until);
+        [deadline, save, finish].into_iter().flatten().min()
     }
 
     async fn wake(&mut self) {
@@ -357,7 +378,7 @@ impl Runner {
     }
 
     /// What is durable stays; keys of rounds go with this task.
-    async fn stop(&mut self) {
+    async fn stop(&mut self, done: oneshot::Sender<()>) {
         let _ = self.sync_history().await;
         self.uploads.values().for_each(AbortHandle::abort);
         if let Some(state) = self.saving.waiting.take() {
@@ -367,6 +388,8 @@ impl Runner {
                 self.tell(Told::Checkpoint(error));
             }
         }
+        // Nobody waits any more where the driver is gone.
+        let _ = done.send(());
     }
 }
 

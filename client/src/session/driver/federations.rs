@@ -83,6 +83,8 @@ pub(super) enum Place {
     Preparing { pins: Pins },
     /// It runs.
     Running { pins: Pins, inbox: mpsc::Sender<Command> },
+    /// It is over; its last result is being applied.
+    Ending { inbox: mpsc::Sender<Command> },
     /// It can't run here.
     Failed { name: String, error: PlaceError },
     /// Its rounds are over.
@@ -92,9 +94,13 @@ pub(super) enum Place {
 impl Place {
     pub(super) fn inbox(&self) -> Option<&mpsc::Sender<Command>> {
         match self {
-            Self::Running { inbox, .. } => Some(inbox),
+            Self::Running { inbox, .. } | Self::Ending { inbox } => Some(inbox),
             _ => None,
         }
+    }
+
+    pub(super) fn may_join(&self) -> bool {
+        matches!(self, Self::Running { .. })
     }
 
     fn pins(&self) -> Option<&Pins> {
@@ -102,7 +108,7 @@ impl Place {
             Self::Waiting(pins) | Self::Preparing { pins } | Self::Running { pins, .. } => {
                 Some(pins)
             }
-            Self::Failed { .. } | Self::Over => None,
+            Self::Ending { .. } | Self::Failed { .. } | Self::Over => None,
         }
     }
 
@@ -111,16 +117,21 @@ impl Place {
             Self::Waiting(pins) | Self::Preparing { pins } | Self::Running { pins, .. } => {
                 Some(pins)
             }
-            Self::Failed { .. } | Self::Over => None,
+            Self::Ending { .. } | Self::Failed { .. } | Self::Over => None,
         }
     }
 }
 
-/// What a federation's preparation reports.
-pub(super) struct Note {
-    federation: FederationId,
-    manifest: Digest,
-    prepared: Result<Box<(Parts, DataSummary)>, PlaceError>,
+/// What a federation reports to the driver.
+pub(super) enum Note {
+    /// Its data was read and checked, or not.
+    Prepared {
+        federation: FederationId,
+        manifest: Digest,
+        prepared: Result<Box<(Parts, DataSummary)>, PlaceError>,
+    },
+    /// It is over, and its last result was applied.
+    Finished { federation: FederationId, reason: String },
 }
 
 /// What was seen on disk and told already, so that it is not read or told again.
@@ -173,7 +184,7 @@ impl Driver {
                 pins.agreed() == Some(*manifest)
                     || pins.in_force.as_ref().map(Pinned::hash) == Some(*manifest)
             });
-            let settled = matches!(place, Some(Place::Over | Place::Failed { .. }));
+            let settled = place.is_some_and(|place| place.pins().is_none());
             if !agreed && !settled && self.seen.told.insert((*federation, *manifest)) {
                 let news = FederationNews::Unsigned { name: name.to_string() };
                 (self.on_news)(News::Federation(*federation, news));
@@ -230,7 +241,7 @@ impl Driver {
                 let (notes, manifest) = (self.notes.0.clone(), in_force.hash());
                 tokio::spawn(async move {
                     let prepared = preparation.run().await.map(Box::new);
-                    let _ = notes.send(Note { federation, manifest, prepared }).await;
+                    let _ = notes.send(Note::Prepared { federation, manifest, prepared }).await;
                 });
                 self.places.insert(federation, Place::Preparing { pins });
             }
@@ -266,15 +277,25 @@ impl Driver {
         })
     }
 
-    /// A preparation is over.
+    /// A federation reports.
     pub(super) fn note(&mut self, note: Note) {
-        let Note { federation, manifest, prepared } = note;
+        match note {
+            Note::Prepared { federation, manifest, prepared } => {
+                self.prepared(federation, manifest, prepared);
+            }
+            Note::Finished { federation, reason } => self.over(federation, reason),
+        }
+    }
+
+    fn prepared(
+        &mut self,
+        federation: FederationId,
+        manifest: Digest,
+        prepared: Result<Box<(Parts, DataSummary)>, PlaceError>,
+    ) {
         let Some(Place::Preparing { pins }) = self.places.get(&federation) else { return };
-        let Some(in_force) = pins.in_force.as_ref().filter(|pinned| pinned.hash() == manifest)
-        else {
-            return;
-        };
-        let name = in_force.manifest().name.to_string();
+        let in_force = pins.in_force.as_ref().filter(|pinned| pinned.hash() == manifest);
+        let Some(name) = in_force.map(|pinned| pinned.manifest().name.to_string()) else { return };
         match prepared {
             Ok(prepared) => {
                 let (parts, data) = *prepared;

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use roundelay_protocol::ids::FederationId;
 use roundelay_protocol::session::Refused;
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::federations::{FederationNews, Place};
+use super::federations::{FederationNews, Note, Place};
 use super::{Command, Driver, News};
 
 /// A federation that was refused is tried again after this long: it may not have been started yet.
@@ -71,7 +72,8 @@ impl Driver {
             return;
         }
         let next = self.places.iter().find_map(|(federation, place)| {
-            let inbox = place.inbox().filter(|_| self.joins.may_ask(*federation, now))?;
+            let may = place.may_join() && self.joins.may_ask(*federation, now);
+            let inbox = place.inbox().filter(|_| may)?;
             Some((*federation, inbox.clone()))
         });
         if let Some((federation, inbox)) = next {
@@ -93,13 +95,34 @@ impl Driver {
         self.join_all().await;
     }
 
-    /// The coordinator says that a federation is over.
+    /// The coordinator says that a federation is over. What was published last may still be on its
+    /// way: the task applies it, and then ends by itself.
     pub(super) async fn ended(&mut self, federation: FederationId, reason: &str) {
         let Some(place) = self.places.get_mut(&federation) else { return };
-        super::stop_task(place).await;
-        *place = Place::Over;
+        if matches!(place, Place::Ending { .. } | Place::Over) {
+            return;
+        }
         self.joins.forget(federation);
-        let news = FederationNews::Over(reason.to_owned());
-        (self.on_news)(News::Federation(federation, news));
+        let reason = reason.to_owned();
+        let inbox = place.inbox().cloned();
+        let (done, finished) = oneshot::channel();
+        let finishing = match &inbox {
+            Some(inbox) => inbox.send(Command::Finish(done)).await.is_ok(),
+            None => false,
+        };
+        let Some(inbox) = inbox.filter(|_| finishing) else {
+            return self.over(federation, reason);
+        };
+        *place = Place::Ending { inbox };
+        let notes = self.notes.0.clone();
+        tokio::spawn(async move {
+            let _ = finished.await;
+            let _ = notes.send(Note::Finished { federation, reason }).await;
+        });
+    }
+
+    pub(super) fn over(&mut self, federation: FederationId, reason: String) {
+        self.places.insert(federation, Place::Over);
+        (self.on_news)(News::Federation(federation, FederationNews::Over(reason)));
     }
 }
