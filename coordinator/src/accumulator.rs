@@ -151,10 +151,11 @@ impl Accumulator {
             Err(UploadError::NotActive)
         } else if uploads.sealed {
             Err(UploadError::Withdrawn)
+        } else if uploads.of.get(&client).is_some_and(complete) {
+            // Whatever comes behind a whole vector changes nothing any more.
+            Err(UploadError::AlreadyComplete)
         } else if bytes != expected {
             Err(Fault::WrongLength { sent: bytes, expected }.into())
-        } else if uploads.of.get(&client).is_some_and(complete) {
-            Err(UploadError::AlreadyComplete)
         } else {
             Ok(())
         }

@@ -224,6 +224,13 @@ pub enum Effect {
         /// From these clients.
         active: Vec<ClientId>,
     },
+    /// A client's vector is in the sum for good: its undo data may go.
+    Settle {
+        /// The round.
+        round: RoundNumber,
+        /// The client.
+        client: ClientId,
+    },
     /// Take back what a client has added.
     Discard {
         /// The round.
@@ -296,6 +303,7 @@ impl Effect {
             | Self::Audit(_)
             | Self::Amended
             | Self::OpenUploads { .. }
+            | Self::Settle { .. }
             | Self::Discard { .. }
             | Self::StoreSum { .. }
             | Self::Unmask { .. }

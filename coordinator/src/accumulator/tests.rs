@@ -118,6 +118,8 @@ fn only_the_active_roster_is_taken_and_nobody_twice() {
     assert!(matches!(upload(&sum, 1, &vector(0, 160)), Err(UploadError::NotActive)));
     upload(&sum, 0, &vector(0, 160)).unwrap();
     assert!(matches!(upload(&sum, 0, &vector(0, 160)), Err(UploadError::AlreadyComplete)));
+    let longer = sum.begin(client(0), 161, memory());
+    assert!(matches!(longer, Err(UploadError::AlreadyComplete)), "no fault takes it out again");
     sum.seal(&[client(0)]).unwrap();
     assert!(matches!(upload(&sum, 0, &vector(0, 160)), Err(UploadError::Withdrawn)));
 }

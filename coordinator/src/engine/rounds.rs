@@ -244,6 +244,7 @@ impl Live {
                 Effect::Audit(Entry::Round(round, entry))
             }
             Action::OpenUploads { layout, active } => Effect::OpenUploads { round, layout, active },
+            Action::Settle(client) => Effect::Settle { round, client },
             Action::Discard(client) => Effect::Discard { round, client },
             Action::StoreSum(clients) => Effect::StoreSum { round, clients },
             Action::Unmask(plan) => Effect::Unmask { round, plan },

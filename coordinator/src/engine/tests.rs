@@ -1,4 +1,4 @@
-use roundelay_protocol::error::Stage;
+use roundelay_protocol::error::{Refusal, Stage};
 use roundelay_protocol::plan::PlanKind;
 use roundelay_protocol::round::horizontal::coordinator::AuditEntry;
 use roundelay_protocol::time::Millis;
@@ -170,6 +170,19 @@ fn a_short_upload_expels_its_client_and_the_others_finish_the_round() {
     let first = world.disk.rounds.values().next().unwrap();
     assert_eq!((first.survivors, first.dropouts), (4, 1));
     assert_eq!(world.status().expelled.len(), 1);
+}
+
+#[test]
+fn a_client_that_declines_behind_its_whole_vector_is_in_the_sum_all_the_same() {
+    let mut world = World::new(5, 1, false, 15);
+    world.run_until(|world| !world.settled.is_empty());
+    let (round, client) = world.settled[0];
+    let message = FromClient::Declined(Refusal::TrainingFailed);
+    world.tell(Event::Message { client, round, message });
+    world.go_on();
+    assert_finished(&world);
+    let first = &world.disk.rounds[&round];
+    assert_eq!((first.survivors, first.dropouts), (5, 1));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The coordinator of a pair: its machines, its records, and the work that they ask for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use roundelay_crypto::digest::Digest;
@@ -50,6 +50,7 @@ struct Accumulator {
     layout: Layout,
     active: Vec<ClientId>,
     vectors: BTreeMap<ClientId, Vec<u8>>,
+    settled: BTreeSet<ClientId>,
     is_closed: bool,
 }
 
@@ -187,12 +188,19 @@ impl Host {
             Action::Audit(entry) => self.audit.push((round, entry)),
             Action::Expel { client, fault } => self.expelled.push((round, client, fault)),
             Action::OpenUploads { layout, active } => {
-                let vectors = BTreeMap::new();
-                let accumulator = Accumulator { layout, active, vectors, is_closed: false };
+                let (vectors, settled) = (BTreeMap::new(), BTreeSet::new());
+                let accumulator =
+                    Accumulator { layout, active, vectors, settled, is_closed: false };
                 self.accumulators.insert(round, accumulator);
+            }
+            Action::Settle(client) => {
+                if let Some(accumulator) = self.accumulators.get_mut(&round) {
+                    accumulator.settled.insert(client);
+                }
             }
             Action::Discard(client) => {
                 if let Some(accumulator) = self.accumulators.get_mut(&round) {
+                    assert!(!accumulator.settled.contains(&client), "a settled vector stays");
                     accumulator.vectors.remove(&client);
                 }
             }

@@ -65,6 +65,8 @@ pub(super) struct World {
     /// Clients that were told of the end.
     pub(super) ended: BTreeSet<usize>,
     pub(super) expelled: Vec<(usize, Fault)>,
+    /// Vectors that are in a sum for good.
+    pub(super) settled: Vec<(RoundNumber, ClientId)>,
     /// How long clients train.
     pub(super) training: Millis,
     pub(super) crash: Option<Crash>,
@@ -130,6 +132,7 @@ impl World {
             refused: Vec::new(),
             ended: BTreeSet::new(),
             expelled: Vec::new(),
+            settled: Vec::new(),
             training: Millis(0),
             crash: None,
             calls: 0,
@@ -458,6 +461,10 @@ impl World {
         match effect {
             Effect::OpenUploads { round, layout, active } => {
                 self.accumulators.insert(round, Accumulator::new(Shape::all(&layout), active));
+            }
+            Effect::Settle { round, client } => {
+                self.accumulators[&round].settle(client);
+                self.settled.push((round, client));
             }
             Effect::Discard { round, client } => {
                 if let Some(accumulator) = self.accumulators.get(&round) {

@@ -21,7 +21,7 @@
 //! 4. Uploads: from [`Action::OpenUploads`] on, the driver takes vectors from clients of the
 //!    active roster, adds their chunks as they come and inputs [`Input::Uploaded`] once for a
 //!    whole one. It refuses a second vector of a client until that client's first was taken back
-//!    by [`Action::Discard`]. A part of a vector whose connection went is taken back by the driver
+//!    by [`Action::Discard`], which never comes after [`Action::Settle`]. A part of a vector whose connection went is taken back by the driver
 //!    itself. After [`Action::StoreSum`] it takes no more.
 //! 5. Rounds overlap: from `OpenUploads` of one on, the next may be started. Not before, or a client
 //!    might be asked for shares of both in the wrong order, and refuse the lower number.
@@ -166,6 +166,8 @@ pub enum Action {
         /// A.
         active: Vec<ClientId>,
     },
+    /// A client's vector is in the sum for good: what it would take to take it back may go.
+    Settle(ClientId),
     /// Take back what a client's unfinished or refused upload added to the accumulator.
     Discard(ClientId),
     /// Store the masked sum over exactly these clients durably, then input `SumStored`. Uploads

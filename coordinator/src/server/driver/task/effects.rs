@@ -93,6 +93,11 @@ impl Task<'_> {
                 let accumulator = Accumulator::new(Shape::all(&layout), active);
                 self.place.desk.open(round, accumulator);
             }
+            Effect::Settle { round, client } => {
+                if let Some(accumulator) = self.place.desk.find(round) {
+                    accumulator.settle(client);
+                }
+            }
             Effect::Discard { round, client } => {
                 if let Some(accumulator) = self.place.desk.find(round) {
                     // A spool may have to be read; nothing else of this federation goes on before.

@@ -60,7 +60,7 @@ impl MaskedInput {
                 self.forget(from);
                 core.expel(from, fault, turn);
             }
-            Event::Left(index) => self.discard(core, index, turn),
+            Event::Left(index) => self.discard_unless_settled(core, index, turn),
             Event::Returned(index) => self.resend(core, index, turn),
             _ => {}
         }
@@ -101,18 +101,36 @@ impl MaskedInput {
         self.compare(core, from, turn);
     }
 
-    /// A vector that is not the one its client committed to.
+    /// Whether a vector is the one that its client committed to.
     fn compare(&mut self, core: &mut Core, from: RosterIndex, turn: &mut Turn<'_>) {
-        let uploaded = self.uploaded.get(&from);
-        let commit = self.commits.get(&from);
-        if uploaded.zip(commit).is_some_and(|(root, commit)| *root != commit.root) {
+        let Some((root, commit)) = self.uploaded.get(&from).zip(self.commits.get(&from)) else {
+            return;
+        };
+        if *root != commit.root {
+            self.forget(from);
             self.expel(core, from, Fault::WrongRoot, turn);
+        } else if self.is_settled(core, from)
+            && let Some(client) = core.plan.client_at(from)
+        {
+            turn.push(Action::Settle(client));
         }
     }
 
+    /// Whether a client is in the sum whatever becomes of it: its vector is here and it signed its
+    /// root. Where dropouts take their group with them, nobody is certain before the end.
+    fn is_settled(&self, core: &Core, index: RosterIndex) -> bool {
+        self.is_complete(&index) && !core.terms.rules().whole_groups
+    }
+
     fn expel(&mut self, core: &mut Core, from: RosterIndex, fault: Fault, turn: &mut Turn<'_>) {
-        self.discard(core, from, turn);
+        self.discard_unless_settled(core, from, turn);
         core.expel(from, fault, turn);
+    }
+
+    fn discard_unless_settled(&mut self, core: &Core, index: RosterIndex, turn: &mut Turn<'_>) {
+        if !self.is_settled(core, index) {
+            self.discard(core, index, turn);
+        }
     }
 
     fn forget(&mut self, index: RosterIndex) {
