@@ -113,7 +113,12 @@ mod tests {
         board.take(&ClientEvent::Connected);
         board.take(&ClientEvent::Federation {
             federation: roundelay_protocol::ids::FederationId([1; 16]),
-            news: FederationEvent::Ready { name: "digits".into(), rows: 10, held_out_rows: 2 },
+            news: FederationEvent::Ready {
+                name: "digits".into(),
+                rows: 10,
+                held_out_rows: 2,
+                version: 3,
+            },
         });
         let status = Status::of(&board, 7);
         status.write(dir.path());

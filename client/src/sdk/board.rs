@@ -62,7 +62,10 @@ impl FederationStanding {
     fn take(&mut self, news: &FederationEvent) {
         match news {
             FederationEvent::Preparing { name } => self.set(name, "preparing"),
-            FederationEvent::Ready { name, .. } => self.set(name, "ready"),
+            FederationEvent::Ready { name, version, .. } => {
+                self.set(name, "ready");
+                self.version = *version;
+            }
             FederationEvent::Waiting { name, .. } => self.set(name, "waiting for signatures"),
             FederationEvent::Unsigned { name } => self.set(name, "not signed"),
             FederationEvent::NotTaken { .. } => "not taken in".clone_into(&mut self.stage),

@@ -68,6 +68,8 @@ pub enum FederationEvent {
         rows: u64,
         /// Rows held out for evaluation.
         held_out_rows: u64,
+        /// The model version that this client holds.
+        version: u64,
     },
     /// Other tenants have not signed the manifest yet.
     Waiting {
@@ -239,10 +241,11 @@ impl FederationEvent {
     fn of(news: &FederationNews) -> Option<Self> {
         Some(match news {
             FederationNews::Preparing { name } => Self::Preparing { name: name.clone() },
-            FederationNews::Ready { name, data } => Self::Ready {
+            FederationNews::Ready { name, data, version } => Self::Ready {
                 name: name.clone(),
                 rows: data.rows,
                 held_out_rows: data.held_out_rows,
+                version: version.0,
             },
             FederationNews::Waiting { name, why } => {
                 Self::Waiting { name: name.clone(), reason: why.clone() }
@@ -320,9 +323,10 @@ impl fmt::Display for FederationEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Preparing { .. } => f.write_str("reading the data"),
-            Self::Ready { rows, held_out_rows, .. } => {
-                write!(f, "ready: {rows} rows to train on, {held_out_rows} held out")
-            }
+            Self::Ready { rows, held_out_rows, version, .. } => write!(
+                f,
+                "ready: {rows} rows to train on, {held_out_rows} held out; model version {version}"
+            ),
             Self::Waiting { reason, .. } => write!(f, "waiting for other tenants: {reason}"),
             Self::Unsigned { name } => write!(
                 f,

@@ -161,7 +161,12 @@ impl Driver {
             let address = self.address(backoff.attempts());
             (self.on_news)(News::Connecting(address.clone()));
             let began = tokio::time::Instant::now();
-            let end = match self.connect(&address).await {
+            let mut stop = self.stop.clone();
+            let connected = tokio::select! {
+                connected = self.connect(&address) => connected,
+                _ = stop.wait_for(|stop| *stop) => return Ok(()),
+            };
+            let end = match connected {
                 Ok(link) => self.serve(link).await?,
                 Err(SessionError::Notice(notice)) => End::Notice(notice),
                 Err(error) if self.settings.once => return Err(error.into()),

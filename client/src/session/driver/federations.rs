@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use roundelay_crypto::digest::Digest;
 use roundelay_protocol::codec;
-use roundelay_protocol::ids::{ClientId, FederationId, RoundNumber};
+use roundelay_protocol::ids::{ClientId, FederationId, ModelVersion, RoundNumber};
 use roundelay_protocol::limits::MANIFEST_BYTES_MAX;
 use roundelay_protocol::lineage::{LineageError, State};
 use roundelay_protocol::manifest::{Pinned, SignatureError, SignedManifest};
@@ -36,7 +36,7 @@ pub(crate) enum FederationNews {
     /// Its manifest is complete and its trainer reads the data.
     Preparing { name: String },
     /// The data fits; the client joins.
-    Ready { name: String, data: DataSummary },
+    Ready { name: String, data: DataSummary, version: ModelVersion },
     /// The others' signatures are not all there.
     Waiting { name: String, why: String },
     /// This tenant has not agreed to its newest manifest.
@@ -299,9 +299,14 @@ impl Driver {
         match prepared {
             Ok(prepared) => {
                 let (parts, data) = *prepared;
+                let version = parts.engine.version();
+                if let Some(state) = parts.engine.state() {
+                    let told = FederationNews::Told(Told::Model(state));
+                    (self.on_news)(News::Federation(federation, told));
+                }
                 let (pins, inbox) = (pins.clone(), federation::start(parts));
                 self.places.insert(federation, Place::Running { pins, inbox });
-                let news = FederationNews::Ready { name, data };
+                let news = FederationNews::Ready { name, data, version };
                 (self.on_news)(News::Federation(federation, news));
             }
             Err(error) => self.fail(federation, name, error),
