@@ -113,6 +113,13 @@ enum End {
     Notice(Box<SignedNotice>),
 }
 
+/// What dialling gave.
+enum Dialled {
+    Link(Box<Link>),
+    Error(SessionError),
+    End(End),
+}
+
 impl Driver {
     pub(crate) fn new(
         site: Site,
@@ -161,16 +168,12 @@ impl Driver {
             let address = self.address(backoff.attempts());
             (self.on_news)(News::Connecting(address.clone()));
             let began = tokio::time::Instant::now();
-            let mut stop = self.stop.clone();
-            let connected = tokio::select! {
-                connected = self.connect(&address) => connected,
-                _ = stop.wait_for(|stop| *stop) => return Ok(()),
-            };
-            let end = match connected {
-                Ok(link) => self.serve(link).await?,
-                Err(SessionError::Notice(notice)) => End::Notice(notice),
-                Err(error) if self.settings.once => return Err(error.into()),
-                Err(error) => End::Lost(error),
+            let end = match self.connect(address).await? {
+                Dialled::Link(link) => self.serve(*link).await?,
+                Dialled::End(end) => end,
+                Dialled::Error(SessionError::Notice(notice)) => End::Notice(notice),
+                Dialled::Error(error) if self.settings.once => return Err(error.into()),
+                Dialled::Error(error) => End::Lost(error),
             };
             self.gate.detach();
             self.joins.reset();
@@ -180,7 +183,7 @@ impl Driver {
             match end {
                 End::Stopped | End::Over => return Ok(()),
                 End::Lost(error) if !error.may_pass() => return Err(error.into()),
-                End::Lost(error) => self.pause_after(error, &mut backoff).await,
+                End::Lost(error) => self.pause_after(error, &mut backoff).await?,
                 End::Notice(notice) => self.obey(*notice, &mut backoff).await?,
             }
         }
@@ -195,31 +198,61 @@ impl Driver {
         configured.or(moved).unwrap_or(&enrolment.coordinator).clone()
     }
 
-    async fn connect(&self, address: &str) -> Result<Link, SessionError> {
-        let dialer = (self.make_dialer)(&self.site)?;
+    /// Dials, and takes in what federations have to say meanwhile.
+    async fn connect(&mut self, address: String) -> Result<Dialled, DriverError> {
+        let dialer = match (self.make_dialer)(&self.site) {
+            Ok(dialer) => dialer,
+            Err(error) => return Ok(Dialled::Error(error)),
+        };
         let (gate, allowances) = (Arc::clone(&self.gate), Arc::clone(&self.allowances));
-        Link::open(&*dialer, address, gate, allowances).await
+        let opening = async move { Link::open(&*dialer, &address, gate, allowances).await };
+        tokio::pin!(opening);
+        let mut stop = self.stop.clone();
+        loop {
+            tokio::select! {
+                opened = &mut opening => return Ok(match opened {
+                    Ok(link) => Dialled::Link(Box::new(link)),
+                    Err(error) => Dialled::Error(error),
+                }),
+                _ = stop.wait_for(|stop| *stop) => return Ok(Dialled::End(End::Stopped)),
+                Some(note) = self.notes.1.recv() => {
+                    self.note(note);
+                    if self.is_over()? {
+                        return Ok(Dialled::End(End::Over));
+                    }
+                }
+            }
+        }
     }
 
-    async fn pause_after(&mut self, error: SessionError, backoff: &mut Backoff) {
+    async fn pause_after(
+        &mut self,
+        error: SessionError,
+        backoff: &mut Backoff,
+    ) -> Result<(), DriverError> {
         let mut retry_in = backoff.next(&mut os_rng());
         let replaced = CloseCode::Replaced;
         if matches!(&error, SessionError::Lost(Lost::Closed { code, .. }) if *code == replaced) {
             retry_in = retry_in.max(REPLACED_PAUSE);
         }
         (self.on_news)(News::Disconnected { error, retry_in });
-        self.pause(retry_in).await;
+        self.pause(retry_in).await
     }
 
     /// Waits, and takes in what federations have to say meanwhile.
-    async fn pause(&mut self, length: Duration) {
+    async fn pause(&mut self, length: Duration) -> Result<(), DriverError> {
         let until = tokio::time::Instant::now() + length;
         let mut stop = self.stop.clone();
         loop {
             tokio::select! {
-                () = tokio::time::sleep_until(until) => return,
-                _ = stop.wait_for(|stop| *stop) => return,
-                Some(note) = self.notes.1.recv() => self.note(note),
+                () = tokio::time::sleep_until(until) => return Ok(()),
+                _ = stop.wait_for(|stop| *stop) => return Ok(()),
+                Some(note) = self.notes.1.recv() => {
+                    self.note(note);
+                    if self.is_over()? {
+                        return Ok(());
+                    }
+                }
             }
         }
     }
@@ -235,10 +268,10 @@ impl Driver {
                 self.site.enrolment.moved_to = Some(address);
                 self.site.enrolment.save(&self.site.dir)?;
             }
-            Ok(Obeyed::RetryAfter(length)) => self.pause(length).await,
+            Ok(Obeyed::RetryAfter(length)) => self.pause(length).await?,
             Err(error) => {
                 (self.on_news)(News::Warning(error.to_string()));
-                self.pause(backoff.next(&mut os_rng())).await;
+                self.pause(backoff.next(&mut os_rng())).await?;
             }
         }
         Ok(())

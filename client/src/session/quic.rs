@@ -17,9 +17,9 @@ use super::connection::{Connection, Dialer, Lost, Receiving, Sending};
 /// A handshake takes this long at most.
 const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(5);
 /// Silence for this long ends a connection.
-const IDLE: Duration = Duration::from_secs(20);
+const IDLE: Duration = Duration::from_secs(10);
 /// A sign of life is sent after this much silence.
-const KEEP_ALIVE: Duration = Duration::from_secs(5);
+const KEEP_ALIVE: Duration = Duration::from_secs(3);
 /// One-way streams that the coordinator may have open: rosters and vectors of several federations.
 const STREAMS_MAX: u32 = 64;
 /// Bytes in flight on one stream.
