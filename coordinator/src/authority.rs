@@ -13,7 +13,8 @@ use rcgen::{
     Issuer, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, SanType, SerialNumber,
 };
 use roundelay_crypto::digest::Digest;
-use roundelay_crypto::secret::Secret;
+use roundelay_crypto::kdf;
+use roundelay_crypto::secret::{Secret, Seed};
 use roundelay_protocol::enrol::{SERVER_NAME, authority_fingerprint};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
@@ -106,6 +107,13 @@ impl Authority {
         kept.extend_from_slice(&self.certificate);
         kept.extend_from_slice(self.issuer.key().serialized_der());
         Secret::new(kept)
+    }
+
+    /// A secret of this installation for another purpose, which `label` names.
+    #[must_use]
+    pub fn derived(&self, label: &str) -> Seed {
+        let key = Digest::of("roundelay/authority/seed", &[self.issuer.key().serialized_der()]);
+        kdf::derive(&Seed::new(key.0), label, &[])
     }
 
     /// Its certificate, DER.

@@ -39,7 +39,7 @@ pub struct Options {
     #[arg(long, global = true, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// How answers, errors and logs are written
-    #[arg(long, global = true, value_enum, default_value_t = Output::Text)]
+    #[arg(long, global = true, value_enum, default_value_t = Output::Human)]
     pub output: Output,
 }
 
@@ -47,7 +47,7 @@ pub struct Options {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Output {
     /// For people.
-    Text,
+    Human,
     /// One line of JSON.
     Json,
 }

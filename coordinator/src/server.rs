@@ -4,7 +4,7 @@
 //! | module | what lives there |
 //! |---|---|
 //! | [`transport`], [`quic`] | a connection with streams as traits; QUIC behind them |
-//! | [`tls`], [`endpoint`] | TLS 1.3 with aws-lc-rs; the UDP socket and the limits of QUIC |
+//! | [`tls`], [`endpoint`], `reset` | TLS 1.3 with aws-lc-rs; the UDP socket; limits of QUIC; restarts |
 //! | [`admission`], [`enrolment`] | who may speak what; the connections that enrol |
 //! | [`connection`], [`requests`], [`streams`] | one client's connection, frames and streams |
 //! | [`post`], [`registry`] | the queues to one client; who is connected |
@@ -37,6 +37,7 @@ pub mod post;
 pub mod quic;
 pub mod registry;
 pub mod requests;
+mod reset;
 pub mod streams;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -90,7 +91,7 @@ impl Server {
         let clients = Arc::clone(&installation.clients);
         let authority = clients.authority();
         let identity = authority.certify_server(SystemTime::now())?;
-        let endpoint = Endpoint::bind(listen, identity, authority.certificate(), limits)?;
+        let endpoint = Endpoint::bind(listen, identity, authority, limits)?;
         let context = Context {
             clients,
             federations: Arc::clone(&installation.federations),
@@ -178,9 +179,8 @@ impl Server {
         }
         let authority = self.context.clients.authority();
         let renewed = authority.certify_server(now).map_err(ServerError::from);
-        let replaced = renewed.and_then(|identity| {
-            Ok(self.endpoint.replace_identity(identity, authority.certificate())?)
-        });
+        let replaced =
+            renewed.and_then(|identity| Ok(self.endpoint.replace_identity(identity, authority)?));
         if let Err(error) = replaced {
             tracing::error!(%error, "the coordinator's certificate was not renewed; trying again");
             return renew_at;

@@ -90,9 +90,11 @@ fn status(status: &StatusView) -> String {
     if let Some(trouble) = &status.trouble {
         text.push_str(&format!("not driven now: {trouble}\n"));
     }
-    if let Value::Object(engine) = &status.engine {
-        let told = engine.iter().filter(|(_, value)| !value.is_null());
-        told.for_each(|(key, value)| text.push_str(&format!("{}\n", fact(key, value))));
+    for (name, key) in ENGINE_FACTS {
+        let value = &status.engine[key];
+        if has_something_to_say(value) {
+            text.push_str(&format!("{name}: {}\n", in_words(value)));
+        }
     }
     if let Some(model) = &status.model {
         text.push_str(&models(std::slice::from_ref(model)));
@@ -103,10 +105,38 @@ fn status(status: &StatusView) -> String {
     text
 }
 
-fn fact(key: &str, value: &Value) -> String {
+/// What an engine says beyond the rows of model and round, in the order in which people ask.
+const ENGINE_FACTS: [(&str, &str); 8] = [
+    ("clients that are there", "ready"),
+    ("waiting for", "waiting"),
+    ("does not go on because", "reason"),
+    ("round in training", "training"),
+    ("round in preparation", "ahead"),
+    ("rounds failed in a row", "failed"),
+    ("training rounds in the task", "rounds"),
+    ("expelled", "expelled"),
+];
+
+fn has_something_to_say(value: &Value) -> bool {
     match value {
-        Value::String(word) => format!("{}: {word}", key.replace('_', " ")),
-        other => format!("{}: {other}", key.replace('_', " ")),
+        Value::Null => false,
+        Value::Array(items) => !items.is_empty(),
+        Value::Number(number) => number.as_u64() != Some(0),
+        _ => true,
+    }
+}
+
+fn in_words(value: &Value) -> String {
+    match value {
+        Value::String(word) => word.replace('_', " "),
+        Value::Array(items) => items.iter().map(in_words).collect::<Vec<_>>().join("; "),
+        Value::Object(facts) => {
+            let told = facts.iter().filter(|(_, value)| has_something_to_say(value));
+            let told =
+                told.map(|(key, value)| format!("{} {}", key.replace('_', " "), in_words(value)));
+            told.collect::<Vec<_>>().join(", ")
+        }
+        other => other.to_string(),
     }
 }
 

@@ -155,14 +155,14 @@ async fn answer_from(
 
 fn print(answer: &Answer, output: Output) {
     match output {
-        Output::Text => print!("{}", render::render(answer)),
+        Output::Human => print!("{}", render::render(answer)),
         Output::Json => println!("{}", serde_json::json!(answer)),
     }
 }
 
 fn report(error: &AdminError, output: Output) {
     match output {
-        Output::Text => eprintln!("error: {error}"),
+        Output::Human => eprintln!("error: {error}"),
         Output::Json => eprintln!("{}", serde_json::json!({ "error": error })),
     }
 }

@@ -7,16 +7,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quinn::crypto::rustls::QuicServerConfig;
-use quinn::{EndpointConfig, ServerConfig, TokioRuntime, TransportConfig, ValidationTokenConfig};
+use quinn::{ServerConfig, TokioRuntime, TransportConfig, ValidationTokenConfig};
 use roundelay_protocol::close::CloseCode;
-use rustls::pki_types::CertificateDer;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use super::quic::QuicConnection;
+use super::reset::endpoint_config;
 use super::tls::{self, TlsError};
-use crate::authority::ServerIdentity;
+use crate::authority::{Authority, ServerIdentity};
 use crate::config::Limits;
 
 /// Why the coordinator cannot listen.
@@ -70,7 +70,7 @@ impl Endpoint {
     pub fn bind(
         listen: SocketAddr,
         identity: ServerIdentity,
-        authority: &CertificateDer<'static>,
+        authority: &Authority,
         limits: &Limits,
     ) -> Result<Self, EndpointError> {
         let config = server_config(identity, authority, limits)?;
@@ -81,7 +81,7 @@ impl Endpoint {
         })?;
         let failed = |why| EndpointError::Socket { listen, why };
         let listen = socket.local_addr().map_err(failed)?;
-        let (endpoint, runtime) = (EndpointConfig::default(), Arc::new(TokioRuntime));
+        let (endpoint, runtime) = (endpoint_config(authority), Arc::new(TokioRuntime));
         let quinn = quinn::Endpoint::new(endpoint, Some(config), socket, runtime);
         Ok(Self {
             quinn: quinn.map_err(failed)?,
@@ -107,7 +107,7 @@ impl Endpoint {
     pub fn replace_identity(
         &self,
         identity: ServerIdentity,
-        authority: &CertificateDer<'static>,
+        authority: &Authority,
     ) -> Result<(), EndpointError> {
         let config = server_config(identity, authority, &self.limits)?;
         self.quinn.set_server_config(Some(config));
@@ -178,10 +178,10 @@ impl Attempt {
 
 fn server_config(
     identity: ServerIdentity,
-    authority: &CertificateDer<'static>,
+    authority: &Authority,
     limits: &Limits,
 ) -> Result<ServerConfig, EndpointError> {
-    let tls = tls::server_config(identity, authority)?;
+    let tls = tls::server_config(identity, authority.certificate())?;
     let crypto = QuicServerConfig::try_from(tls)
         .map_err(|_| TlsError::Tls(rustls::Error::General("no initial cipher suite".to_owned())))?;
     let mut tokens = ValidationTokenConfig::default();
@@ -228,21 +228,22 @@ fn socket(listen: SocketAddr, limits: &Limits) -> io::Result<std::net::UdpSocket
     let wanted = limits.socket_bytes as usize;
     socket.set_recv_buffer_size(wanted)?;
     socket.set_send_buffer_size(wanted)?;
-    warn_of_small_buffer("net.core.rmem_max", wanted, socket.recv_buffer_size()?);
-    warn_of_small_buffer("net.core.wmem_max", wanted, socket.send_buffer_size()?);
+    warn_of_small_buffers(wanted, socket.recv_buffer_size()?, socket.send_buffer_size()?);
     socket.bind(&listen.into())?;
     socket.set_nonblocking(true)?;
     Ok(socket.into())
 }
 
 /// The kernel caps a buffer silently, and reports twice what it granted (`man 7 socket`).
-fn warn_of_small_buffer(setting: &str, wanted: usize, reported: usize) {
-    let granted = if cfg!(target_os = "linux") { reported / 2 } else { reported };
-    if granted < wanted {
+fn warn_of_small_buffers(wanted: usize, receive: usize, send: usize) {
+    let granted = |reported: usize| if cfg!(target_os = "linux") { reported / 2 } else { reported };
+    let (receive, send) = (granted(receive), granted(send));
+    if receive.min(send) < wanted {
         tracing::warn!(
-            granted_bytes = granted,
-            wanted_bytes = wanted,
-            "the UDP buffer is small, many clients at once will see delays: sysctl -w {setting}={wanted}"
+            receive_bytes = receive,
+            send_bytes = send,
+            "the UDP buffers are small, many clients at once will see delays: \
+             sysctl -w net.core.rmem_max={wanted} net.core.wmem_max={wanted}"
         );
     }
 }

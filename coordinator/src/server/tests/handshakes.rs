@@ -170,7 +170,7 @@ async fn a_port_in_use_is_one_clear_line() {
     let identity = authority.certify_server(std::time::SystemTime::now()).unwrap();
     let taken = house.server.listens_on();
     let limits = crate::config::Limits::default();
-    let error = Endpoint::bind(taken, identity, authority.certificate(), &limits).err().unwrap();
+    let error = Endpoint::bind(taken, identity, authority, &limits).err().unwrap();
     assert!(matches!(error, EndpointError::InUse(at) if at == taken));
     let line = error.to_string();
     assert!(line.contains(&taken.to_string()) && !line.contains('\n'), "{line}");
@@ -187,4 +187,46 @@ async fn stopping_tells_clients_when_to_come_back_signed_by_the_pinned_key() {
     assert_eq!(notice.verify(&pinned), Ok(()));
     assert_eq!(wire.closed().await, Some(CloseCode::ShuttingDown));
     stopping.await.unwrap();
+}
+
+/// A coordinator that dies without a word: its runtime goes, and every task with it.
+fn endpoint_that_dies(
+    house: &House,
+    listen: std::net::SocketAddr,
+) -> (tokio::runtime::Runtime, std::net::SocketAddr) {
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = runtime.worker_threads(1).enable_all().build().unwrap();
+    let authority = house.installation.clients.authority();
+    let identity = authority.certify_server(std::time::SystemTime::now()).unwrap();
+    let limits = crate::config::Limits::default();
+    let inside = runtime.enter();
+    let endpoint = Endpoint::bind(listen, identity, authority, &limits).unwrap();
+    let listens_on = endpoint.listens_on();
+    runtime.spawn(async move {
+        let mut held = Vec::new();
+        while let Some(attempt) = endpoint.attempt().await {
+            held.extend(attempt.handshake().await);
+        }
+    });
+    drop(inside);
+    (runtime, listens_on)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_learns_of_a_killed_coordinator_from_the_next_one() {
+    let house = House::open().await;
+    let guest = house.client("acme").await;
+    let (dying, at) = endpoint_that_dies(&house, "127.0.0.1:0".parse().unwrap());
+    let connection = house.connect_to(at, &guest).await.unwrap();
+    dying.shutdown_background();
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert!(connection.close_reason().is_none(), "it died without a word");
+    let (next, _) = endpoint_that_dies(&house, at);
+    // Whatever is sent next draws the reset; it may have come already, for a late acknowledgement.
+    if let Ok((mut stream, _)) = connection.open_bi().await {
+        let _ = stream.write_all(&[0; 100]).await;
+    }
+    let told = tokio::time::timeout(Duration::from_secs(5), connection.closed()).await;
+    assert_eq!(told.expect("before any idle timeout"), quinn::ConnectionError::Reset);
+    next.shutdown_background();
 }

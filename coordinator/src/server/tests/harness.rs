@@ -86,11 +86,32 @@ impl House {
 
     /// Connects as a guest, with the certificate that it has.
     pub(crate) async fn connect(&self, guest: &Guest) -> Result<Connection, ConnectionError> {
-        self.connect_as(guest.certificate.as_ref(), &guest.tls, ALPN, &tls::provider()).await
+        self.connect_to(self.server.listens_on(), guest).await
+    }
+
+    /// Connects as a guest to another address of this house.
+    pub(crate) async fn connect_to(
+        &self,
+        to: SocketAddr,
+        guest: &Guest,
+    ) -> Result<Connection, ConnectionError> {
+        let certificate = guest.certificate.as_ref();
+        self.dial(to, certificate, &guest.tls, ALPN, &tls::provider()).await
     }
 
     pub(crate) async fn connect_as(
         &self,
+        certificate: Option<&CertificateDer<'static>>,
+        key: &KeyPair,
+        alpn: &[u8],
+        provider: &Arc<CryptoProvider>,
+    ) -> Result<Connection, ConnectionError> {
+        self.dial(self.server.listens_on(), certificate, key, alpn, provider).await
+    }
+
+    async fn dial(
+        &self,
+        to: SocketAddr,
         certificate: Option<&CertificateDer<'static>>,
         key: &KeyPair,
         alpn: &[u8],
@@ -116,7 +137,6 @@ impl House {
         transport.stream_receive_window((64_u32 << 10).into());
         config.transport_config(Arc::new(transport));
         let endpoint = Endpoint::client((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
-        let to = self.server.listens_on();
         endpoint.connect_with(config, to, SERVER_NAME).unwrap().await
     }
 
