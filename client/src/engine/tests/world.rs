@@ -528,6 +528,7 @@ impl World {
             Action::Persist(_)
             | Action::Audit(_)
             | Action::SetDeadline(_)
+            | Action::Settle(_)
             | Action::Expel { .. } => {}
         }
         None
