@@ -58,7 +58,8 @@ rows_per_weight = {ROWS_PER_WEIGHT}
 /// # Errors
 /// Where the file is no task.
 pub fn task_of(toml: &str) -> Result<Task, String> {
-    let mut table: toml::Table = toml.parse().map_err(|error: toml::de::Error| error.to_string())?;
+    let mut table: toml::Table =
+        toml.parse().map_err(|error: toml::de::Error| error.to_string())?;
     table.remove("rules");
     table.try_into().map_err(|error: toml::de::Error| error.to_string())
 }

@@ -9,11 +9,11 @@ use crate::small::Small;
 
 /// Every batch of persisted facts is one commit; a round makes a handful of them. So these hits
 /// fall before and after writes of every stage, of statistics and train rounds.
-const COMMITS: [u32; 8] = [1, 2, 3, 4, 5, 7, 9, 12];
+const COMMITS: [u32; 6] = [1, 2, 3, 5, 8, 13];
 
 #[test]
 fn a_coordinator_killed_at_any_commit_starts_again_and_finishes() {
-    let mut small = Small::found(3, 3, true);
+    let mut small = Small::found(3, 20, true);
     small.federation.sites.iter_mut().for_each(|site| site.start().expect("a client starts"));
     let id = small.federation.id.clone();
     small.federation.coordinator.verb(&["federation", "start", &id]).expect("it starts");
@@ -24,12 +24,12 @@ fn a_coordinator_killed_at_any_commit_starts_again_and_finishes() {
         let armed = format!("{name}:{hit}");
         // It may die while it starts: that is a commit too.
         let _ = small.federation.coordinator.start_again_with(&[("ROUNDELAY_FAILPOINT", &armed)]);
-        let limit = Duration::from_secs(6);
+        let limit = Duration::from_secs(15);
         died += u32::from(
             wait_until(limit, || small.federation.coordinator.ended().then_some(())).is_some(),
         );
     }
-    assert!(died >= 3, "only {died} of {} armed commits were reached", COMMITS.len());
+    assert!(died >= 4, "only {died} of {} armed commits were reached", COMMITS.len());
     small.federation.coordinator.kill();
     small.federation.coordinator.start_again().expect("it starts again");
     small.federation.watch(&mut |_| {}).expect("it finishes");
@@ -72,7 +72,8 @@ fn a_client_killed_before_any_step_of_a_round_comes_back_and_the_others_finish()
     all_models_agree(&small);
 }
 
-/// Every client has derived the state that the coordinator published.
+/// Every client has derived the last version that the coordinator published. A client that derives
+/// another state than the announced one refuses to go on, so an equal version is an equal model.
 fn all_models_agree(small: &Small) {
     let id = &small.federation.id;
     let models = small.federation.coordinator.verb(&["model", "list", id]).expect("models");
@@ -81,8 +82,7 @@ fn all_models_agree(small: &Small) {
     for site in &small.federation.sites {
         let derived = wait_until(Duration::from_secs(20), || {
             let status = site.verb(&["status"]).ok()?;
-            let text = status.to_string();
-            text.contains(newest["state"].as_str()?).then_some(())
+            (status["last"]["federations"][0]["version"] == newest["version"]).then_some(())
         });
         let status = site.verb(&["status"]);
         assert!(derived.is_some(), "{}: {status:?} against {newest}", site.name());

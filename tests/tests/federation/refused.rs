@@ -53,7 +53,7 @@ fn data_that_does_not_fit_is_refused_before_the_first_round_with_file_row_and_co
     let good = std::fs::read_to_string(&file).expect("rows");
     for (bad, word) in [
         (good.replacen(",yes\n", ",maybe\n", 1), "maybe"),
-        (good.replacen("a,b,", "a,x,", 1), "`b`"),
+        (good.replacen("a,b,", "a,x,", 1), "column \"b\""),
         (good.replacen("-1.", "abc", 1), "abc"),
         (good.lines().next().expect("a header").to_owned() + "\n", "row"),
         (good.replacen("-1.", "NaN", 1), "data.csv"),
