@@ -155,6 +155,8 @@ pub struct RoundView {
     pub reason: Option<String>,
     /// When it was planned.
     pub began: String,
+    /// When it ended, milliseconds since 1970.
+    pub ended_unix_ms: Option<u64>,
     /// From plan to end, in milliseconds.
     pub took_ms: Option<u64>,
     /// Clients planned.
@@ -179,6 +181,7 @@ impl From<&Round> for RoundView {
             state: state.to_owned(),
             reason,
             began: instant(round.began_unix_ms),
+            ended_unix_ms: round.ended_unix_ms,
             took_ms: round.ended_unix_ms.map(|end| end.saturating_sub(round.began_unix_ms)),
             cohort: round.cohort,
             survivors: round.survivors,

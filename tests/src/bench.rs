@@ -1,0 +1,76 @@
+//! What every benchmark prints: a line for people, and one JSON object on the last line.
+
+use std::process::ExitCode;
+
+use serde_json::{Map, Value, json};
+
+/// One figure with what it is held against.
+pub struct Figure {
+    /// The name of the benchmark.
+    pub bench: &'static str,
+    /// What was measured of ours, the median.
+    pub ours: f64,
+    /// What it is compared with; none where the reference program is missing.
+    pub reference: Option<f64>,
+    /// Unit of both.
+    pub unit: &'static str,
+    /// The ratio of the two.
+    pub ratio: f64,
+    /// What the ratio should be.
+    pub target: f64,
+    /// Whether it is.
+    pub pass: bool,
+    /// Measurements behind the median.
+    pub runs: usize,
+    /// On what.
+    pub machine: String,
+    /// Further figures in the same unit.
+    pub notes: Vec<(&'static str, f64)>,
+}
+
+impl Figure {
+    /// Prints it; the exit code says whether it passes.
+    #[must_use]
+    pub fn tell(&self, as_json: bool) -> ExitCode {
+        if as_json {
+            println!("{}", self.json());
+        } else {
+            let reference = self.reference.map_or_else(|| "none".to_owned(), |one| one.to_string());
+            let (bench, ours, unit) = (self.bench, self.ours, self.unit);
+            println!("{bench}: {ours:.2} {unit} (reference {reference}), ratio {:.3}", self.ratio);
+            for (name, value) in &self.notes {
+                println!("  {name}: {value:.2} {unit}");
+            }
+            println!("  {} runs on {}", self.runs, self.machine);
+        }
+        if self.pass { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    }
+
+    fn json(&self) -> Value {
+        let notes: Map<String, Value> =
+            self.notes.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect();
+        json!({
+            "bench": self.bench, "ours": self.ours, "reference": self.reference,
+            "unit": self.unit, "ratio": self.ratio, "target": self.target, "pass": self.pass,
+            "runs": self.runs, "machine": self.machine, "notes": notes,
+        })
+    }
+}
+
+/// Whether `--json` or `--output json` was asked for.
+#[must_use]
+pub fn wants_json() -> bool {
+    let arguments: Vec<String> = std::env::args().collect();
+    arguments.iter().any(|one| one == "--json" || one == "--output=json")
+        || arguments.windows(2).any(|two| two == ["--output", "json"])
+}
+
+/// The processor and the number of cores.
+#[must_use]
+pub fn machine() -> String {
+    let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = text.lines().find_map(|line| line.strip_prefix("model name"));
+    let name = model.and_then(|rest| rest.split_once(": ")).map_or("unknown", |(_, name)| name);
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    format!("{cores} cores of {name}")
+}
