@@ -102,9 +102,8 @@ impl Rows {
     fn idx(folder: &Path, part: &str) -> Result<Self, String> {
         let images = read_idx(folder, &format!("{part}-images-idx3-ubyte"))?;
         let labels = read_idx(folder, &format!("{part}-labels-idx1-ubyte"))?;
-        let (count, height, width) = match images.shape[..] {
-            [count, height, width] => (count, height, width),
-            _ => return Err(wrong(folder, "the pictures have no three dimensions")),
+        let [count, height, width] = images.shape[..] else {
+            return Err(wrong(folder, "the pictures have no three dimensions"));
         };
         if labels.shape != [count] {
             return Err(wrong(folder, "pictures and labels differ in number"));

@@ -78,7 +78,7 @@ fn keep(file: &Path, target: &Path) -> bool {
 pub fn words(masked: &[u8]) -> Vec<u64> {
     let mut counts = vec![0; BINS];
     for word in masked.as_chunks::<4>().0 {
-        let bin = u64::from(u32::from_le_bytes(*word)) * BINS as u64 >> 32;
+        let bin = (u64::from(u32::from_le_bytes(*word)) * BINS as u64) >> 32;
         counts[bin as usize] += 1;
     }
     counts

@@ -9,7 +9,7 @@ use crate::small::Small;
 
 /// Every batch of persisted facts is one commit; a round makes a handful of them. So these hits
 /// fall before and after writes of every stage, of statistics and train rounds.
-const COMMITS: [u32; 6] = [1, 2, 3, 5, 8, 13];
+const COMMITS: [u32; 4] = [1, 4, 7, 12];
 
 #[test]
 fn a_coordinator_killed_at_any_commit_starts_again_and_finishes() {
@@ -24,12 +24,12 @@ fn a_coordinator_killed_at_any_commit_starts_again_and_finishes() {
         let armed = format!("{name}:{hit}");
         // It may die while it starts: that is a commit too.
         let _ = small.federation.coordinator.start_again_with(&[("ROUNDELAY_FAILPOINT", &armed)]);
-        let limit = Duration::from_secs(15);
+        let limit = Duration::from_secs(30);
         died += u32::from(
             wait_until(limit, || small.federation.coordinator.ended().then_some(())).is_some(),
         );
     }
-    assert!(died >= 4, "only {died} of {} armed commits were reached", COMMITS.len());
+    assert!(died >= 3, "only {died} of {} armed commits were reached", COMMITS.len());
     small.federation.coordinator.kill();
     small.federation.coordinator.start_again().expect("it starts again");
     small.federation.watch(&mut |_| {}).expect("it finishes");

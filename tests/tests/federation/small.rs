@@ -8,9 +8,6 @@ use roundelay_tests::demo::task::task_of;
 use roundelay_tests::harness::Programs;
 use tempfile::TempDir;
 
-/// Columns of the small table.
-pub(crate) const COLUMNS: usize = 4;
-
 /// A federation in a folder that goes with it.
 pub(crate) struct Small {
     pub(crate) federation: Federation,

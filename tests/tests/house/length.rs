@@ -80,7 +80,7 @@ fn functions(text: &str) -> Vec<(String, usize)> {
         if line.trim_end().ends_with('}') || line.trim_end().ends_with(';') {
             continue;
         }
-        if let Some(length) = lines[start..].iter().position(|line| ends(&line)) {
+        if let Some(length) = lines[start..].iter().position(ends) {
             found.push((line.trim().to_owned(), length + 1));
         }
     }
@@ -93,7 +93,7 @@ fn starts_function(line: &str) -> bool {
     let modifier = |word: &&str| {
         matches!(*word, "pub" | "async" | "const" | "unsafe" | "extern") || word.starts_with("pub(")
     };
-    at.is_some_and(|at| words[..at].iter().all(|word| modifier(&word)))
+    at.is_some_and(|at| words[..at].iter().all(modifier))
 }
 
 #[test]
