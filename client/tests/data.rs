@@ -4,6 +4,7 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use proptest::prelude::*;
 use roundelay_client::data::{Data, DataError, Source};
 use roundelay_protocol::schema::{Column, ColumnKind, Schema};
 
@@ -423,4 +424,48 @@ fn rows_in_memory_are_checked_like_rows_of_a_file() {
     assert!(line(&[1.0, 2.0], &[2]).contains("is not one of the schema's labels (0 to 1)"));
     assert!(line(&[1.0], &[0]).contains("1 labels for 0 rows"));
     assert!(line(&[], &[]).contains("has no rows"));
+}
+
+/// A file with some bytes changed, and cut or not.
+fn damaged(file: Vec<u8>) -> impl Strategy<Value = Vec<u8>> {
+    let length = file.len();
+    let changes = prop::collection::vec((0..length, any::<u8>()), 0..4);
+    (changes, 0..=length).prop_map(move |(changes, cut)| {
+        let mut file = file.clone();
+        changes.into_iter().for_each(|(at, byte)| file[at] = byte);
+        file.truncate(if cut % 2 == 0 { length } else { cut });
+        file
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn a_damaged_file_gives_finite_rows_of_the_right_width_or_one_line(
+        csv in damaged(b"age,region,income,risk\n1,north,2,low\n3,south,4,high\n".to_vec()),
+        images in damaged(idx(&[2, 2, 3], &[9; 12])),
+        labels in damaged(idx(&[2], &[7, 9])),
+        features in damaged(npy("<f4", "False", "(2, 2)", &f32s(&[1.0, 2.0, 3.0, 4.0]))),
+        classes in damaged(npy("<i8", "False", "(2,)", &i64s(&[1, 0]))),
+    ) {
+        let (table_at, idx_at, npy_at) = (Folder::new(), Folder::new(), Folder::new());
+        table_at.file("rows.csv", csv);
+        idx_at.file("images.idx3", images);
+        idx_at.file("labels.idx1", labels);
+        npy_at.file("features.npy", features);
+        npy_at.file("labels.npy", classes);
+        for (folder, schema) in [(table_at, table()), (idx_at, pictures()), (npy_at, numbers())] {
+            match load(folder.path(), &schema) {
+                Ok(data) => {
+                    let width = usize::try_from(schema.feature_count()).unwrap();
+                    prop_assert_eq!(data.train.inputs().len(), data.train.len() * width);
+                    prop_assert!(data.train.inputs().iter().all(|value| value.is_finite()));
+                    let classes = schema.class_count();
+                    prop_assert!(data.train.labels().iter().all(|k| (*k as usize) < classes));
+                }
+                Err(error) => prop_assert!(!error.to_string().contains('\n'), "{error}"),
+            }
+        }
+    }
 }
