@@ -112,6 +112,8 @@ fn write_new(path: &Path, access: Access, parts: &[&[u8]]) -> io::Result<()> {
 /// Makes the names in the directory of `path` durable.
 pub(crate) fn sync_directory(path: &Path) -> io::Result<()> {
     match path.parent() {
+        // The parent of a bare name is the empty path, which no system call takes.
+        Some(parent) if parent.as_os_str().is_empty() => File::open(".")?.sync_all(),
         Some(parent) => File::open(parent)?.sync_all(),
         None => Ok(()),
     }

@@ -18,6 +18,15 @@ fn a_token_is_used_once_and_never_by_another_client() {
     assert!(line.contains("token"), "{line}");
     assert!(line.lines().count() <= 3, "one line, and its JSON: {line}");
 
+    // A bare name is a folder too.
+    let token = coordinator.token_for("bolt").expect("a token");
+    let enrolled = std::process::Command::new(&programs.client)
+        .args(["enrol", "--token", &token, "--dir", "bolt"])
+        .current_dir(folder.path())
+        .output()
+        .expect("it runs");
+    assert!(enrolled.status.success(), "{}", String::from_utf8_lossy(&enrolled.stderr));
+
     let nonsense = Site::enrol(&programs, &folder.path().join("third"), "acme", "rubbish");
     assert!(nonsense.err().expect("nonsense is refused").contains("token"));
 }
