@@ -140,7 +140,10 @@ fn two_different_messages_for_one_stage_expel() {
         }
         vec![message]
     });
-    assert_left_out(&pair, round, &Fault::Equivocation);
+    // Its vector was whole and its first root signed: that stays in the sum, and it is out of the
+    // stages that follow.
+    assert_expelled(&pair, round, &Fault::Equivocation);
+    assert_published(&pair, round, &[0, 1, 2, 3, 4, 5, 6]);
 }
 
 #[test]
