@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
+use roundelay_protocol::layout::Layout;
 use roundelay_protocol::manifest::Task;
+use roundelay_protocol::plan::PlanKind;
 use roundelay_simulations::partition::dirichlet_by_label;
 use serde_json::Value;
 
@@ -117,6 +119,7 @@ impl<'a> Prepared<'a> {
         let tap = Tap::on(
             site.join("federations").join(&federation.id),
             self.folder.join("newest.masked"),
+            self.train_upload_bytes()?,
         );
         federation.start()?;
         federation.watch(&mut |status| show(&bar, status))?;
@@ -127,6 +130,13 @@ impl<'a> Prepared<'a> {
         }
         federation.coordinator.terminate(Duration::from_secs(30));
         Ok(taken)
+    }
+
+    /// Length of a train round's masked vector; statistics and evaluation rounds have shorter ones.
+    fn train_upload_bytes(&self) -> Result<u64, String> {
+        let clients = u32::try_from(self.tenants.len()).unwrap_or(u32::MAX);
+        let layout = Layout::for_plan(PlanKind::Train, &self.task, clients);
+        layout.map(|layout| layout.total_bytes()).map_err(|error| error.to_string())
     }
 
     fn take_out(&self, federation: &Federation, tap: Tap) -> Result<Trained, String> {
@@ -259,8 +269,8 @@ fn curve(models: &Value) -> Vec<Round> {
     let point = |model: &Value| {
         Some(Round {
             number: model["version"].as_u64()?,
-            accuracy: model["metrics"]["accuracy"].as_f64()?,
-            loss: model["metrics"]["loss"].as_f64()?,
+            accuracy: model["accuracy"].as_f64()?,
+            loss: model["loss"].as_f64()?,
             clients: model["survivors"].as_u64()?,
         })
     };

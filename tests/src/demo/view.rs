@@ -10,8 +10,8 @@ use std::time::Duration;
 /// Bins of a histogram.
 const BINS: usize = 64;
 
-/// Keeps the newest masked vector that a client has stored to send, byte for byte as it goes to
-/// the coordinator. The client removes the file when its round is over; a second link keeps it.
+/// Keeps the newest masked vector of a train round that a client has stored to send, byte for byte
+/// as it goes to the coordinator. The client removes the file when its round is over; a second link keeps it.
 pub struct Tap {
     kept: PathBuf,
     done: Arc<AtomicBool>,
@@ -19,9 +19,9 @@ pub struct Tap {
 }
 
 impl Tap {
-    /// Watches the folder of one federation at one site.
+    /// Watches the folder of one federation at one site for vectors of a length.
     #[must_use]
-    pub fn on(federation: PathBuf, kept: PathBuf) -> Self {
+    pub fn on(federation: PathBuf, kept: PathBuf, bytes: u64) -> Self {
         let done = Arc::new(AtomicBool::new(false));
         let (stop, target) = (Arc::clone(&done), kept.clone());
         let thread = std::thread::spawn(move || {
@@ -29,6 +29,7 @@ impl Tap {
             while !stop.load(Ordering::Relaxed) {
                 if let Some(file) = masked_in(&federation)
                     && last.as_ref() != Some(&file)
+                    && file.metadata().is_ok_and(|metadata| metadata.len() == bytes)
                     && keep(&file, &target)
                 {
                     last = Some(file);
