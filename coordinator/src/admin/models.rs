@@ -39,7 +39,7 @@ impl Admin {
         let state = self.installation.blobs.read(&located.owner, model.blob).await?;
         let state = lineage::State::from_bytes(&task, &state)
             .map_err(|error| AdminError::new(Kind::Damaged, "corrupt", error))?;
-        let file = safetensors(&task, &state, &metadata(&located, &model))?;
+        let file = safetensors(&task, state.model(), &metadata(&located, &model, &state))?;
         write_whole(to, &file).map_err(|why| {
             AdminError::new(Kind::Internal, "export", format_args!("{}: {why}", to.display()))
         })?;
@@ -107,8 +107,9 @@ fn shape(spec: &ParameterSpec) -> Vec<usize> {
     spec.shape.iter().map(|side| *side as usize).collect()
 }
 
-/// What a file says about where it came from.
-fn metadata(located: &Located, model: &Model) -> HashMap<String, String> {
+/// What a file says about where it came from and, for tables that are standardised, the
+/// `standardisation` without which the model can't be used.
+fn metadata(located: &Located, model: &Model, state: &lineage::State) -> HashMap<String, String> {
     let facts = [
         ("federation", located.federation.federation.to_string()),
         ("name", located.federation.name.clone()),
@@ -116,20 +117,18 @@ fn metadata(located: &Located, model: &Model) -> HashMap<String, String> {
         ("state", model.state.to_string()),
         ("transcript", model.transcript.map(|root| root.to_string()).unwrap_or_default()),
     ];
-    facts.into_iter().map(|(key, value)| (format!("roundelay.{key}"), value)).collect()
+    let named = facts.into_iter().map(|(key, value)| (format!("roundelay.{key}"), value));
+    let standardisation = state.standardisation().and_then(|by| serde_json::to_string(by).ok());
+    named.chain(standardisation.map(|text| ("standardisation".to_owned(), text))).collect()
 }
 
-/// The named parameters and, for tables that are standardised, `standardisation.mean` and
-/// `standardisation.inverse_deviation`, one value per numeric column: without them the model can't
-/// be used.
 fn safetensors(
     task: &Task,
-    state: &lineage::State,
+    model: &[f32],
     metadata: &HashMap<String, String>,
 ) -> Result<Vec<u8>, AdminError> {
     let failed = |what: String| AdminError::new(Kind::Internal, "export", what);
-    let flat = bytes(state.model().iter().copied());
-    let standardised = standardisation(state);
+    let flat: Vec<u8> = model.iter().flat_map(|value| value.to_le_bytes()).collect();
     let (mut rest, mut views) = (flat.as_slice(), Vec::new());
     for spec in parameters(task)? {
         let length = usize::try_from(spec.values() * 4).unwrap_or(usize::MAX);
@@ -140,24 +139,7 @@ fn safetensors(
         views.push((spec.name, view.map_err(|error| failed(error.to_string()))?));
         rest = others;
     }
-    for (name, values) in &standardised {
-        let view = TensorView::new(Dtype::F32, vec![values.len() / 4], values);
-        views.push(((*name).to_owned(), view.map_err(|error| failed(error.to_string()))?));
-    }
     safetensors::serialize(views, Some(metadata.clone())).map_err(|error| failed(error.to_string()))
-}
-
-fn standardisation(state: &lineage::State) -> Vec<(&'static str, Vec<u8>)> {
-    let Some(by) = state.standardisation() else { return Vec::new() };
-    let (mean, inverse_deviation) = (
-        bytes(by.columns.iter().map(|column| column.mean)),
-        bytes(by.columns.iter().map(|column| column.inverse_deviation)),
-    );
-    vec![("standardisation.mean", mean), ("standardisation.inverse_deviation", inverse_deviation)]
-}
-
-fn bytes(values: impl Iterator<Item = f32>) -> Vec<u8> {
-    values.flat_map(f32::to_le_bytes).collect()
 }
 
 /// Writes a file so that it is there whole or not at all.

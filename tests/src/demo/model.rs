@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use roundelay_protocol::manifest::Task;
-use roundelay_protocol::statistics::{Standardisation, StandardisedColumn};
+use roundelay_protocol::statistics::Standardisation;
 use safetensors::SafeTensors;
 
 /// A model as `model export` writes it.
@@ -34,14 +34,12 @@ impl Exported {
         for spec in specs {
             model.extend(floats(&spec.name)?);
         }
-        let standardisation = if task.schema.standardises() {
-            let columns = floats("standardisation.mean")?
-                .into_iter()
-                .zip(floats("standardisation.inverse_deviation")?)
-                .map(|(mean, inverse_deviation)| StandardisedColumn { mean, inverse_deviation });
-            Some(Standardisation { columns: columns.collect() })
-        } else {
-            None
+        let (_, header) =
+            SafeTensors::read_metadata(&bytes).map_err(|error| failed(error.to_string()))?;
+        let named = header.metadata().as_ref().and_then(|entries| entries.get("standardisation"));
+        let standardisation = match named {
+            Some(text) => serde_json::from_str(text).map_err(|error| failed(error.to_string()))?,
+            None => None,
         };
         Ok(Self { model, standardisation })
     }
