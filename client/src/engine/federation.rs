@@ -127,10 +127,11 @@ impl Federation {
         self.model.as_ref().map(|model| Arc::clone(&model.state))
     }
 
-    /// Whether no round is alive: after [`Input::Ended`], whether every result was applied.
+    /// Whether no round is alive and no state is being fetched: after [`Input::Ended`], whether
+    /// every result was applied or caught up with.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        self.rounds.is_empty()
+        self.rounds.is_empty() && self.catching.is_none()
     }
 
     /// Takes one input; pushes what is to be done, in order. `rng` seeds the keys of a new round.

@@ -9,7 +9,7 @@ use roundelay_protocol::session::VectorKind;
 use roundelay_protocol::time::Millis;
 
 use super::work::{Contribution, WorkFailure};
-use super::{Event, Input};
+use super::{Event, Input, Newest};
 use crate::train::TrainError;
 
 mod world;
@@ -308,6 +308,22 @@ fn the_end_of_a_federation_waits_for_the_last_result_and_for_nothing_else() {
     assert!(!world.sites[1].engine.is_idle());
     world.pass(Millis(6_000));
     assert!(world.sites[1].engine.is_idle());
+    world.assert_agreed(&ALL);
+}
+
+#[test]
+fn a_client_that_comes_back_after_the_end_still_gets_the_last_model() {
+    let mut world = World::new(5, task(false));
+    world.disconnect(4);
+    world.round(PlanKind::Train);
+    let (model_version, state) = (world.state.version(), world.state.hash());
+    let newest = Newest { model_version, state, transcript: world.transcript };
+    world.sites[4].connected = true;
+    world.site_input(4, Input::Joined(newest));
+    world.site_input(4, Input::Ended);
+    assert!(!world.sites[4].engine.is_idle(), "the state is on its way");
+    world.settle();
+    assert!(world.sites[4].engine.is_idle());
     world.assert_agreed(&ALL);
 }
 

@@ -69,9 +69,15 @@ pub fn reaches_floors(
     cohort: &BTreeSet<ClientId>,
     ready: &BTreeSet<ClientId>,
 ) -> bool {
-    let present = cohort.intersection(ready).count();
+    let present: BTreeSet<ClientId> = cohort.intersection(ready).copied().collect();
+    // Under `whole_groups` a group with an absent member cannot be in a survivor set at all.
+    let counted = if terms.rules().whole_groups {
+        terms.groups().whole(&present).len()
+    } else {
+        present.len()
+    };
     let floors = terms.floors(cohort.len());
-    floors.is_ok_and(|floors| present >= usize::from(floors.members_min()))
+    floors.is_ok_and(|floors| counted >= usize::from(floors.members_min()))
 }
 
 fn candidates(terms: &Terms, ready: &BTreeSet<ClientId>, spent: &BTreeSet<ClientId>) -> Vec<Group> {

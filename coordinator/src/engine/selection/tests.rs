@@ -69,6 +69,22 @@ fn absent_members_of_a_planned_group_are_planned_with_it() {
 }
 
 #[test]
+fn where_groups_stay_whole_an_absent_member_takes_its_group_along() {
+    let mut manifest = manifest(&keys(12), 1, false);
+    manifest.rules = Rules { clients_min: 3, whole_groups: true, ..manifest.rules };
+    let terms = Terms::new(manifest);
+    let mut ready = everyone(&terms);
+    let absent = ready.pop_first().unwrap();
+    let cohort = Selection::default().cohort(&terms, &ready, &nobody(), &seed(1)).unwrap();
+    let whole = terms.groups().whole(&cohort.intersection(&ready).copied().collect());
+    let floors = terms.floors(cohort.len()).unwrap();
+    assert!(whole.len() >= usize::from(floors.members_min()), "the round can succeed");
+    let groups = terms.groups().to_vec();
+    let of_absent = groups.into_iter().find(|group| group.contains(&absent)).unwrap();
+    assert!(!reaches_floors(&terms, &of_absent.into_iter().collect(), &ready));
+}
+
+#[test]
 fn the_emptiest_group_goes_where_the_floors_are_out_of_reach_with_it() {
     let terms = terms();
     let groups = terms.groups().to_vec();

@@ -1,0 +1,175 @@
+//! The verbs of `roundelay-simulate`: `run` tries many seeds, `replay` tells what happened in one.
+
+use std::io::{self, IsTerminal, Write};
+use std::ops::Range;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::bug::Bug;
+use crate::population::PopulationError;
+use crate::report::{Report, Summary};
+use crate::scenario::{Choices, Scenario};
+use crate::seeds;
+use crate::world::World;
+
+/// Runs federations in virtual time: the real machines, a network and faults from a seed.
+#[derive(Debug, Parser)]
+#[command(name = "roundelay-simulate", version)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Run every seed of a range; each must end in exact sums or clean aborts.
+    Run {
+        /// Seeds `A..B`, B left out.
+        #[arg(long, default_value = "0..1000", value_parser = parse_seeds)]
+        seeds: Range<u64>,
+        #[command(flatten)]
+        chosen: Chosen,
+        /// Threads; all cores if left out. Results do not depend on it.
+        #[arg(long)]
+        threads: Option<usize>,
+    },
+    /// Tell, event by event, what happens in one seed.
+    Replay {
+        /// The seed.
+        seed: u64,
+        #[command(flatten)]
+        chosen: Chosen,
+    },
+}
+
+#[derive(Debug, Clone, Copy, Args)]
+struct Chosen {
+    /// Clients of every federation, instead of 3 to 6.
+    #[arg(long)]
+    clients: Option<usize>,
+    /// Train rounds of every federation, instead of 1 to 2.
+    #[arg(long)]
+    rounds: Option<u32>,
+    /// Plant a mistake in the simulator's drivers, to see whether it is found.
+    #[arg(long, value_enum)]
+    bug: Option<Bug>,
+    /// How results are printed.
+    #[arg(long, value_enum, default_value_t = Output::Text)]
+    output: Output,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Output {
+    /// For people.
+    Text,
+    /// One line for machines.
+    Json,
+}
+
+impl Chosen {
+    fn choices(&self) -> Choices {
+        Choices { clients: self.clients, rounds: self.rounds, bug: self.bug }
+    }
+}
+
+fn parse_seeds(text: &str) -> Result<Range<u64>, String> {
+    let (from, to) = text.split_once("..").ok_or("seeds are a range A..B")?;
+    let number = |text: &str| text.parse::<u64>().map_err(|error| format!("`{text}`: {error}"));
+    let seeds = number(from)?..number(to)?;
+    if seeds.is_empty() { Err("the range holds no seed".into()) } else { Ok(seeds) }
+}
+
+/// Runs the command line.
+#[must_use]
+pub fn main() -> ExitCode {
+    let done = match Cli::parse().verb {
+        Verb::Run { seeds, chosen, threads } => run(seeds, chosen, threads),
+        Verb::Replay { seed, chosen } => replay(seed, chosen),
+    };
+    match done {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("roundelay-simulate: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run(seeds: Range<u64>, chosen: Chosen, threads: Option<usize>) -> Result<bool, PopulationError> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let (total, done) = (seeds.end - seeds.start, AtomicU64::new(0));
+    let shows = io::stderr().is_terminal();
+    let summary = seeds::run_all(seeds, &chosen.choices(), threads.unwrap_or(cores), |report| {
+        let done = done.fetch_add(1, Ordering::Relaxed) + 1;
+        if shows && (done == total || done.is_multiple_of(10)) {
+            eprint!("\r{done} of {total} seeds");
+        }
+        if let Some(violation) = &report.violation {
+            eprintln!("\rseed {}: {violation}", report.seed);
+        }
+    })?;
+    if shows {
+        eprintln!();
+    }
+    match chosen.output {
+        Output::Json => print_json(&summary),
+        Output::Text => print_summary(&summary, &chosen.choices()),
+    }
+    Ok(summary.violations.is_empty())
+}
+
+fn replay(seed: u64, chosen: Chosen) -> Result<bool, PopulationError> {
+    let scenario = Scenario::draw(seed, &chosen.choices());
+    if chosen.output == Output::Text {
+        println!("{}", serde_json::to_string(&scenario).unwrap_or_default());
+    }
+    let (report, log) = World::new(scenario, true)?.run_with_log();
+    match chosen.output {
+        Output::Json => print_json(&report),
+        Output::Text => {
+            let mut out = io::stdout().lock();
+            for line in log.lines() {
+                // A reader that has seen enough closes the pipe.
+                if writeln!(out, "{line}").is_err() {
+                    break;
+                }
+            }
+            print_report(&report);
+        }
+    }
+    Ok(report.violation.is_none())
+}
+
+fn print_json<T: serde::Serialize>(value: &T) {
+    // Plain numbers and texts always serialise.
+    println!("{}", serde_json::to_string(value).unwrap_or_default());
+}
+
+fn print_report(report: &Report) {
+    let Report { seed, ending, events, log, virtual_ms, .. } = report;
+    println!("seed {seed}: {ending} after {virtual_ms} virtual ms, {events} events, log {log}");
+    if let Some(violation) = &report.violation {
+        println!("violated: {violation}");
+    }
+}
+
+fn print_summary(summary: &Summary, choices: &Choices) {
+    let Summary { seeds, finished, stalled, tally, virtual_ms, events, .. } = summary;
+    println!("{seeds} seeds: {finished} finished, {stalled} stand still by the set rule");
+    println!("{} sums published, {} dropouts", tally.published, tally.dropouts);
+    for (reason, count) in &tally.aborted {
+        println!("{count} rounds aborted: {reason}");
+    }
+    println!(
+        "{} crashes of the coordinator, {} of clients, {} connections lost",
+        tally.coordinator_crashes, tally.client_crashes, tally.connections_lost
+    );
+    println!("{} virtual hours, {events} events", virtual_ms / 3_600_000);
+    for (seed, violation) in &summary.violations {
+        println!("seed {seed} violates {violation}");
+        println!("  {}", seeds::replay_command(*seed, choices));
+    }
+}

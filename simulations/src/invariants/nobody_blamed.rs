@@ -1,0 +1,76 @@
+//! Everybody here is honest, so nobody is found guilty: no client is expelled, no coordinator is
+//! called a liar, and no round ends for a reason that only a fault of somebody's own can have
+//! (house.md: errors name who is at fault).
+
+use roundelay_client::engine::Event;
+use roundelay_coordinator::engine::Fact;
+use roundelay_protocol::error::{AbortReason, Refusal};
+use roundelay_protocol::message::FromClient;
+use roundelay_protocol::round::horizontal::coordinator::{Outcome, Record};
+
+use super::{Invariant, Scene, ensure};
+use crate::watch::Observed;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct NobodyBlamed;
+
+impl Invariant for NobodyBlamed {
+    fn name(&self) -> &'static str {
+        "nobody_blamed"
+    }
+
+    fn observe(&mut self, scene: &Scene<'_>, seen: &Observed<'_>) -> Result<(), String> {
+        match seen {
+            Observed::Expelled { round, client, fault } => {
+                let number = scene.population.number(*client).unwrap_or(usize::MAX);
+                Err(format!("round {round}: c{number} is honest and expelled: {fault}"))
+            }
+            Observed::Unreadable { round, error } => {
+                Err(format!("the coordinator can't go on with round {round}: {error}"))
+            }
+            Observed::Durable(Fact::Record(round, record)) => match &**record {
+                Record::Finished(Outcome::Aborted(reason)) => ensure(is_nobodys(reason), || {
+                    format!("round {round} ended by somebody's fault: {reason}")
+                }),
+                _ => Ok(()),
+            },
+            Observed::Said { client, round, message: FromClient::Declined(refusal) } => {
+                ensure(is_humble(refusal), || {
+                    format!("c{client} calls the coordinator a liar in round {round}: {refusal}")
+                })
+            }
+            Observed::Tells(client, event) => match event {
+                Event::LineageBroken(_)
+                | Event::CoordinatorBehind { .. }
+                | Event::WorkFailed { .. } => Err(format!("c{client} tells its tenant: {event:?}")),
+                _ => Ok(()),
+            },
+            Observed::TurnedAway(client, code) => {
+                Err(format!("the coordinator turns c{client} away: {code}"))
+            }
+            Observed::Garbled(error) => Err(format!("a message does not survive: {error}")),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Ends that crashes and lost connections explain.
+fn is_nobodys(reason: &AbortReason) -> bool {
+    match reason {
+        AbortReason::TooFewClients { .. }
+        | AbortReason::PreparationBurned
+        | AbortReason::Stopped
+        | AbortReason::Restarted => true,
+        AbortReason::MasksDidNotCancel
+        | AbortReason::SeedNotRebuilt
+        | AbortReason::NothingFollows
+        | AbortReason::ImpossibleResult
+        | AbortReason::Internal => false,
+    }
+}
+
+/// Refusals that accuse nobody.
+fn is_humble(refusal: &Refusal) -> bool {
+    matches!(refusal, Refusal::Restarted | Refusal::WaitedTooLong)
+}
