@@ -48,7 +48,12 @@ fn compile(options: &[&str], libtorch: &Path) -> Result<Vec<Program>, String> {
 
 /// Reads one line of cargo's messages, where it announces a test executable.
 fn program(line: &str) -> Option<Program> {
-    if !line.contains(r#""reason":"compiler-artifact""#) || !line.contains(r#""test":true"#) {
+    if !line.contains(r#""reason":"compiler-artifact""#) {
+        return None;
+    }
+    // A program that tests start is built too; only its profile says that it is no test itself.
+    let (_, profile) = line.split_once(r#""profile":{"#)?;
+    if !profile.split_once('}')?.0.contains(r#""test":true"#) {
         return None;
     }
     let executable = text_after(line, r#""executable":""#)?;
@@ -92,6 +97,8 @@ mod tests {
     #[test]
     fn other_messages_are_passed_over() {
         assert!(program(r#"{"reason":"build-finished","success":true}"#).is_none());
-        assert!(program(r#"{"reason":"compiler-artifact","profile":{"test":false}}"#).is_none());
+        let built =
+            r#"{"reason":"compiler-artifact","target":{"test":true},"profile":{"test":false}}"#;
+        assert!(program(built).is_none());
     }
 }
