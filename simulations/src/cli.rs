@@ -8,11 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::bug::Bug;
-use crate::population::PopulationError;
-use crate::report::{Report, Summary};
 use crate::scenario::{Choices, Scenario};
-use crate::seeds;
-use crate::world::World;
+use crate::seeds::{self, RunError};
 
 /// Runs federations in virtual time: the real machines, a network and faults from a seed.
 #[derive(Debug, Parser)]
@@ -98,7 +95,7 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn run(seeds: Range<u64>, chosen: Chosen, threads: Option<usize>) -> Result<bool, PopulationError> {
+fn run(seeds: Range<u64>, chosen: Chosen, threads: Option<usize>) -> Result<bool, RunError> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let (total, done) = (seeds.end - seeds.start, AtomicU64::new(0));
     let shows = io::stderr().is_terminal();
@@ -114,62 +111,42 @@ fn run(seeds: Range<u64>, chosen: Chosen, threads: Option<usize>) -> Result<bool
     if shows {
         eprintln!();
     }
-    match chosen.output {
-        Output::Json => print_json(&summary),
-        Output::Text => print_summary(&summary, &chosen.choices()),
+    tell(&match chosen.output {
+        Output::Json => json(&summary),
+        Output::Text => summary.to_string(),
+    });
+    if chosen.output == Output::Text {
+        summary.violations.keys().for_each(|seed| {
+            tell(&format!("replay: {}", seeds::replay_command(*seed, &chosen.choices())));
+        });
     }
     Ok(summary.violations.is_empty())
 }
 
-fn replay(seed: u64, chosen: Chosen) -> Result<bool, PopulationError> {
-    let scenario = Scenario::draw(seed, &chosen.choices());
-    if chosen.output == Output::Text {
-        println!("{}", serde_json::to_string(&scenario).unwrap_or_default());
-    }
-    let (report, log) = World::new(scenario, true)?.run_with_log();
-    match chosen.output {
-        Output::Json => print_json(&report),
-        Output::Text => {
-            let mut out = io::stdout().lock();
-            for line in log.lines() {
-                // A reader that has seen enough closes the pipe.
-                if writeln!(out, "{line}").is_err() {
-                    break;
-                }
-            }
-            print_report(&report);
+fn replay(seed: u64, chosen: Chosen) -> Result<bool, RunError> {
+    let choices = chosen.choices();
+    let report = match chosen.output {
+        Output::Json => {
+            let report = seeds::run(seed, &choices, None)?;
+            tell(&json(&report));
+            report
         }
-    }
+        Output::Text => {
+            tell(&json(&Scenario::draw(seed, &choices)));
+            let report = seeds::run(seed, &choices, Some(Box::new(tell)))?;
+            tell(&report.to_string());
+            report
+        }
+    };
     Ok(report.violation.is_none())
 }
 
-fn print_json<T: serde::Serialize>(value: &T) {
+/// A line of a story. A reader that has seen enough closes the pipe, and the story goes on unread.
+fn tell(line: &str) {
+    let _ = writeln!(io::stdout(), "{line}");
+}
+
+fn json<T: serde::Serialize>(value: &T) -> String {
     // Plain numbers and texts always serialise.
-    println!("{}", serde_json::to_string(value).unwrap_or_default());
-}
-
-fn print_report(report: &Report) {
-    let Report { seed, ending, events, log, virtual_ms, .. } = report;
-    println!("seed {seed}: {ending} after {virtual_ms} virtual ms, {events} events, log {log}");
-    if let Some(violation) = &report.violation {
-        println!("violated: {violation}");
-    }
-}
-
-fn print_summary(summary: &Summary, choices: &Choices) {
-    let Summary { seeds, finished, stalled, tally, virtual_ms, events, .. } = summary;
-    println!("{seeds} seeds: {finished} finished, {stalled} stand still by the set rule");
-    println!("{} sums published, {} dropouts", tally.published, tally.dropouts);
-    for (reason, count) in &tally.aborted {
-        println!("{count} rounds aborted: {reason}");
-    }
-    println!(
-        "{} crashes of the coordinator, {} of clients, {} connections lost",
-        tally.coordinator_crashes, tally.client_crashes, tally.connections_lost
-    );
-    println!("{} virtual hours, {events} events", virtual_ms / 3_600_000);
-    for (seed, violation) in &summary.violations {
-        println!("seed {seed} violates {violation}");
-        println!("  {}", seeds::replay_command(*seed, choices));
-    }
+    serde_json::to_string(value).unwrap_or_default()
 }

@@ -2,8 +2,8 @@
 //! that stay away, disks that are full. Some of it at moments of its own, some of it right where
 //! it hurts most: around the moment at which something becomes durable or leaves.
 
-use rand::rngs::ChaCha12Rng;
 use rand::RngExt;
+use rand::rngs::ChaCha12Rng;
 use roundelay_protocol::time::{Millis, Time};
 use serde::Serialize;
 

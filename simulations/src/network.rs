@@ -9,8 +9,8 @@
 
 use std::collections::BTreeMap;
 
-use rand::rngs::ChaCha12Rng;
 use rand::RngExt;
+use rand::rngs::ChaCha12Rng;
 use roundelay_protocol::ids::RoundNumber;
 use roundelay_protocol::time::{Millis, Time};
 use serde::Serialize;

@@ -5,10 +5,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use rand::RngExt;
-use rand::SeedableRng;
 use rand::rngs::ChaCha12Rng;
-use roundelay_client::train::{DataSummary, TrainError, Trainer, Control, Update};
+use rand::{RngExt, SeedableRng};
+use roundelay_client::train::{Control, DataSummary, TrainError, Trainer, Update};
 use roundelay_crypto::digest::Digest;
 use roundelay_crypto::identity::IdentityKey;
 use roundelay_crypto::secret::Secret;
@@ -67,9 +66,8 @@ impl Population {
     /// The population of a scenario: one tenant for each client.
     pub fn new(scenario: &Scenario) -> Result<Self, PopulationError> {
         let mut rng = scenario.rng("population");
-        let residents: Vec<_> = (0..scenario.clients)
-            .map(|number| resident(number, rng.random()))
-            .collect();
+        let residents: Vec<_> =
+            (0..scenario.clients).map(|number| resident(number, rng.random())).collect();
         let manifest = manifest(scenario, &residents, FederationId(rng.random()));
         manifest.validate()?;
         let initial = State::initial(&manifest.task, None)?;
@@ -154,13 +152,13 @@ impl Population {
 
 fn resident(number: ClientNumber, key_seed: [u8; 32]) -> Resident {
     let identity = IdentityKey::from_seed(Secret::new(key_seed)).public();
-    let tenant = tenant(number, "");
+    let tenant = tenant(number);
     Resident { id: ClientId(identity.fingerprint()), tenant, key_seed }
 }
 
 /// Names in the order of the numbers.
-fn tenant(number: ClientNumber, suffix: &str) -> TenantId {
-    format!("t{number:06}{suffix}").parse().expect("a short name of letters and digits")
+fn tenant(number: ClientNumber) -> TenantId {
+    format!("t{number:06}").parse().expect("a short name of letters and digits")
 }
 
 fn manifest(scenario: &Scenario, residents: &[Resident], federation: FederationId) -> Manifest {
@@ -178,7 +176,7 @@ fn manifest(scenario: &Scenario, residents: &[Resident], federation: FederationI
         name: "simulated".into(),
         version: 0,
         predecessor: None,
-        owner: tenant(0, ""),
+        owner: tenant(0),
         members: residents.iter().map(member).collect(),
         rules: Rules {
             coordinator: CoordinatorTrust::Malicious,
@@ -300,18 +298,6 @@ impl Trainer for Known {
     fn evaluate(&mut self, _model: &[f32]) -> Result<Metrics, TrainError> {
         Ok(self.metrics())
     }
-}
-
-/// Work that nobody follows or cancels: virtual time has its own ways.
-#[derive(Debug, Clone, Copy)]
-pub struct Undisturbed;
-
-impl Control for Undisturbed {
-    fn cancelled(&self) -> bool {
-        false
-    }
-
-    fn progress(&self, _done: u64, _total: u64) {}
 }
 
 /// The plain sum of several contributions, word by word in the rings of their layout: an

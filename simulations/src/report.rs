@@ -1,6 +1,7 @@
 //! What a run has come to, and what many runs have.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use roundelay_crypto::digest::Digest;
 use roundelay_protocol::time::Time;
@@ -17,7 +18,7 @@ pub struct Report {
     pub seed: u64,
     /// Clients.
     pub clients: usize,
-    /// `finished`, `stalled` or `unfinished`.
+    /// `finished`, `stalled`, `unfinished`, or `panicked`.
     pub ending: &'static str,
     /// What does not hold, if anything does not.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -34,6 +35,21 @@ pub struct Report {
 }
 
 impl Report {
+    /// A machine or a driver panicked: what was counted is lost.
+    pub(crate) fn panicked(scenario: &Scenario, words: &str) -> Self {
+        let what = words.to_owned();
+        Self {
+            seed: scenario.seed,
+            clients: scenario.clients,
+            ending: "panicked",
+            violation: Some(Violation { invariant: "no_panic", at_ms: 0, what }),
+            tally: Tally::default(),
+            virtual_ms: 0,
+            events: 0,
+            log: Digest([0; 32]),
+        }
+    }
+
     pub(crate) fn new(scenario: &Scenario, now: Time, end: &End, watch: &Watch) -> Self {
         Self {
             seed: scenario.seed,
@@ -48,6 +64,20 @@ impl Report {
             virtual_ms: now.0,
             events: watch.log().count(),
             log: watch.log().hash(),
+        }
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { seed, ending, virtual_ms, events, log, .. } = self;
+        write!(
+            f,
+            "seed {seed}: {ending} after {virtual_ms} virtual ms, {events} events, log {log}"
+        )?;
+        match &self.violation {
+            Some(violation) => write!(f, "\nviolates {violation}"),
+            None => Ok(()),
         }
     }
 }
@@ -108,5 +138,27 @@ impl Summary {
         self.virtual_ms += report.virtual_ms;
         self.events += report.events;
         self.log.0.iter_mut().zip(report.log.0).for_each(|(sum, byte)| *sum ^= byte);
+    }
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { seeds, finished, stalled, tally, virtual_ms, events, .. } = self;
+        let Tally { published, dropouts, coordinator_crashes, client_crashes, .. } = tally;
+        writeln!(f, "{seeds} seeds: {finished} finished, {stalled} stand still by the set rule")?;
+        writeln!(f, "{published} sums published, {dropouts} dropouts")?;
+        for (reason, count) in &tally.aborted {
+            writeln!(f, "{count} rounds aborted: {reason}")?;
+        }
+        let lost = tally.connections_lost;
+        writeln!(
+            f,
+            "{coordinator_crashes} crashes of the coordinator, {client_crashes} of clients, \
+             {lost} connections lost"
+        )?;
+        write!(f, "{events} events in {} virtual minutes", virtual_ms / 60_000)?;
+        self.violations
+            .iter()
+            .try_for_each(|(seed, violation)| write!(f, "\nseed {seed} violates {violation}"))
     }
 }

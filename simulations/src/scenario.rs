@@ -83,16 +83,16 @@ impl Scenario {
     pub fn draw(seed: u64, choices: &Choices) -> Self {
         let mut rng = ChaCha12Rng::seed_from_u64(seed);
         // The work of a round grows with the square of its cohort.
-        let clients = [3, 3, 3, 3, 3, 3, 4, 4, 4, 4, 4, 5, 5, 6][rng.random_range(0..14)];
-        let rounds = if rng.random_bool(0.8) { 1 } else { 2 };
+        let clients = [3, 3, 3, 3, 3, 3, 3, 4, 4, 4, 4, 4, 5, 6][rng.random_range(0..14)];
+        let rounds = if rng.random_bool(0.85) { 1 } else { 2 };
         let ring_bits = if rng.random_bool(0.5) { 16 } else { 32 };
-        let standardise = rng.random_bool(0.3);
+        let standardise = rng.random_bool(0.25);
         let clients_min = if rng.random_bool(0.5) { 2 } else { 3 };
         let whole_groups = rng.random_bool(0.2);
         let dropout_permille = rng.random_range(0..=500);
         let rates = Rates::draw(&mut rng);
         let batch_ms = if rng.random_bool(0.5) { 0 } else { rng.random_range(1..=40) };
-        let encodes = rng.random_ratio(1, 8);
+        let encodes = rng.random_ratio(1, 16);
         let late = rng.random_bool(0.2);
         let clients = choices.clients.unwrap_or(clients);
         Self {
@@ -154,7 +154,11 @@ fn starts_ms(rng: &mut ChaCha12Rng, late: bool) -> u64 {
 
 /// One client in eight is slow: it misses the deadline of MaskedInput now and then.
 fn work_ms(rng: &mut ChaCha12Rng) -> u64 {
-    if rng.random_ratio(1, 8) { rng.random_range(5_000..9_000) } else { rng.random_range(10..2_000) }
+    if rng.random_ratio(1, 8) {
+        rng.random_range(5_000..9_000)
+    } else {
+        rng.random_range(10..2_000)
+    }
 }
 
 #[cfg(test)]

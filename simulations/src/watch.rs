@@ -120,24 +120,26 @@ impl fmt::Display for Violation {
     }
 }
 
-/// The log of a run: a hash over all its lines, and the lines where somebody wants to read them.
-#[derive(Debug)]
+/// Who reads the lines of a log while they are written.
+pub type OnLine = Box<dyn FnMut(&str)>;
+
+/// The log of a run: a hash over all its lines, which go to whoever wants to read them.
 pub struct Log {
     hash: Digest,
     count: u64,
-    lines: Option<Vec<String>>,
+    on_line: Option<OnLine>,
 }
 
 impl Log {
-    fn new(keeps_lines: bool) -> Self {
-        Self { hash: Digest([0; 32]), count: 0, lines: keeps_lines.then(Vec::new) }
+    fn new(on_line: Option<OnLine>) -> Self {
+        Self { hash: Digest([0; 32]), count: 0, on_line }
     }
 
-    fn write(&mut self, line: String) {
+    fn write(&mut self, line: &str) {
         self.hash = Digest::of("roundelay/simulation/log", &[&self.hash.0, line.as_bytes()]);
         self.count += 1;
-        if let Some(lines) = &mut self.lines {
-            lines.push(line);
+        if let Some(on_line) = &mut self.on_line {
+            on_line(line);
         }
     }
 
@@ -152,12 +154,6 @@ impl Log {
     pub fn count(&self) -> u64 {
         self.count
     }
-
-    /// The lines, if they were kept.
-    #[must_use]
-    pub fn lines(&self) -> &[String] {
-        self.lines.as_deref().unwrap_or_default()
-    }
 }
 
 /// The log and the invariants of one run.
@@ -171,17 +167,18 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Looks on with every invariant there is.
+    /// Looks on with every invariant there is; `on_line` reads the log while it is written.
     #[must_use]
-    pub fn new(population: Arc<Population>, keeps_lines: bool) -> Self {
-        let (log, invariants) = (Log::new(keeps_lines), all());
+    pub fn new(population: Arc<Population>, on_line: Option<OnLine>) -> Self {
+        let (log, invariants) = (Log::new(on_line), all());
         let shown = Shown::default();
         Self { population, shown, log, invariants, violation: None, tally: Tally::default() }
     }
 
     /// Something happened.
     pub fn see(&mut self, now: Time, observed: &Observed<'_>) {
-        self.log.write(format!("{:>8} {}", now.0, lines::line(&self.population, observed)));
+        let line = lines::line(&self.population, observed);
+        self.log.write(&format!("{:>8} {line}", now.0));
         self.tally.take(observed);
         self.shown.take(observed);
         let scene = Scene { population: &self.population, shown: &self.shown };
@@ -212,7 +209,7 @@ impl Watch {
             && violation.is_none()
         {
             let found = Violation { invariant, at_ms: now.0, what };
-            log.write(format!("{:>8} VIOLATION of {}: {}", now.0, found.invariant, found.what));
+            log.write(&format!("{:>8} VIOLATION of {}: {}", now.0, found.invariant, found.what));
             *violation = Some(found);
         }
     }
@@ -233,11 +230,5 @@ impl Watch {
     #[must_use]
     pub fn log(&self) -> &Log {
         &self.log
-    }
-
-    /// The log, once nothing happens any more.
-    #[must_use]
-    pub fn into_log(self) -> Log {
-        self.log
     }
 }

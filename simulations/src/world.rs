@@ -17,7 +17,7 @@ use crate::packet::Packet;
 use crate::population::{Population, PopulationError};
 use crate::report::Report;
 use crate::scenario::{RECOVERY, Scenario};
-use crate::watch::{Log, Observed, Watch};
+use crate::watch::{Observed, OnLine, Watch};
 
 /// How often the operator looks after the federation.
 const ROUND_OF_INSPECTION: Millis = Millis(5_000);
@@ -44,11 +44,11 @@ pub struct World {
 }
 
 impl World {
-    /// The world of a scenario, before anything has happened.
+    /// The world of a scenario, before anything has happened; `on_line` reads its log.
     ///
     /// # Errors
     /// The scenario has no federation.
-    pub fn new(scenario: Scenario, keeps_lines: bool) -> Result<Self, PopulationError> {
+    pub fn new(scenario: Scenario, on_line: Option<OnLine>) -> Result<Self, PopulationError> {
         let population = Arc::new(Population::new(&scenario)?);
         let mut faults = Faults::new(scenario.rates, scenario.rng("faults"));
         let mut agenda = Agenda::default();
@@ -66,7 +66,7 @@ impl World {
             agenda,
             network: Network::new(scenario.lines.clone(), scenario.rng("network")),
             faults,
-            watch: Watch::new(Arc::clone(&population), keeps_lines),
+            watch: Watch::new(Arc::clone(&population), on_line),
             wire: Wire::new(scenario.encodes),
             coordinator: Coordinator::new(Arc::clone(&population), &scenario),
             clients: (0..scenario.clients).map(new_client).collect(),
@@ -79,19 +79,12 @@ impl World {
 
     /// Runs to the end; a violation ends it early.
     #[must_use]
-    pub fn run(self) -> Report {
-        self.run_with_log().0
-    }
-
-    /// As [`run`](Self::run), with the log.
-    #[must_use]
-    pub fn run_with_log(mut self) -> (Report, Log) {
+    pub fn run(mut self) -> Report {
         let deadline = self.scenario.heals_at() + RECOVERY;
         while self.watch.violation().is_none() && !self.is_over(deadline) && self.step() {}
         let end = self.end();
         self.watch.end(self.now, &end);
-        let report = Report::new(&self.scenario, self.now, &end, &self.watch);
-        (report, self.watch.into_log())
+        Report::new(&self.scenario, self.now, &end, &self.watch)
     }
 
     fn is_over(&mut self, deadline: Time) -> bool {
@@ -108,8 +101,8 @@ impl World {
     }
 
     fn is_stalled_for_good(&self) -> bool {
-        let stalled = |status: roundelay_coordinator::engine::audit::Status| status.state == State::Stalled;
-        self.restarts > RESTARTS_MAX && self.coordinator.status().is_some_and(stalled)
+        let state = self.coordinator.status().map(|status| status.state);
+        self.restarts > RESTARTS_MAX && state == Some(State::Stalled)
     }
 
     fn all_hold_the_newest(&self) -> bool {
@@ -187,7 +180,10 @@ impl World {
                 Due::Client(client, life, due) if clients[client].life() == Some(life) => {
                     clients[client].due(due, turn);
                 }
-                Due::StartCoordinator => coordinator.start(turn),
+                Due::StartCoordinator => {
+                    coordinator.start(turn);
+                    coordinator.operate(turn);
+                }
                 Due::StartClient(client) => clients[client].start(turn),
                 Due::Incident(Incident::Cut(client)) => turn.network.cut(turn.now, client),
                 Due::Incident(Incident::CrashClient(client)) => clients[client].die(turn),
@@ -200,7 +196,7 @@ impl World {
         }
     }
 
-    /// The operator starts a federation that does not run: at first, and after it stalled.
+    /// The operator starts a federation again that stalled.
     fn inspect(&mut self) {
         let state = self.coordinator.status().map(|status| status.state);
         let stalled = state == Some(State::Stalled);
@@ -208,7 +204,7 @@ impl World {
             self.restarts += 1;
         }
         let gives_up = stalled && self.restarts > RESTARTS_MAX;
-        if matches!(state, Some(State::Stopped | State::Stalled)) && !gives_up {
+        if stalled && !gives_up {
             self.with(|coordinator, _, turn| coordinator.operate(turn));
         }
         self.agenda.put(self.now + ROUND_OF_INSPECTION, Due::Operator);

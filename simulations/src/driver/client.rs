@@ -4,11 +4,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use rand::rngs::ChaCha12Rng;
 use rand::RngExt;
-use roundelay_client::engine::work::{Contribution, Derivation, MaskWork, Masked, TrainWork};
-use roundelay_client::engine::work::WorkFailure;
+use rand::rngs::ChaCha12Rng;
+use roundelay_client::engine::work::{Derivation, MaskWork, Masked, TrainWork};
 use roundelay_client::engine::{Effect, Federation, Input, Newest};
+use roundelay_client::train::Uninterrupted;
 use roundelay_protocol::ids::RoundNumber;
 use roundelay_protocol::lineage::State;
 use roundelay_protocol::round::horizontal::client::Record;
@@ -20,7 +20,7 @@ use crate::bug::Bug;
 use crate::faults::Strike;
 use crate::network::{ClientNumber, ConnectionId, Side};
 use crate::packet::{Packet, Piece};
-use crate::population::{Population, Undisturbed};
+use crate::population::Population;
 use crate::scenario::Scenario;
 use crate::store::Files;
 use crate::watch::Observed;
@@ -239,12 +239,7 @@ impl Client {
     }
 
     /// A packet of the coordinator.
-    pub fn receive(
-        &mut self,
-        connection: ConnectionId,
-        packet: Packet,
-        turn: &mut Turn<'_>,
-    ) {
+    pub fn receive(&mut self, connection: ConnectionId, packet: Packet, turn: &mut Turn<'_>) {
         let Some(life) = &mut self.life else { return };
         if life.connection != Some(connection) || life.stopped {
             return;
@@ -316,7 +311,7 @@ impl Client {
         let Some(life) = &mut self.life else { return };
         if !life.cancelled.remove(&work.round) {
             let mut trainer = self.population.trainer(self.number);
-            let result: Result<Contribution, WorkFailure> = work.run(&mut trainer, &Undisturbed);
+            let result = work.run(&mut trainer, &Uninterrupted);
             self.input(Input::Trained { round: work.round, result }, turn);
         }
     }
@@ -385,8 +380,7 @@ impl Client {
                 let federation = life.federation.id();
                 if life.joined {
                     let client = self.number;
-                    turn.watch
-                        .see(turn.now, &Observed::Said { client, round, message: &message });
+                    turn.watch.see(turn.now, &Observed::Said { client, round, message: &message });
                     let said = ToCoordinator::Round { federation, round, message };
                     self.send(Packet::Up(said), turn);
                 }

@@ -166,8 +166,7 @@ impl Coordinator {
         let setup = engine::Setup::new(manifest, pace(), TIMING);
         let (state, interrupted) = (self.rows.state, self.rows.interrupted());
         let mut effects = Vec::new();
-        let engine =
-            Engine::resume(setup, state, progress, interrupted, turn.now, &mut effects);
+        let engine = Engine::resume(setup, state, progress, interrupted, turn.now, &mut effects);
         self.life = Some(Life {
             engine,
             mail: Vec::new(),
@@ -199,9 +198,13 @@ impl Coordinator {
         }
     }
 
-    /// The operator starts the federation, or starts it again.
+    /// The operator starts the federation if it does not run: at first, where a crash came before
+    /// that was durable, and after it stalled.
     pub fn operate(&mut self, turn: &mut Turn<'_>) {
-        self.post(Mail::Start, turn);
+        let state = self.status().map(|status| status.state);
+        if matches!(state, Some(State::Stopped | State::Stalled)) {
+            self.post(Mail::Start, turn);
+        }
     }
 
     /// A packet of a client.

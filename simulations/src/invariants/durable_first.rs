@@ -56,10 +56,14 @@ impl Invariant for DurableFirst {
             Observed::Told { round, message, .. } => {
                 let missing = told(message).filter(|s| !self.coordinator.contains(&(*round, *s)));
                 ensure(missing.is_none(), || {
-                    format!("round {round}: the coordinator tells of {missing:?} before it is durable")
+                    format!(
+                        "round {round}: the coordinator tells of {missing:?} before it is durable"
+                    )
                 })
             }
-            Observed::Said { client, round, message } => self.leaves(*client, *round, said(message)),
+            Observed::Said { client, round, message } => {
+                self.leaves(*client, *round, said(message))
+            }
             Observed::Uploads { client, round, .. } => {
                 self.leaves(*client, *round, Some(Step::Input))
             }

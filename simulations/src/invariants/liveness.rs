@@ -52,7 +52,8 @@ impl Invariant for Liveness {
         match &end.ending {
             Ending::Finished => {
                 let behind = (0..).zip(&end.held).find(|(client, held)| {
-                    let held = held.filter(|held| end.newest.is_none_or(|newest| agrees(held, newest)));
+                    let held =
+                        held.filter(|held| end.newest.is_none_or(|newest| agrees(held, newest)));
                     self.is_behind(*client, held)
                 });
                 let behind = behind.map(|(client, held)| format!("c{client} holds {held:?}"));

@@ -31,7 +31,9 @@ impl Invariant for OneSet {
                 let first = scene.shown.round(*round).and_then(|one| one.set.as_ref());
                 ensure(first == Some(set), || format!("round {round} shows a second survivor set"))
             }
-            Observed::Said { round, message: FromClient::Reveal(_), .. } => self.reveal(scene, *round),
+            Observed::Said { round, message: FromClient::Reveal(_), .. } => {
+                self.reveal(scene, *round)
+            }
             _ => Ok(()),
         }
     }

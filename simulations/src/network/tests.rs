@@ -103,7 +103,8 @@ fn nobody_answers_while_the_coordinator_is_gone() {
 #[test]
 fn the_same_seed_gives_the_same_arrivals() {
     let arrivals = |seed| {
-        let mut network = Network::new(vec![line(5, 100), line(50, 300)], ChaCha12Rng::seed_from_u64(seed));
+        let mut network =
+            Network::new(vec![line(5, 100), line(50, 300)], ChaCha12Rng::seed_from_u64(seed));
         network.dial(Time(0), 0);
         network.dial(Time(3), 1);
         let mut seen = Vec::new();

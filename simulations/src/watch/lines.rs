@@ -88,7 +88,12 @@ fn recorded(record: &Record) -> String {
         Record::Advert(index, _) => format!("Advert of {}", index.0),
         Record::Shares(index, _) => format!("Shares of {}", index.0),
         Record::Training(plan) => {
-            format!("Training {:?} {} {}", plan.kind, plan.model_version, indices(plan.active.iter()))
+            format!(
+                "Training {:?} {} {}",
+                plan.kind,
+                plan.model_version,
+                indices(plan.active.iter())
+            )
         }
         Record::Survivors { set, .. } => {
             format!("Survivors {}", indices(set.inputs.iter().map(|(index, _)| index)))

@@ -90,9 +90,7 @@ impl Uploads {
         let Some(accumulator) = self.desk.get(&round) else { return (Stream::Refused, None) };
         match accumulator.begin(client, bytes, Undo::in_memory(())) {
             Ok(upload) => (Stream::Taken(Box::new(upload), Arc::clone(accumulator)), None),
-            Err(error) => {
-                (Stream::Refused, refused(client, round, error, Arc::clone(accumulator)))
-            }
+            Err(error) => (Stream::Refused, refused(client, round, error, Arc::clone(accumulator))),
         }
     }
 }

@@ -5,7 +5,7 @@
 //! handed to the driver to be made durable before the message that it is about leaves. After a
 //! restart [`History::replay`] rebuilds the same history from the records.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use roundelay_crypto::digest::Digest;
 use serde::{Deserialize, Serialize};
@@ -85,8 +85,9 @@ pub struct History {
     /// One entry for each (kind, model hash) over which a set may have been opened.
     opened: BTreeMap<(PlanKind, Digest), Opened>,
     standing: Option<Standing>,
-    /// A published result is being applied: the standing is about to change. Not durable.
-    applying: bool,
+    /// Rounds whose published results are being applied: the standing is about to change. Not
+    /// durable.
+    applying: BTreeSet<RoundNumber>,
 }
 
 /// What may have been opened over one (kind, model hash).
@@ -102,7 +103,7 @@ impl History {
     #[must_use]
     pub fn new(federation: FederationId) -> Self {
         let (highest, opened) = (BTreeMap::new(), BTreeMap::new());
-        Self { federation, highest, opened, standing: None, applying: false }
+        Self { federation, highest, opened, standing: None, applying: BTreeSet::new() }
     }
 
     /// The history that these records, in their order, left behind. Records of other federations
@@ -178,11 +179,17 @@ impl History {
 
     /// Whether the standing is about to change.
     pub(super) fn is_applying(&self) -> bool {
-        self.applying
+        !self.applying.is_empty()
     }
 
-    pub(super) fn set_applying(&mut self, applying: bool) {
-        self.applying = applying;
+    /// The result of a round is being applied from now on.
+    pub(super) fn begin_applying(&mut self, round: RoundNumber) {
+        self.applying.insert(round);
+    }
+
+    /// The result of a round was applied, or can't be.
+    pub(super) fn end_applying(&mut self, round: RoundNumber) {
+        self.applying.remove(&round);
     }
 
     /// Takes an event in and gives the record that has to be durable.
@@ -254,7 +261,8 @@ impl History {
                 }
             }
             Event::Stands(standing) => {
-                self.applying = false;
+                // A later result may still be on its way.
+                self.applying.retain(|applying| *applying > standing.round);
                 self.standing = Some(*standing);
             }
         }

@@ -331,7 +331,7 @@ impl Round {
             Ok(()) if known => self.finish(Outcome::Known, turn),
             Ok(()) => {
                 self.burn();
-                turn.history.set_applying(true);
+                turn.history.begin_applying(self.core.scope.round);
                 let published = Box::new(published);
                 turn.actions.push(Action::Apply(published.clone()));
                 self.stage = Stage::Applying(published);
@@ -343,7 +343,7 @@ impl Round {
         let Stage::Applying(published) = mem::replace(&mut self.stage, Stage::Finished) else {
             return;
         };
-        turn.history.set_applying(false);
+        turn.history.end_applying(self.core.scope.round);
         if state != Some(published.state) {
             return self.break_off(Refusal::LineageBroken, turn);
         }
