@@ -22,7 +22,7 @@ use roundelay_protocol::transcript::NO_TRANSCRIPT;
 use super::rounds::{Alive, Applying, Room, Rounds, Work, room_for};
 use super::state::{Catching, Model, Then};
 use super::work::{Derivation, DeriveError, Derived, MaskWork, TrainWork};
-use super::{Effect, Event, Input};
+use super::{Effect, Event, Input, Newest};
 
 /// An aggregate is pushed with its announcement; one that has not come by then is asked for.
 pub(super) const PUSH_PATIENCE: Millis = Millis(5_000);
@@ -39,6 +39,8 @@ pub struct Federation {
     pub(super) catching: Option<Catching>,
     /// A state that was fetched and was not the announced one; not fetched again on a connection.
     pub(super) not_caught: Option<Digest>,
+    /// What the coordinator named while a result was being applied.
+    pub(super) newest: Option<Newest>,
     /// The last published evaluation that was derived and is to be told with its round.
     evaluated: Option<(RoundNumber, Option<Metrics>)>,
     /// The coordinator's lineage does not hold: nothing is caught up with any more.
@@ -86,6 +88,7 @@ impl Federation {
             rounds: Rounds::new(),
             catching: None,
             not_caught: None,
+            newest: None,
             evaluated: None,
             broken: false,
             deadline: None,
@@ -288,6 +291,7 @@ impl Federation {
                 self.evaluated = Some((round, metrics));
                 self.drive(now, round, machine::Input::Applied(Some(hash)), effects);
                 effects.push(Effect::Save(state));
+                self.end_known(effects);
             }
             Ok((_, hash, _)) => {
                 self.drive(now, round, machine::Input::Applied(Some(hash)), effects);
@@ -412,8 +416,12 @@ impl Federation {
     /// Starts what can be started now: the oldest result first, then local work.
     fn go_on(&mut self, effects: &mut Vec<Effect>) {
         if self.is_applying() {
-            self.derive_oldest(effects);
-        } else if self.catching.is_none() {
+            return self.derive_oldest(effects);
+        }
+        if let Some(newest) = self.newest.take_if(|_| self.catching.is_none()) {
+            self.compare(newest, effects);
+        }
+        if self.catching.is_none() {
             self.work_on_oldest(effects);
         }
     }

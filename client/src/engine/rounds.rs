@@ -14,6 +14,8 @@ use super::work::Contribution;
 
 /// Rounds of one federation that may be alive at once.
 pub(super) const ALIVE_MAX: usize = 3;
+/// Results that may wait to be applied beside them.
+const APPLYING_MAX: usize = 4;
 
 /// A round that is not over, with what its machine waits for.
 pub(super) struct Alive {
@@ -78,11 +80,17 @@ impl Alive {
 pub(super) type Rounds = BTreeMap<RoundNumber, Alive>;
 
 /// Whether there is room for a round, and which one has to go for it: the oldest, whose keys are
-/// then burned. An honest coordinator never has so many under way.
+/// then burned. An honest coordinator never has so many under way: the oldest are those whose end
+/// this client missed. A result that is being applied does not go, since what follows starts from
+/// it; should even those be too many, nothing new begins.
 pub(super) fn room_for(rounds: &Rounds, round: RoundNumber) -> Room {
-    match rounds.first_key_value() {
-        Some((oldest, _)) if rounds.len() >= ALIVE_MAX && round < *oldest => Room::None,
-        Some((oldest, _)) if rounds.len() >= ALIVE_MAX => Room::Instead(*oldest),
+    let mut others = rounds.iter().filter(|(_, alive)| alive.applying.is_none());
+    let oldest = others.next().map(|(oldest, _)| *oldest);
+    let is_full = oldest.is_some() && 1 + others.count() >= ALIVE_MAX;
+    match oldest {
+        _ if rounds.len() >= ALIVE_MAX + APPLYING_MAX => Room::None,
+        Some(oldest) if is_full && round < oldest => Room::None,
+        Some(oldest) if is_full => Room::Instead(oldest),
         _ => Room::Free,
     }
 }

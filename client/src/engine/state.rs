@@ -19,6 +19,7 @@ use roundelay_protocol::session::VectorKind;
 use roundelay_protocol::time::Time;
 
 use super::federation::{Federation, PUSH_PATIENCE};
+use super::rounds::Alive;
 use super::work::{Derivation, DeriveError};
 use super::{Effect, Event, Newest};
 
@@ -60,6 +61,13 @@ pub(super) enum Then {
 impl Federation {
     pub(super) fn joined(&mut self, now: Time, newest: Newest, effects: &mut Vec<Effect>) {
         self.ask_again(now, effects);
+        self.compare(newest, effects);
+    }
+
+    /// Holds what the coordinator names against what this client derived. While a result is being
+    /// applied there is no telling: then it waits.
+    pub(super) fn compare(&mut self, newest: Newest, effects: &mut Vec<Effect>) {
+        self.newest = self.is_applying().then_some(newest);
         let Newest { model_version, state, transcript } = newest;
         let stands = self.stands();
         if model_version < stands.model_version {
@@ -72,7 +80,7 @@ impl Federation {
         } else if transcript == stands.transcript {
             let words = "the coordinator names another model than the one this client derived";
             self.break_lineage(words, effects);
-        } else if !self.is_applying() {
+        } else if self.newest.is_none() {
             let standing = Standing { model_version, state, transcript, round: stands.round };
             self.catch_up(model_version, state, Then::Adopt(standing), effects);
         }
@@ -226,16 +234,16 @@ impl Federation {
         self.end_known(effects);
     }
 
-    /// Results that this client has caught up with need not be applied any more.
-    fn end_known(&mut self, effects: &mut Vec<Effect>) {
-        let known: Vec<RoundNumber> = self
-            .rounds
-            .iter()
-            .filter(|(_, alive)| {
-                alive.applying.as_ref().is_some_and(|it| self.is_known(&it.published))
-            })
-            .map(|(round, _)| *round)
-            .collect();
+    /// Results that this client has caught up with need not be applied any more, and rounds before
+    /// the one that it stands at are over, though it missed their end.
+    pub(super) fn end_known(&mut self, effects: &mut Vec<Effect>) {
+        let stands = self.stands().round;
+        let is_known = |(round, alive): &(&RoundNumber, &Alive)| match &alive.applying {
+            Some(applying) => self.is_known(&applying.published),
+            None => **round <= stands,
+        };
+        let known: Vec<RoundNumber> =
+            self.rounds.iter().filter(is_known).map(|(round, _)| *round).collect();
         known.into_iter().for_each(|round| self.end(round, effects));
     }
 

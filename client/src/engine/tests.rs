@@ -328,6 +328,32 @@ fn a_client_that_comes_back_after_the_end_still_gets_the_last_model() {
 }
 
 #[test]
+fn a_client_that_comes_back_with_a_result_to_apply_goes_on_to_the_newest_model() {
+    let mut world = World::new(5, task(false));
+    world.lost_pushes = Some(4);
+    world.round(PlanKind::Train);
+    world.disconnect(4);
+    world.round(PlanKind::Train);
+    assert_eq!(world.sites[4].engine.version(), ModelVersion(0));
+    world.connect(4);
+    world.assert_agreed(&ALL);
+    assert_eq!(world.state.version(), ModelVersion(2));
+}
+
+#[test]
+fn a_result_that_is_being_applied_is_not_pushed_out_by_newer_rounds() {
+    let mut world = World::new(3, task(false));
+    world.lost_pushes = Some(1);
+    world.round(PlanKind::Train);
+    world.lost_pushes = None;
+    let rounds: Vec<RoundNumber> = (0..5).map(|_| world.prepare()).collect();
+    let resumable = world.sites[1].engine.join().resumable.into_vec();
+    assert_eq!(resumable, rounds[2..], "three at most, beside the one that is applied");
+    world.pass(Millis(6_000));
+    world.assert_agreed(&[0, 1, 2]);
+}
+
+#[test]
 fn an_aggregate_that_was_not_pushed_is_asked_for() {
     let mut world = World::new(5, task(false));
     let round = world.prepare();

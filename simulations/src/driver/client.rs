@@ -205,9 +205,6 @@ impl Client {
         };
         (life.connection, life.joined) = (Some(connection), false);
         turn.watch.see(turn.now, &Observed::Connection(self.number, "connects"));
-        if life.finishing.is_some() {
-            return;
-        }
         if self.sync(turn).is_err() {
             return self.die(turn);
         }

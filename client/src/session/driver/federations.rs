@@ -100,7 +100,7 @@ impl Place {
     }
 
     pub(super) fn may_join(&self) -> bool {
-        matches!(self, Self::Running { .. })
+        matches!(self, Self::Running { .. } | Self::Ending { .. })
     }
 
     fn pins(&self) -> Option<&Pins> {

@@ -96,13 +96,13 @@ impl Driver {
     }
 
     /// The coordinator says that a federation is over. What was published last may still be on its
-    /// way: the task applies it, and then ends by itself.
+    /// way: the task applies it, and then ends by itself. Should the connection be lost meanwhile,
+    /// it joins again to ask for the rest.
     pub(super) async fn ended(&mut self, federation: FederationId, reason: &str) {
         let Some(place) = self.places.get_mut(&federation) else { return };
         if matches!(place, Place::Ending { .. } | Place::Over) {
             return;
         }
-        self.joins.forget(federation);
         let reason = reason.to_owned();
         let inbox = place.inbox().cloned();
         let (done, finished) = oneshot::channel();
@@ -122,6 +122,7 @@ impl Driver {
     }
 
     pub(super) fn over(&mut self, federation: FederationId, reason: String) {
+        self.joins.forget(federation);
         self.places.insert(federation, Place::Over);
         (self.on_news)(News::Federation(federation, FederationNews::Over(reason)));
     }
