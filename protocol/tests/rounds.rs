@@ -6,6 +6,8 @@ mod attacks;
 mod checks;
 #[path = "rounds/dropouts.rs"]
 mod dropouts;
+#[path = "rounds/frozen.rs"]
+mod frozen;
 #[path = "rounds/liars.rs"]
 mod liars;
 #[path = "rounds/properties.rs"]

@@ -53,11 +53,15 @@ pub struct Peer {
     epochs: u64,
     rounds: BTreeMap<RoundNumber, Round>,
     masked: BTreeMap<RoundNumber, Vec<u8>>,
+    /// What all its randomness starts from.
+    seed: [u8; 32],
     random: Stream,
 }
 
 impl Peer {
     pub(super) fn new(setup: Setup, initial: Standing, random: &mut Stream) -> Self {
+        let mut seed = [0; 32];
+        random.fill_bytes(&mut seed);
         let mut history = History::new(setup.terms.federation());
         let adopted = history.adopt(initial).expect("a new client stands nowhere");
         Self {
@@ -80,8 +84,15 @@ impl Peer {
             epochs: 0,
             rounds: BTreeMap::new(),
             masked: BTreeMap::new(),
-            random: Stream::new(Secret::random(random)),
+            random: Stream::new(Secret::new(seed)),
+            seed,
         }
+    }
+
+    /// What all its randomness starts from: a test may draw the same once more.
+    #[must_use]
+    pub fn randomness(&self) -> [u8; 32] {
+        self.seed
     }
 
     /// Why it sits a round out, if it does.

@@ -331,3 +331,6 @@ pub enum AuditEntry {
     /// The end.
     Finished(Outcome),
 }
+
+#[cfg(test)]
+mod tests;

@@ -120,3 +120,6 @@ impl MaskContext {
         kdf::derive(self_mask, "roundelay/round/self-mask", context)
     }
 }
+
+#[cfg(test)]
+mod tests;

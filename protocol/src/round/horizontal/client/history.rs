@@ -273,3 +273,6 @@ impl History {
         *highest = round.max(*highest);
     }
 }
+
+#[cfg(test)]
+mod tests;

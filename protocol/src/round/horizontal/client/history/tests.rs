@@ -1,0 +1,132 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::fixtures::wire::digest;
+
+const FEDERATION: FederationId = FederationId([7; 16]);
+
+fn standing(round: u64) -> Standing {
+    Standing {
+        round: RoundNumber(round),
+        model_version: ModelVersion(round),
+        state: digest(&format!("state {round}")),
+        transcript: digest(&format!("transcript {round}")),
+    }
+}
+
+fn uploading(model: &str, cohort: &str) -> Event {
+    Event::Uploading { kind: PlanKind::Train, model: digest(model), cohort: digest(cohort) }
+}
+
+fn may_open(history: &History, model: &str, cohort: &str) -> bool {
+    history.may_open(PlanKind::Train, digest(model), digest(cohort)).is_ok()
+}
+
+#[test]
+fn rounds_rise_strictly_in_each_stage_by_itself() {
+    let mut history = History::new(FEDERATION);
+    history.record(RoundNumber(5), Event::Advertised);
+    history.record(RoundNumber(4), Event::Shared);
+    let rises = |stage, round| history.rises(stage, RoundNumber(round));
+    assert_eq!(rises(Stage::AdvertiseKeys, 6), Ok(()));
+    // The very same round again means that its keys were lost.
+    assert_eq!(rises(Stage::AdvertiseKeys, 5), Err(Refusal::Restarted));
+    let not_rising = |planned, seen| Err(Refusal::RoundNotRising { planned, seen });
+    assert_eq!(rises(Stage::AdvertiseKeys, 4), not_rising(4, 5));
+    assert_eq!(rises(Stage::ShareKeys, 5), Ok(()));
+    assert_eq!(rises(Stage::ShareKeys, 4), not_rising(4, 4));
+    assert_eq!(history.highest_round(), RoundNumber(5));
+}
+
+#[test]
+fn a_round_is_signed_and_revealed_once() {
+    let mut history = History::new(FEDERATION);
+    history.record(RoundNumber(2), Event::Signed { set: digest("set") });
+    history.record(RoundNumber(2), Event::Revealed);
+    assert_eq!(history.rises(Stage::ConsistencyCheck, RoundNumber(2)), Err(Refusal::AlreadySigned));
+    assert_eq!(history.rises(Stage::Unmasking, RoundNumber(1)), Err(Refusal::AlreadyRevealed));
+}
+
+#[test]
+fn one_set_is_opened_over_a_model_and_a_retry_plans_the_same_cohort_until_it_is_signed() {
+    let mut history = History::new(FEDERATION);
+    assert!(may_open(&history, "a", "all"));
+    history.record(RoundNumber(1), uploading("a", "all"));
+    assert!(may_open(&history, "a", "all") && !may_open(&history, "a", "some"));
+    assert!(may_open(&history, "b", "some"));
+    history.record(RoundNumber(2), uploading("a", "all"));
+    // The round before the retry is dead.
+    let may_sign =
+        |history: &History, round| history.may_sign(PlanKind::Train, digest("a"), RoundNumber(round));
+    assert_eq!(may_sign(&history, 1), Err(Refusal::SetRule));
+    assert_eq!(may_sign(&history, 2), Ok(()));
+    history.record(RoundNumber(2), Event::Signed { set: digest("set") });
+    assert_eq!(may_sign(&history, 2), Err(Refusal::SetRule));
+    assert!(!may_open(&history, "a", "all"));
+    let evaluate = history.may_open(PlanKind::Evaluate, digest("a"), digest("all"));
+    assert_eq!(evaluate, Ok(()));
+}
+
+#[test]
+fn a_standing_never_steps_back() {
+    let mut history = History::new(FEDERATION);
+    assert!(history.adopt(standing(0)).is_ok());
+    history.record(RoundNumber(4), Event::Stands(standing(4)));
+    assert_eq!(history.adopt(standing(3)), Err(StepsBack { stands: 4, offered: 3 }));
+    assert_eq!(history.standing(), Some(&standing(4)));
+    assert!(history.adopt(standing(6)).is_ok());
+    assert_eq!(history.transcript(), standing(6).transcript);
+}
+
+#[test]
+fn records_of_another_federation_are_passed_over() {
+    let mut history = History::new(FederationId([8; 16]));
+    let record = history.record(RoundNumber(9), Event::Advertised);
+    assert_eq!(History::replay(FEDERATION, [&record]), History::new(FEDERATION));
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    let name = prop::sample::select(vec!["a", "b", "c"]);
+    prop_oneof![
+        Just(Event::Advertised),
+        Just(Event::Shared),
+        Just(Event::Revealed),
+        (name.clone(), name.clone()).prop_map(|(model, cohort)| uploading(model, cohort)),
+        name.prop_map(|set| Event::Signed { set: digest(set) }),
+        (0_u64..9).prop_map(|round| Event::Stands(standing(round))),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+    #[test]
+    fn a_history_is_rebuilt_from_its_records_and_from_its_export(
+        events in prop::collection::vec((1_u64..12, event()), 0..40),
+    ) {
+        let mut history = History::new(FEDERATION);
+        let mut records = Vec::new();
+        for (round, event) in events {
+            let round = RoundNumber(round);
+            // Only what a machine may do: it asks first.
+            let allowed = match &event {
+                Event::Uploading { kind, model, cohort } => {
+                    history.rises(Stage::MaskedInput, round).is_ok()
+                        && history.may_open(*kind, *model, *cohort).is_ok()
+                }
+                Event::Signed { .. } => {
+                    let is_open = |o: &Opened| o.round == round && o.signed.is_none();
+                    history.rises(Stage::ConsistencyCheck, round).is_ok()
+                        && history.opened.values().any(is_open)
+                }
+                Event::Stands(standing) => standing.round >= history.standing.map_or(RoundNumber(0), |s| s.round),
+                _ => true,
+            };
+            if allowed {
+                let round = if let Event::Stands(standing) = &event { standing.round } else { round };
+                records.push(history.record(round, event));
+            }
+        }
+        prop_assert_eq!(&History::replay(FEDERATION, &records), &history);
+        prop_assert_eq!(&History::replay(FEDERATION, &history.export()), &history);
+    }
+}
