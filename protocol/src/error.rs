@@ -196,9 +196,6 @@ pub enum AbortReason {
     /// Check lanes showed masks that did not cancel.
     #[error("masks did not cancel; nothing was published")]
     MasksDidNotCancel,
-    /// The unmasked sum is none that honest clients give, or the model diverged.
-    #[error("no state follows from the sum; nothing was published")]
-    ImpossibleResult,
     /// Revealed shares did not rebuild a verified seed.
     #[error("the shares at hand do not rebuild a seed")]
     SeedNotRebuilt,

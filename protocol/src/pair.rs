@@ -37,9 +37,9 @@ mod peer;
 mod work;
 
 pub use fault::{Fault, Point, When};
-use host::Host;
+pub use host::Host;
 use network::{Delivery, Network};
-use peer::Peer;
+pub use peer::Peer;
 
 /// How a [`Pair`] is set up.
 #[derive(Debug, Clone)]

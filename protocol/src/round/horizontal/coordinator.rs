@@ -21,8 +21,9 @@
 //! 4. Uploads: from [`Action::OpenUploads`] on, the driver takes vectors from clients of the
 //!    active roster, adds their chunks as they come and inputs [`Input::Uploaded`] once for a
 //!    whole one. It refuses a second vector of a client until that client's first was taken back
-//!    by [`Action::Discard`], which never comes after [`Action::Settle`]. A part of a vector whose connection went is taken back by the driver
-//!    itself. After [`Action::StoreSum`] it takes no more.
+//!    by [`Action::Discard`], which never comes after [`Action::Settle`]. A part of a vector whose
+//!    connection went is taken back by the driver itself. After [`Action::StoreSum`] it takes no
+//!    more.
 //! 5. Rounds overlap: from `OpenUploads` of one on, the next may be started. Not before, or a client
 //!    might be asked for shares of both in the wrong order, and refuse the lower number.
 //! 6. [`Action::StoreSum`], [`Action::Unmask`] and [`Action::Apply`] are work for other threads;

@@ -177,6 +177,11 @@ impl History {
         self.standing.map_or(NO_TRANSCRIPT, |standing| standing.transcript)
     }
 
+    /// Whether this client stands at a round or beyond it.
+    pub(super) fn stands_at(&self, round: RoundNumber) -> bool {
+        self.standing.is_some_and(|standing| standing.round >= round)
+    }
+
     /// Whether the standing is about to change.
     pub(super) fn is_applying(&self) -> bool {
         !self.applying.is_empty()

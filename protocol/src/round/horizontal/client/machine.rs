@@ -325,7 +325,7 @@ impl Round {
             }
             _ => Ok(()),
         };
-        let known = turn.history.standing().is_some_and(|s| s.round >= self.core.scope.round);
+        let known = turn.history.stands_at(self.core.scope.round);
         match checked {
             Err(refusal) => self.break_off(refusal, turn),
             Ok(()) if known => self.finish(Outcome::Known, turn),
@@ -343,7 +343,12 @@ impl Round {
         let Stage::Applying(published) = mem::replace(&mut self.stage, Stage::Finished) else {
             return;
         };
-        turn.history.end_applying(self.core.scope.round);
+        let round = self.core.scope.round;
+        turn.history.end_applying(round);
+        if turn.history.stands_at(round) {
+            // A later result overtook this one: a standing never steps back.
+            return self.finish(Outcome::Known, turn);
+        }
         if state != Some(published.state) {
             return self.break_off(Refusal::LineageBroken, turn);
         }
@@ -352,7 +357,6 @@ impl Round {
             PlanKind::Statistics | PlanKind::Evaluate => published.model_version,
         };
         let Published { state, transcript, .. } = *published;
-        let round = self.core.scope.round;
         let standing = Standing { round, model_version, state, transcript };
         turn.remember(&self.core, Event::Stands(standing));
         self.finish(Outcome::Published(published), turn);
@@ -396,3 +400,6 @@ fn check_plan(plan: &TrainingPlan, published: &Published) -> Result<(), Refusal>
     let same = plan.kind == published.kind && plan.model_version == published.model_version;
     if same { Ok(()) } else { Err(Refusal::LineageBroken) }
 }
+
+#[cfg(test)]
+mod tests;

@@ -57,7 +57,9 @@ impl MaskedInput {
             }
             Event::Uploaded(from, root) => self.uploaded(core, from, root, turn),
             Event::UploadRefused(from, fault) => {
-                self.forget(from);
+                if !self.is_settled(core, from) {
+                    self.forget(from);
+                }
                 core.expel(from, fault, turn);
             }
             Event::Left(index) => self.discard_unless_settled(core, index, turn),
@@ -96,6 +98,10 @@ impl MaskedInput {
     fn uploaded(&mut self, core: &mut Core, from: RosterIndex, root: Digest, turn: &mut Turn<'_>) {
         if core.is_out(from) || !self.is_active(from) {
             return self.discard(core, from, turn);
+        }
+        // A driver takes no second vector: the first is the one in the sum.
+        if self.uploaded.contains_key(&from) {
+            return;
         }
         self.uploaded.insert(from, root);
         self.compare(core, from, turn);

@@ -115,8 +115,7 @@ fn a_plan_that_is_not_the_manifests_begins_no_round() {
     let (bench, _) = Bench::new(&[]);
     let mut plan = bench.round.plan().clone();
     plan.threshold -= 1;
-    let begun =
-        Round::start(Arc::clone(&bench.terms), plan, TIMING, &[], Time(0), &mut Vec::new());
+    let begun = Round::start(Arc::clone(&bench.terms), plan, TIMING, &[], Time(0), &mut Vec::new());
     assert_eq!(begun.err(), Some(PlanError::OtherPlan));
 }
 

@@ -113,13 +113,7 @@ fn a_mask_depends_on_everything_that_two_clients_could_be_told_differently() {
 #[test]
 fn a_box_opens_at_its_own_place_alone() {
     let (sender, receiver) = (box_secret(&seed(1)), box_secret(&seed(2)));
-    let (_, secret) = roundelay_crypto::agreement::encapsulate(
-        &sender,
-        receiver.public(),
-        &seed(9),
-    )
-    .ok()
-    .unwrap();
+    let (_, secret) = encapsulate(&sender, receiver.public(), &seed(9)).ok().unwrap();
     let adverts = digest("adverts");
     let key = |scope: &Scope, adverts: &Digest, from, to| {
         *BoxPlace::new(scope, adverts, from, to).key(&secret).expose()

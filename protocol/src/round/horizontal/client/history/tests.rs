@@ -56,8 +56,9 @@ fn one_set_is_opened_over_a_model_and_a_retry_plans_the_same_cohort_until_it_is_
     assert!(may_open(&history, "b", "some"));
     history.record(RoundNumber(2), uploading("a", "all"));
     // The round before the retry is dead.
-    let may_sign =
-        |history: &History, round| history.may_sign(PlanKind::Train, digest("a"), RoundNumber(round));
+    let may_sign = |history: &History, round| {
+        history.may_sign(PlanKind::Train, digest("a"), RoundNumber(round))
+    };
     assert_eq!(may_sign(&history, 1), Err(Refusal::SetRule));
     assert_eq!(may_sign(&history, 2), Ok(()));
     history.record(RoundNumber(2), Event::Signed { set: digest("set") });
