@@ -126,8 +126,13 @@ pub enum ClientError {
         data: bool,
     },
     /// The deadline passed before everything was over.
-    #[error("the deadline of {} seconds passed before every federation was over", .0.as_secs())]
-    Deadline(Duration),
+    #[error("the deadline of {} seconds passed before every federation was over: {standing}", .deadline.as_secs())]
+    Deadline {
+        /// The deadline.
+        deadline: Duration,
+        /// Where everything stood.
+        standing: String,
+    },
     /// The runtime could not be started.
     #[error("internal error: no threads for the client: {0}")]
     Runtime(std::io::Error),
@@ -345,7 +350,9 @@ impl Client {
             () = late => {
                 stopper.stop();
                 running.await?;
-                return Err(ClientError::Deadline(deadline.unwrap_or_default()));
+                let standing = board.lock().unwrap_or_else(PoisonError::into_inner).to_string();
+                let deadline = deadline.unwrap_or_default();
+                return Err(ClientError::Deadline { deadline, standing });
             }
         }
         let board = board.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,59 +1,87 @@
-//! Named places around every durable write where a test may cut the power or fill the disk.
+//! Named places around every durable write where a test may kill this process or fill its disk.
 //!
-//! In the daemon `ROUNDELAY_FAILPOINT=NAME:3` aborts the process when it reaches the place `NAME`
-//! for the third time; unset, a place costs one load and one branch. In a unit test a thread arms
-//! one name; when that thread reaches it, the write fails as it would on a full disk, or the thread
-//! dies there as a killed process would, leaving the files as they stand.
+//! `ROUNDELAY_FAILPOINT=NAME` aborts the daemon when it reaches the failpoint `NAME`, and `NAME:3`
+//! when it reaches it for the third time. An abort is like `kill -9`: no destructor runs, nothing is
+//! flushed. Unset, a failpoint costs one load and one branch. Unit tests arm one for their own
+//! thread instead ([`arm`]).
+//!
+//! | name | reached |
+//! |---|---|
+//! | `history.EVENT.before`, `history.EVENT.after` | before an event (`advertised`, `shared`, `uploading`, `signed`, `revealed`, `stands`) is appended, and once it is durable |
+//! | `history.append.after`, `history.sync.before` | in between |
+//! | `masked.before`, `masked.sync.before`, `masked.after` | around the storing of a masked vector |
+//! | `ledger.before`, `ledger.after` | around a line of the egress ledger |
+//! | `file.NAME.{create,write,sync,rename,directory}.before`, `file.NAME.after` | while the file `NAME` is replaced |
 
-#[cfg(not(test))]
-pub(crate) use environment::reached;
+use std::env;
+use std::io;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-#[cfg(not(test))]
-mod environment {
-    use std::sync::OnceLock;
-    use std::sync::atomic::{AtomicU64, Ordering};
+/// The variable that arms a failpoint.
+const VARIABLE: &str = "ROUNDELAY_FAILPOINT";
 
-    struct Armed {
-        name: String,
-        hits_left: AtomicU64,
+struct Armed {
+    name: String,
+    hits_left: AtomicU64,
+}
+
+/// Passes the place whose name these parts are, joined by dots. `Err` only in a unit test.
+pub(crate) fn reached(parts: &[&str]) -> io::Result<()> {
+    static ARMED: OnceLock<Option<Armed>> = OnceLock::new();
+    if let Some(armed) = ARMED.get_or_init(|| env::var(VARIABLE).ok().map(|text| parse(&text))) {
+        armed.reach(parts);
     }
+    #[cfg(test)]
+    in_thread::reach(parts)?;
+    Ok(())
+}
 
-    /// Passes a named place, or ends the process there where the environment says so.
-    pub(crate) fn reached(name: &'static str) -> std::io::Result<()> {
-        static ARMED: OnceLock<Option<Armed>> = OnceLock::new();
-        let armed = ARMED.get_or_init(|| std::env::var("ROUNDELAY_FAILPOINT").ok().map(parse));
-        if let Some(armed) = armed
-            && armed.name == name
-            && armed.hits_left.fetch_sub(1, Ordering::SeqCst) == 1
-        {
-            eprintln!("failpoint {name} reached: aborting");
+impl Armed {
+    fn reach(&self, parts: &[&str]) {
+        if is_name(&self.name, parts) && self.hits_left.fetch_sub(1, Ordering::SeqCst) == 1 {
+            eprintln!("failpoint {} reached: aborting", self.name);
             std::process::abort();
         }
-        Ok(())
-    }
-
-    fn parse(text: String) -> Armed {
-        let split = text.rsplit_once(':');
-        let counted = split.and_then(|(name, hits)| Some((name, hits.parse().ok()?)));
-        let (name, hits) = counted.unwrap_or((&text, 1));
-        Armed { name: name.to_owned(), hits_left: AtomicU64::new(hits) }
     }
 }
 
-#[cfg(test)]
-pub(crate) use armed::{Fault, arm, disarm, reached};
+fn parse(text: &str) -> Armed {
+    let (name, hits) = match text.rsplit_once(':') {
+        Some((name, hits)) => (name, hits.parse().unwrap_or(1)),
+        None => (text, 1),
+    };
+    Armed { name: name.to_owned(), hits_left: AtomicU64::new(hits) }
+}
+
+/// Whether `name` is `parts` joined by dots; allocates nothing.
+fn is_name(name: &str, parts: &[&str]) -> bool {
+    let mut rest = Some(name);
+    for (at, part) in parts.iter().enumerate() {
+        if at > 0 {
+            rest = rest.and_then(|rest| rest.strip_prefix('.'));
+        }
+        rest = rest.and_then(|rest| rest.strip_prefix(part));
+    }
+    rest == Some("")
+}
 
 #[cfg(test)]
-mod armed {
+pub(crate) use in_thread::{Fault, arm, disarm};
+
+#[cfg(test)]
+mod in_thread {
     use std::cell::Cell;
     use std::io;
+
+    use super::is_name;
 
     /// What happens at an armed place.
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
     pub(crate) enum Fault {
         /// The disk is full.
         Full,
-        /// The process dies.
+        /// The thread dies there, as a killed process would, and leaves the files as they stand.
         Kill,
     }
 
@@ -61,7 +89,7 @@ mod armed {
         static ARMED: Cell<Option<(&'static str, Fault)>> = const { Cell::new(None) };
     }
 
-    /// From now on this thread meets `fault` at `name`.
+    /// From now on this thread meets `fault` at `name`, once.
     pub(crate) fn arm(name: &'static str, fault: Fault) {
         ARMED.set(Some((name, fault)));
     }
@@ -72,9 +100,9 @@ mod armed {
         ARMED.take().is_some()
     }
 
-    pub(crate) fn reached(name: &'static str) -> io::Result<()> {
+    pub(super) fn reach(parts: &[&str]) -> io::Result<()> {
         match ARMED.get() {
-            Some((armed, fault)) if armed == name => {
+            Some((armed, fault)) if is_name(armed, parts) => {
                 ARMED.set(None);
                 match fault {
                     Fault::Full => Err(io::ErrorKind::StorageFull.into()),
@@ -83,5 +111,24 @@ mod armed {
             }
             _ => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_its_parts_joined_by_dots() {
+        assert!(is_name("a.b.c", &["a.b.c"]) && is_name("a.b.c", &["a", "b", "c"]));
+        assert!(!is_name("a.b.c", &["a", "b"]) && !is_name("a.b", &["a", "b", "c"]));
+        assert!(!is_name("ab", &["a", "b"]));
+    }
+
+    #[test]
+    fn the_count_after_the_colon_is_the_hit_that_aborts() {
+        assert_eq!(parse("a.b:3").hits_left.into_inner(), 3);
+        let armed = parse("a.b");
+        assert_eq!((armed.name.as_str(), armed.hits_left.into_inner()), ("a.b", 1));
     }
 }

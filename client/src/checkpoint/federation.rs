@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use roundelay_protocol::codec;
 use roundelay_protocol::ids::{FederationId, RoundNumber};
-use roundelay_protocol::round::horizontal::client::Record;
+use roundelay_protocol::round::horizontal::client::{Event, Record};
 
 use super::failpoint::reached;
 use super::files::{Access, Kind, read_sealed, write_sealed};
@@ -63,7 +63,7 @@ impl FederationDir {
                 Ok(record)
             })
             .collect::<Result<_, _>>()?;
-        Ok((HistoryFile { journal }, records))
+        Ok((HistoryFile { journal, waiting: Vec::new() }, records))
     }
 
     /// Replaces the stored model state.
@@ -125,18 +125,21 @@ impl FederationDir {
 }
 
 fn write_masked(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    reached("masked.before-create")?;
+    reached(&["masked.before"])?;
     let mut file: File =
         OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
     file.write_all(bytes)?;
-    reached("masked.before-sync")?;
-    file.sync_data()
+    reached(&["masked.sync.before"])?;
+    file.sync_data()?;
+    reached(&["masked.after"])
 }
 
 /// The open history of a federation: records that must be durable before what they cover is sent.
 #[derive(Debug)]
 pub struct HistoryFile {
     journal: Journal,
+    /// Events that wait to be made durable.
+    waiting: Vec<&'static str>,
 }
 
 impl HistoryFile {
@@ -145,7 +148,11 @@ impl HistoryFile {
     /// # Errors
     /// It can't be written: what it covers must not be sent.
     pub fn append(&mut self, record: &Record) -> Result<(), CheckpointError> {
-        self.journal.append(&codec::encode(record))
+        let event = event_name(&record.event);
+        reached(&["history", event, "before"]).map_err(|error| at(self.journal.path(), error))?;
+        self.journal.append(&codec::encode(record))?;
+        self.waiting.push(event);
+        Ok(())
     }
 
     /// Whether records wait to be made durable.
@@ -159,14 +166,28 @@ impl HistoryFile {
     /// # Errors
     /// The disk refused: what the records cover must not be sent.
     pub fn sync(&mut self) -> Result<(), CheckpointError> {
-        self.journal.sync()
+        self.journal.sync()?;
+        self.waiting
+            .drain(..)
+            .try_for_each(|event| reached(&["history", event, "after"]))
+            .map_err(|error| at(self.journal.path(), error))
+    }
+}
+
+fn event_name(event: &Event) -> &'static str {
+    match event {
+        Event::Advertised => "advertised",
+        Event::Shared => "shared",
+        Event::Uploading { .. } => "uploading",
+        Event::Signed { .. } => "signed",
+        Event::Revealed => "revealed",
+        Event::Stands(_) => "stands",
     }
 }
 
 #[cfg(test)]
 mod tests {
     use roundelay_crypto::digest::Digest;
-    use roundelay_protocol::round::horizontal::client::Event;
 
     use super::*;
     use crate::checkpoint::StateDir;
@@ -217,7 +238,7 @@ mod tests {
     #[test]
     fn a_full_disk_leaves_no_half_of_a_masked_vector() {
         let (_root, dir) = folder();
-        for step in ["masked.before-create", "masked.before-sync"] {
+        for step in ["masked.before", "masked.sync.before"] {
             arm(step, Fault::Full);
             let error = dir.store_masked(&masked()).unwrap_err();
             assert!(!disarm());

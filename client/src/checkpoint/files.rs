@@ -73,11 +73,14 @@ impl Kind {
 /// Replaces the whole content of `path`: temporary file, fsync, rename, fsync of the directory.
 pub(crate) fn replace(path: &Path, access: Access, parts: &[&[u8]]) -> Result<(), CheckpointError> {
     let temporary = temporary_name(path);
-    let written = write_new(&temporary, access, parts)
-        .and_then(|()| reached("replace.before-rename"))
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let step = |step| reached(&["file", name, step]);
+    let written = write_new(&temporary, access, parts, &step)
+        .and_then(|()| step("rename.before"))
         .and_then(|()| fs::rename(&temporary, path))
-        .and_then(|()| reached("replace.before-directory-sync"))
-        .and_then(|()| sync_directory(path));
+        .and_then(|()| step("directory.before"))
+        .and_then(|()| sync_directory(path))
+        .and_then(|()| step("after"));
     if written.is_err() {
         // Best effort: a leftover is overwritten by the next attempt.
         let _ = fs::remove_file(&temporary);
@@ -92,20 +95,25 @@ fn temporary_name(path: &Path) -> PathBuf {
     path.with_file_name(name)
 }
 
-fn write_new(path: &Path, access: Access, parts: &[&[u8]]) -> io::Result<()> {
+fn write_new(
+    path: &Path,
+    access: Access,
+    parts: &[&[u8]],
+    step: &dyn Fn(&str) -> io::Result<()>,
+) -> io::Result<()> {
     // Removed first, so that the mode is ours and not a leftover's.
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    reached("replace.before-create")?;
+    step("create.before")?;
     let mut file =
         OpenOptions::new().write(true).create_new(true).mode(access.mode()).open(path)?;
     for part in parts {
-        reached("replace.before-write")?;
+        step("write.before")?;
         file.write_all(part)?;
     }
-    reached("replace.before-sync")?;
+    step("sync.before")?;
     file.sync_all()
 }
 
@@ -180,11 +188,11 @@ mod tests {
     #[test]
     fn a_crash_at_any_step_leaves_the_old_content_or_the_new_one() {
         let steps = [
-            "replace.before-create",
-            "replace.before-write",
-            "replace.before-sync",
-            "replace.before-rename",
-            "replace.before-directory-sync",
+            "file.file.create.before",
+            "file.file.write.before",
+            "file.file.sync.before",
+            "file.file.rename.before",
+            "file.file.directory.before",
         ];
         for fault in [Fault::Kill, Fault::Full] {
             for step in steps {
@@ -198,7 +206,7 @@ mod tests {
                 assert!(!disarm(), "{step} was reached");
                 assert!(matches!(ended, Err(_) | Ok(true)), "{step}");
                 let expected =
-                    if step == "replace.before-directory-sync" { b"new" } else { b"old" };
+                    if step == "file.file.directory.before" { b"new" } else { b"old" };
                 let read = read_sealed(&path, KIND, 1 << 10).unwrap().unwrap();
                 assert_eq!(read, expected, "{step}");
                 write_sealed(&path, KIND, Access::Plain, b"next").unwrap();

@@ -71,7 +71,7 @@ impl Journal {
         file.set_len(0)?;
         file.seek(SeekFrom::Start(0))?;
         file.write_all(header.as_bytes())?;
-        reached("journal.before-first-sync")?;
+        reached(&["history", "create.before"])?;
         file.sync_all()?;
         sync_directory(path)?;
         let end = header.len() as u64;
@@ -90,9 +90,9 @@ impl Journal {
 
     fn write(&mut self, body: &[u8]) -> io::Result<()> {
         let entry = entry(self.end, body)?;
-        reached("journal.before-append")?;
+        reached(&["history", "append.before"])?;
         self.file.write_all(&entry)?;
-        reached("journal.after-append")?;
+        reached(&["history", "append.after"])?;
         self.end += entry.len() as u64;
         self.dirty = true;
         Ok(())
@@ -102,6 +102,11 @@ impl Journal {
         self.file.set_len(self.end)?;
         self.file.seek(SeekFrom::Start(self.end))?;
         self.file.sync_data()
+    }
+
+    /// Where it is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Whether something waits to be made durable.
@@ -114,7 +119,7 @@ impl Journal {
         if !self.dirty {
             return Ok(());
         }
-        reached("journal.before-sync")
+        reached(&["history", "sync.before"])
             .and_then(|()| self.file.sync_data())
             .map_err(|error| at(&self.path, error))?;
         self.dirty = false;
@@ -279,7 +284,7 @@ mod tests {
         let path = dir.path().join("journal");
         let bodies = three(&path);
         let (mut journal, _) = Journal::open(&path, KIND).unwrap();
-        for place in ["journal.before-append", "journal.after-append"] {
+        for place in ["history.append.before", "history.append.after"] {
             arm(place, Fault::Full);
             let error = journal.append(b"lost").unwrap_err();
             assert!(matches!(error, CheckpointError::DiskFull { .. }), "{error}");

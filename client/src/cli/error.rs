@@ -155,7 +155,7 @@ fn client_code(error: &ClientError) -> u8 {
         ClientError::Checkpoint(_) | ClientError::Certificate(_) => 3,
         ClientError::Session(error) => session_code(error),
         ClientError::Federation { .. } => 4,
-        ClientError::Deadline(_) => 7,
+        ClientError::Deadline { .. } => 7,
         ClientError::Incomplete(_) | ClientError::Runtime(_) => 1,
     }
 }

@@ -178,10 +178,10 @@ impl Ledger {
         let json = serde_json::to_string(&entry)?;
         let chain = next_chain(self.chain, &json);
         let line = format!("{chain} {json}\n");
-        reached("ledger.before-append")?;
+        reached(&["ledger.before"])?;
         self.file.seek(SeekFrom::Start(self.end))?;
         self.file.write_all(line.as_bytes())?;
-        reached("ledger.after-append")?;
+        reached(&["ledger.after"])?;
         self.end += line.len() as u64;
         (self.chain, self.sequence, self.dirty) = (chain, self.sequence + 1, true);
         Ok(())
@@ -391,7 +391,7 @@ mod tests {
     fn a_full_disk_leaves_the_chain_whole() {
         let (_root, path) = with_lines(2);
         let mut ledger = Ledger::open(&path).unwrap();
-        for step in ["ledger.before-append", "ledger.after-append"] {
+        for step in ["ledger.before", "ledger.after"] {
             arm(step, Fault::Full);
             assert!(matches!(ledger.record(&leaving(9)), Err(CheckpointError::DiskFull(_))));
             assert!(!disarm());

@@ -147,7 +147,7 @@ async fn a_vector_file_that_is_too_short_breaks_its_stream_off() {
 async fn nothing_is_sent_that_cannot_be_recorded() {
     use crate::checkpoint::failpoint::{Fault, arm};
     let (root, gate, wire) = gate();
-    arm("ledger.before-append", Fault::Full);
+    arm("ledger.before", Fault::Full);
     assert!(matches!(gate.send(&Hello).await, Err(GateError::Checkpoint(_))));
     gate.send(&ListFederations).await.unwrap();
     let lines = recorded(&root);

@@ -2,6 +2,7 @@
 //! the status of a running daemon.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
 use roundelay_protocol::ids::FederationId;
@@ -55,6 +56,27 @@ impl Board {
             }
             _ => {}
         }
+    }
+}
+
+/// A few words: where the connection stands, else where each federation does.
+impl fmt::Display for Board {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.trouble {
+            Some(trouble) => return f.write_str(trouble),
+            None if !self.connected => {
+                return write!(f, "the coordinator at {} has not answered", self.coordinator);
+            }
+            None if self.federations.is_empty() => {
+                return f.write_str("no manifest is signed; see `roundelay-client manifest show`");
+            }
+            None => {}
+        }
+        for (place, standing) in self.federations.values().enumerate() {
+            let comma = if place > 0 { ", " } else { "" };
+            write!(f, "{comma}{}: {}", standing.name, standing.stage)?;
+        }
+        Ok(())
     }
 }
 
