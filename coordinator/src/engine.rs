@@ -208,6 +208,14 @@ pub enum Effect {
         /// What to say.
         message: ToClient,
     },
+    /// Send a client its boxes of a round again, from the round's records
+    /// ([`stored_boxes`](roundelay_protocol::round::horizontal::coordinator::stored_boxes)).
+    ResendBoxes {
+        /// The client.
+        to: ClientId,
+        /// The round.
+        round: RoundNumber,
+    },
     /// Push the aggregate of a round behind its announcement.
     Push {
         /// The clients.
@@ -297,6 +305,7 @@ impl Effect {
             | Self::Disconnect(_)
             | Self::Send { .. }
             | Self::Push { .. }
+            | Self::ResendBoxes { .. }
             // What is let go of must not be asked for again.
             | Self::Close(_) => true,
             Self::Persist(_)

@@ -468,6 +468,10 @@ impl Pair {
             coordinator::Action::Broadcast { to, message } => {
                 self.host_sends(round, &to, &message);
             }
+            coordinator::Action::ResendBoxes(client) => {
+                let boxes = self.host.boxes(round, client);
+                self.host_sends(round, &[client], &ToClient::Boxes(Arc::new(boxes)));
+            }
             coordinator::Action::SetDeadline(at) => {
                 let (life, input) = (self.host.life, coordinator::Input::Deadline);
                 self.network.at(at, Delivery::HostWork { life, round, input });

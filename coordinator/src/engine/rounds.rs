@@ -200,6 +200,7 @@ impl Live {
                 Action::Persist(record) => self.persist(record, sink),
                 Action::Send { to, message } => self.send(vec![to], message, sink),
                 Action::Broadcast { to, message } => self.send(to, message, sink),
+                Action::ResendBoxes(to) if !sink.ready.contains(&to) => {}
                 action => sink.effects.extend(self.effect(action)),
             }
         }
@@ -244,6 +245,7 @@ impl Live {
                 Effect::Audit(Entry::Round(round, entry))
             }
             Action::OpenUploads { layout, active } => Effect::OpenUploads { round, layout, active },
+            Action::ResendBoxes(to) => Effect::ResendBoxes { to, round },
             Action::Settle(client) => Effect::Settle { round, client },
             Action::Discard(client) => Effect::Discard { round, client },
             Action::StoreSum(clients) => Effect::StoreSum { round, clients },

@@ -10,11 +10,12 @@ use super::{Fault, Pair, work};
 use crate::error::Fault as Misdeed;
 use crate::ids::{ClientId, RoundNumber};
 use crate::layout::Layout;
-use crate::message::{Published, ToClient};
+use crate::message::{BoxRoster, Published, ToClient};
 use crate::plan::{PlanKind, RosterPlan, TrainingPlan};
 use crate::round::horizontal::client::Standing;
 use crate::round::horizontal::coordinator::{
     Action, AuditEntry, Input, Outcome, Record, Round, Timing, UnmaskOutcome, UnmaskPlan,
+    stored_boxes,
 };
 use crate::round::horizontal::terms::Terms;
 use crate::time::Time;
@@ -159,6 +160,12 @@ impl Host {
         self.records.entry(round).or_default().push(record);
     }
 
+    /// The boxes of a client, as its records hold them.
+    pub(super) fn boxes(&self, round: RoundNumber, client: ClientId) -> BoxRoster {
+        let records = self.records.get(&round).map(Vec::as_slice).unwrap_or_default();
+        stored_boxes(records, client).expect("records of a round that was prepared")
+    }
+
     /// A vector that arrived whole.
     pub(super) fn upload(
         &mut self,
@@ -217,6 +224,7 @@ impl Host {
             | Action::Finish(_)
             | Action::Send { .. }
             | Action::Broadcast { .. }
+            | Action::ResendBoxes(_)
             | Action::SetDeadline(_) => {}
         }
         None

@@ -11,6 +11,7 @@ use rand::{RngExt, SeedableRng};
 use roundelay_crypto::mask::MaskKey;
 use roundelay_protocol::lineage::State as ModelState;
 use roundelay_protocol::round::horizontal::client::Standing;
+use roundelay_protocol::round::horizontal::coordinator::stored_boxes;
 use roundelay_protocol::time::Millis;
 use roundelay_protocol::transcript::{NO_TRANSCRIPT, aggregate_digest};
 
@@ -437,6 +438,10 @@ impl World {
                 for client in to {
                     self.send(client, ToCl::Round(round, message.clone()));
                 }
+            }
+            Effect::ResendBoxes { to, round } => {
+                let boxes = stored_boxes(&self.disk.records[&round], to).unwrap();
+                self.send(to, ToCl::Round(round, ToClient::Boxes(Arc::new(boxes))));
             }
             Effect::Push { to, round } => {
                 let bytes = Arc::clone(&self.aggregates[&round]);

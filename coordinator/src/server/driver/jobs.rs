@@ -6,18 +6,19 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use roundelay_crypto::digest::Digest;
 use roundelay_protocol::error::AbortReason;
-use roundelay_protocol::ids::{ClientId, TenantId};
+use roundelay_protocol::ids::{ClientId, FederationId, RoundNumber, TenantId};
 use roundelay_protocol::lineage::{Advanced, LineageError, State};
 use roundelay_protocol::manifest::Task;
+use roundelay_protocol::message::BoxRoster;
 use roundelay_protocol::metrics::Metrics;
 use roundelay_protocol::plan::{PlanKind, TrainingPlan};
-use roundelay_protocol::round::horizontal::coordinator::{UnmaskOutcome, UnmaskPlan};
+use roundelay_protocol::round::horizontal::coordinator::{UnmaskOutcome, UnmaskPlan, stored_boxes};
 use roundelay_protocol::transcript::aggregate_digest;
 use tokio::task::spawn_blocking;
 
 use crate::accumulator::{Accumulator, SealError, Shape, unmask};
 use crate::blobs::Blobs;
-use crate::store::StoreError;
+use crate::store::{StoreError, TenantStore};
 
 /// Below so many bytes work is done at once: handing it to another thread would take longer.
 const INLINE_BYTES: u64 = 256 << 10;
@@ -159,6 +160,18 @@ pub(super) async fn apply(
     };
     let (state_blob, aggregate_blob) = tokio::try_join!(put_state, shelf.put(aggregate))?;
     Ok(Stored { state, hash, state_blob, aggregate_blob, metrics })
+}
+
+/// The boxes of a client, from the records of a round; none where these are gone.
+pub(super) async fn boxes(
+    rows: Arc<dyn TenantStore>,
+    federation: FederationId,
+    round: RoundNumber,
+    client: ClientId,
+) -> Result<Option<BoxRoster>, JobError> {
+    let records = rows.round_records(federation, round).await?;
+    // A digest for each edge of the round.
+    heavy(u64::MAX, move || stored_boxes(&records, client)).await
 }
 
 /// Runs work on a blocking thread, unless it is over sooner than that would take.

@@ -32,7 +32,8 @@
 //!    back later is told by the driver how the rounds ended that it has not seen the end of: the
 //!    newest one that was published and those of which it still holds keys ([`Outcome::message`]).
 //!
-//! The machine holds every advert and box of the round once, and never a vector.
+//! The machine holds every advert of the round once, its boxes until ShareKeys ends, and never a
+//! vector.
 
 use std::sync::Arc;
 
@@ -52,6 +53,7 @@ use crate::time::{Millis, Time};
 mod advertise;
 mod consistency;
 mod core;
+mod edges;
 mod input;
 mod machine;
 mod publish;
@@ -60,6 +62,7 @@ mod restore;
 mod share;
 mod unmask;
 
+pub use edges::stored_boxes;
 pub use machine::Round;
 pub use rebuild::DropoutKeys;
 pub use restore::RestoreError;
@@ -159,6 +162,9 @@ pub enum Action {
         /// What to say.
         message: ToClient,
     },
+    /// Send a client its boxes again, made by [`stored_boxes`] from the records of this round.
+    /// They may arrive behind later messages: the client waits for them.
+    ResendBoxes(ClientId),
     /// Be ready to take masked vectors of this layout from these clients, the active roster. The
     /// accumulator starts at zero.
     OpenUploads {

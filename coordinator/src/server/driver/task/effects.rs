@@ -66,6 +66,7 @@ impl Task<'_> {
                 }
             }
             Effect::Send { to, round, message } => self.send(&to, round, &message),
+            Effect::ResendBoxes { to, round } => self.resend_boxes(to, round),
             Effect::Push { to, round } => self.push(&to, round),
             Effect::Expelled { round, client, fault } => {
                 let (tenant, federation) = (&self.place.owner, self.place.federation);
@@ -197,6 +198,26 @@ impl Task<'_> {
                 seat.outbox.send(session::ToClient::Round { federation, round, message })
             };
         }
+    }
+
+    /// The boxes of a round are its bulk: they are read back for the few that need them again.
+    fn resend_boxes(&self, to: ClientId, round: RoundNumber) {
+        let Some(seat) = self.seats.get(&to) else { return };
+        let (outbox, rows) = (Arc::clone(&seat.outbox), Arc::clone(&self.rows));
+        let federation = self.place.federation;
+        tokio::spawn(async move {
+            match jobs::boxes(rows, federation, round, to).await {
+                Ok(Some(boxes)) => {
+                    let _ = outbox.roster(federation, round, ToClient::Boxes(Arc::new(boxes)));
+                }
+                // The round is over: its end was told to the client.
+                Ok(None) => {}
+                Err(error) => {
+                    tracing::error!(%federation, %round, client = %to, %error, "boxes not read");
+                    outbox.close();
+                }
+            }
+        });
     }
 
     fn push(&self, to: &[ClientId], round: RoundNumber) {

@@ -168,7 +168,7 @@ impl MaskedInput {
         if self.uploaded.contains_key(&index) {
             self.discard(core, index, turn);
         }
-        self.work.preparation.send_boxes(core, index, turn);
+        self.work.preparation.resend_boxes(core, index, turn);
         core.send(index, ToClient::TrainingPlan(self.work.plan.clone()), turn);
         core.send(index, ToClient::ResendInput, turn);
     }

@@ -15,7 +15,6 @@ use super::*;
 use crate::round::horizontal::keys::{
     Edge, MaskContext, encapsulate_mask, mask_secret, self_mask_commitment, sign,
 };
-use crate::transcript::leaf_digest;
 
 /// All seeds of a round, rebuilt.
 pub(super) struct Rebuilt {
@@ -161,11 +160,9 @@ impl DropoutKeys {
     }
 
     fn mask_key(&self, peer: RosterIndex, client: ClientId) -> Option<MaskKey> {
-        let preparation = &self.work.preparation;
-        let sent = preparation.leaf(self.index, peer)?;
-        let received = preparation.leaf(peer, self.index)?;
-        let own = (self.index, leaf_digest(self.index, sent));
-        let edge = Edge::between(own, (peer, leaf_digest(peer, received)));
+        let edges = &self.work.preparation.edges;
+        let own = (self.index, edges.digest(self.index, peer)?);
+        let edge = Edge::between(own, (peer, edges.digest(peer, self.index)?));
         let secret = self.agree(peer, client)?;
         // The survivor added the mask with the other sign.
         Some(MaskKey { seed: edge.seed(&secret, &self.masks), sign: sign(self.index, peer) })
@@ -175,12 +172,12 @@ impl DropoutKeys {
         let preparation = &self.work.preparation;
         let public = &preparation.advert(peer)?.mask;
         if self.index < peer {
-            let sent = preparation.leaf(self.index, peer)?.mask_ciphertext.as_ref()?;
+            let sent = preparation.edges.ciphertext(self.index, peer)?;
             let (ciphertext, secret) =
                 encapsulate_mask(&self.key, &self.secret, client, public).ok()?;
             (ciphertext == *sent).then_some(secret)
         } else {
-            let received = preparation.leaf(peer, self.index)?.mask_ciphertext.as_ref()?;
+            let received = preparation.edges.ciphertext(peer, self.index)?;
             decapsulate(&self.secret, public, received).ok()
         }
     }

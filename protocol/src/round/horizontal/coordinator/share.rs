@@ -8,6 +8,7 @@ use roundelay_crypto::identity::Signature;
 use roundelay_crypto::tree;
 
 use super::core::{Core, Turn, Waiting};
+use super::edges::Edges;
 use super::input::MaskedInput;
 use super::machine::{Event, Stage};
 use super::*;
@@ -25,6 +26,7 @@ pub(super) struct ShareKeys {
     senders: BTreeMap<RosterIndex, (Digest, Signature)>,
     /// Leaves by recipient, in the order of arrival.
     deliveries: BTreeMap<RosterIndex, Vec<BoxDelivery>>,
+    edges: Edges,
     until: Time,
 }
 
@@ -38,6 +40,7 @@ impl ShareKeys {
             roster,
             senders: BTreeMap::new(),
             deliveries: BTreeMap::new(),
+            edges: Edges::default(),
             until: turn.now + core.timing.share_keys,
         }
     }
@@ -102,7 +105,8 @@ impl ShareKeys {
     fn accept(&mut self, from: RosterIndex, shares: &ShareRoster, digests: &[Digest]) {
         let ShareRoster { root, signature, leaves } = shares;
         self.senders.insert(from, (*root, *signature));
-        for (leaf, path) in leaves.iter().zip(tree::paths(digests)) {
+        for ((leaf, digest), path) in leaves.iter().zip(digests).zip(tree::paths(digests)) {
+            self.edges.insert(from, leaf, *digest);
             self.deliveries.entry(leaf.to).or_default().push(BoxDelivery {
                 from,
                 leaf: leaf.clone(),
@@ -143,14 +147,15 @@ impl ShareKeys {
         self.senders.keys().filter(|index| !core.is_out(**index)).copied().collect()
     }
 
+    /// The boxes leave, and what stays is what it takes to rebuild dropouts.
     fn close(mut self, core: &Core, turn: &mut Turn<'_>) -> Prepared {
         let prepared = self.prepared(core);
-        let mut boxes = BTreeMap::new();
+        core.stage_began(StageName::Prepared, prepared.len(), turn);
         for index in &prepared {
-            let mut deliveries = self.deliveries.remove(index).unwrap_or_default();
-            deliveries.retain(|delivery| prepared.contains(&delivery.from));
-            deliveries.sort_by_key(|delivery| delivery.from);
-            boxes.insert(*index, Arc::new(BoxRoster { boxes: deliveries }));
+            let mut boxes = self.deliveries.remove(index).unwrap_or_default();
+            boxes.retain(|delivery| prepared.contains(&delivery.from));
+            boxes.sort_by_key(|delivery| delivery.from);
+            core.send(*index, ToClient::Boxes(Arc::new(BoxRoster { boxes })), turn);
         }
         let roots = self.senders.iter().filter(|(index, _)| prepared.contains(index));
         let shares = shares_root(&self.root, roots.map(|(index, (root, _))| (*index, root)));
@@ -158,12 +163,8 @@ impl ShareKeys {
             roster: self.roster,
             shares,
             prepared: prepared.into_iter().collect(),
-            boxes,
+            edges: self.edges,
         };
-        core.stage_began(StageName::Prepared, preparation.prepared.len(), turn);
-        for index in &preparation.prepared {
-            preparation.send_boxes(core, *index, turn);
-        }
         Prepared { preparation }
     }
 
@@ -202,20 +203,22 @@ fn digests(from: RosterIndex, shares: &ShareRoster) -> Vec<Digest> {
     shares.leaves.iter().map(|leaf| leaf_digest(from, leaf)).collect()
 }
 
-/// What preparation left behind: U2 with its adverts and boxes.
+/// What preparation left behind: U2 with its adverts and edges.
 pub(super) struct Preparation {
     pub(super) roster: Arc<AdvertRoster>,
     /// Root of ShareKeys.
     pub(super) shares: Digest,
     /// U2.
     pub(super) prepared: Vec<RosterIndex>,
-    boxes: BTreeMap<RosterIndex, Arc<BoxRoster>>,
+    pub(super) edges: Edges,
 }
 
 impl Preparation {
-    pub(super) fn send_boxes(&self, core: &Core, to: RosterIndex, turn: &mut Turn<'_>) {
-        if let Some(boxes) = self.boxes.get(&to) {
-            core.send(to, ToClient::Boxes(Arc::clone(boxes)), turn);
+    pub(super) fn resend_boxes(&self, core: &Core, to: RosterIndex, turn: &mut Turn<'_>) {
+        if let Some(client) = core.plan.client_at(to)
+            && self.prepared.binary_search(&to).is_ok()
+        {
+            turn.push(Action::ResendBoxes(client));
         }
     }
 
@@ -223,13 +226,6 @@ impl Preparation {
         let adverts = &self.roster.adverts;
         let position = adverts.binary_search_by_key(&index, |(index, _)| *index).ok()?;
         adverts.get(position).map(|(_, advert)| advert)
-    }
-
-    /// What one member of U2 addressed to another.
-    pub(super) fn leaf(&self, from: RosterIndex, to: RosterIndex) -> Option<&ShareLeaf> {
-        let boxes = &self.boxes.get(&to)?.boxes;
-        let position = boxes.binary_search_by_key(&from, |delivery| delivery.from).ok()?;
-        boxes.get(position).map(|delivery| &delivery.leaf)
     }
 }
 
@@ -243,7 +239,7 @@ impl Prepared {
         if let Event::Returned(index) = event
             && !core.is_out(index)
         {
-            self.preparation.send_boxes(core, index, turn);
+            self.preparation.resend_boxes(core, index, turn);
         }
         self.settle(core, turn)
     }
@@ -297,7 +293,7 @@ impl Prepared {
     /// Goes on after a restart.
     pub(super) fn resume(self, core: &mut Core, turn: &mut Turn<'_>) -> Stage {
         for index in core.pending(&self.preparation.prepared, |_| false) {
-            self.preparation.send_boxes(core, index, turn);
+            self.preparation.resend_boxes(core, index, turn);
         }
         self.settle(core, turn)
     }
