@@ -72,6 +72,15 @@ pub enum Request {
         /// Floors and rules.
         rules: Box<Rules>,
     },
+    /// Drafts an amendment of a federation's manifest.
+    FederationAmend {
+        /// Its name or id.
+        federation: String,
+        /// All members from then on; the same as before if none are given.
+        members: Option<Vec<TenantId>>,
+        /// Task and rules from then on; the same as before if none are given.
+        terms: Option<Box<(Task, Rules)>>,
+    },
     /// Starts rounds.
     FederationStart {
         /// Its name or id.

@@ -131,6 +131,17 @@ pub enum ClientVerb {
 pub enum FederationVerb {
     /// Draft a federation's manifest from the enrolled clients' keys
     Create(CreateFederation),
+    /// Draft an amendment for the members to sign: join, leave, replace a lost key, other terms
+    Amend {
+        /// The federation's name or id
+        federation: String,
+        /// All members from then on [default: as before]; their clients' keys are read anew
+        #[arg(long, value_delimiter = ',', value_name = "A,B,C")]
+        members: Option<Vec<TenantId>>,
+        /// Task file with the task and rules from then on [default: as before]
+        #[arg(long, value_name = "FILE")]
+        task: Option<PathBuf>,
+    },
     /// Start rounds, once every member has signed
     Start {
         /// Its name or id

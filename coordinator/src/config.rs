@@ -26,6 +26,10 @@ pub struct Config {
     /// `host:port` under which clients reach the coordinator; enrolment tokens carry it. Default:
     /// the listening address, which then must be one that clients can connect to.
     pub address: Option<String>,
+    /// `host:port` of another coordinator of the same installation, to which clients are sent when
+    /// this one stops, such as the machine that it moves to. Default: they are asked to come back
+    /// here.
+    pub successor: Option<String>,
     /// Folder of the store, keys and blobs. Default `roundelay-data` in the working folder;
     /// `--data` has precedence.
     pub data: PathBuf,
@@ -47,6 +51,7 @@ impl Default for Config {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 4433)),
             address: None,
+            successor: None,
             data: PathBuf::from("roundelay-data"),
             log: "info".to_owned(),
             token_minutes: 15,
@@ -99,14 +104,17 @@ mod tests {
     #[test]
     fn the_sample_shows_every_key_with_its_default() {
         let sample: Config = parse(Path::new("coordinator.toml"), SAMPLE).unwrap();
-        let defaults =
-            Config { address: Some("fl.example.org:4433".to_owned()), ..Config::default() };
+        let defaults = Config {
+            address: Some("fl.example.org:4433".to_owned()),
+            successor: Some("fl2.example.org:4433".to_owned()),
+            ..Config::default()
+        };
         assert_eq!(sample, defaults);
         assert_eq!(sample.check(), Ok(()));
         let shown = SAMPLE.lines().filter(|line| line.contains(" = ")).count();
         assert_eq!(
             shown,
-            6 + limits::KEYS + rounds::KEYS,
+            7 + limits::KEYS + rounds::KEYS,
             "a key is missing in the sample, or there twice"
         );
     }

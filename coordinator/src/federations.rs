@@ -22,8 +22,10 @@ use crate::store::{
     AuditEvent, AuditRecord, Federation, FederationState, Store, StoreError, TenantStore, Write,
 };
 
+mod amendment;
 mod listing;
 
+pub use amendment::Changes;
 pub use listing::Listing;
 
 /// Why a federation could not be drafted, found or signed.
@@ -44,6 +46,9 @@ pub enum FederationError {
     /// A tenant that is not a member, or a client that the manifest does not name.
     #[error("the manifest of this federation does not name this client")]
     NotNamed,
+    /// An amendment that amends nothing.
+    #[error("nothing changes: members, keys, task and rules are those of the manifest in force")]
+    NothingChanges,
     /// No manifest of this hash.
     #[error("the federation has no manifest of this hash; `manifest show` has the newest")]
     NoSuchManifest,
@@ -220,10 +225,15 @@ impl Federations {
         let standing = newest.add(predecessor.as_ref(), &peer.tenant, signature)?;
         let signer = peer.tenant.clone();
         let event = AuditEvent::ManifestSigned { manifest, signer: signer.clone() };
-        let writes = vec![
+        let mut writes = vec![
             Write::PutSignature { federation, manifest, signer, signature },
             audit(federation, rows.members(federation).await?, event),
         ];
+        if standing.is_complete() {
+            // Whoever left with this amendment is no member any more.
+            let members = tenants_of(&newest.manifest);
+            writes.push(Write::PutMembers { federation, members });
+        }
         rows.transact("sign", None, writes).await?;
         Ok(Signed { owner: located.owner, version: newest.manifest.version, standing })
     }
@@ -237,24 +247,6 @@ impl Federations {
         let (newest, predecessor) = newest(manifests)?;
         let standing = newest.standing(predecessor.as_ref())?;
         Ok((newest, standing))
-    }
-
-    /// Refuses a federation none of whose manifests has every signature that it needs.
-    pub async fn check_signed(&self, located: &Located) -> Result<(), FederationError> {
-        let manifests = self.rows(located).manifests(located.federation.federation).await?;
-        let mut predecessor = None;
-        let mut verdict = Err(FederationError::NotNamed);
-        for signed in manifests {
-            let name = located.federation.name.clone();
-            let not_signed = |why| FederationError::NotSigned { name, why };
-            match signed.verify(predecessor.as_ref()) {
-                Ok(()) => verdict = Ok(()),
-                Err(_) if verdict.is_ok() => {}
-                Err(why) => verdict = Err(not_signed(why)),
-            }
-            predecessor = Some(signed.manifest);
-        }
-        verdict
     }
 
     /// One manifest of a federation that a client is named in, encoded with its signatures.
@@ -296,7 +288,7 @@ fn newest(
 
 fn rows_of(located: &Located, manifest: &Manifest) -> Vec<Write> {
     let federation = manifest.federation;
-    let members: Vec<_> = manifest.members.iter().map(|member| member.tenant.clone()).collect();
+    let members = tenants_of(manifest);
     let digest = manifest.hash();
     let (name, owner) = (manifest.name.clone(), located.owner.clone());
     let created = AuditEvent::FederationCreated { name, owner };
@@ -308,6 +300,10 @@ fn rows_of(located: &Located, manifest: &Manifest) -> Vec<Write> {
         audit(federation, members.clone(), created),
         audit(federation, members, proposed),
     ]
+}
+
+fn tenants_of(manifest: &Manifest) -> Vec<TenantId> {
+    manifest.members.iter().map(|member| member.tenant.clone()).collect()
 }
 
 fn audit(federation: FederationId, to: Vec<TenantId>, event: AuditEvent) -> Write {

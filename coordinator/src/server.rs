@@ -155,16 +155,19 @@ impl Server {
     }
 
     /// Stops within 30 s: nobody is let in any more, the step in flight of every round finishes
-    /// or is left to be resumed, and clients are told to come back.
-    pub async fn stop(&self) {
+    /// or is left to be resumed, and clients are told to come back, or to go to a successor.
+    pub async fn stop(&self, successor: Option<&str>) {
         self.endpoint.refuse_all();
         if timeout(FINISH, self.context.driver.shutdown()).await.is_err() {
             tracing::warn!(
                 "rounds did not reach a border in time; they are resumed at the next start"
             );
         }
-        let told = self.context.registry.notify_all(|| self.notice_key.retry_after(RETRY_AFTER));
-        tracing::info!(clients = told, "stopping: clients were asked to come back");
+        let told = self.context.registry.notify_all(|| match successor {
+            Some(address) => self.notice_key.redirect(address),
+            None => self.notice_key.retry_after(RETRY_AFTER),
+        });
+        tracing::info!(clients = told, successor, "stopping: clients were told where to go on");
         if told > 0 {
             sleep(NOTICE).await;
         }

@@ -85,7 +85,8 @@ impl From<FederationError> for AdminError {
             FederationError::NameTaken(_)
             | FederationError::NotSigned { .. }
             | FederationError::ManifestChanged => Kind::Conflict,
-            FederationError::NoClients(_)
+            FederationError::NothingChanges
+            | FederationError::NoClients(_)
             | FederationError::OwnerNotMember(_)
             | FederationError::Manifest(_)
             | FederationError::Signature(_) => Kind::Invalid,

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::views::{instant, state};
 use super::{Admin, AdminError, Answer, FederationView, Kind, RoundView, StatusView};
-use crate::federations::{Draft, Located};
+use crate::federations::{Changes, Draft, Located};
 
 impl Admin {
     pub(super) async fn create_federation(
@@ -24,6 +24,20 @@ impl Admin {
         }
         let draft = Draft { name, owner, members, rules, task };
         let (located, _) = self.installation.federations.create(draft).await?;
+        Ok(Answer::Federation(self.view(&located).await?))
+    }
+
+    pub(super) async fn amend_federation(
+        &self,
+        name: &str,
+        members: Option<Vec<TenantId>>,
+        terms: Option<(Task, Rules)>,
+    ) -> Result<Answer, AdminError> {
+        for tenant in members.iter().flatten() {
+            self.installation.tenant(tenant).await?;
+        }
+        let located = self.installation.federations.find(name).await?;
+        self.installation.federations.amend(&located, Changes { members, terms }).await?;
         Ok(Answer::Federation(self.view(&located).await?))
     }
 

@@ -49,6 +49,9 @@ impl Admin {
             Request::FederationCreate { name, owner, members, task, rules } => {
                 self.create_federation(name, owner, members, *task, *rules).await
             }
+            Request::FederationAmend { federation, members, terms } => {
+                self.amend_federation(&federation, members, terms.map(|terms| *terms)).await
+            }
             Request::FederationStart { federation, initial } => {
                 self.start_federation(&federation, initial.as_deref()).await
             }

@@ -93,6 +93,11 @@ fn request(verb: Verb) -> Result<Request, AdminError> {
             Request::ClientRevoke { tenant, client }
         }
         Verb::Federation(FederationVerb::Create(create)) => federation_create(create)?,
+        Verb::Federation(FederationVerb::Amend { federation, members, task }) => {
+            let terms = task.map(|file| TaskFile::read(&file).map_err(invalid)).transpose()?;
+            let terms = terms.map(|file| Box::new(file.into_parts()));
+            Request::FederationAmend { federation, members, terms }
+        }
         Verb::Federation(FederationVerb::Start { federation, initial }) => {
             let initial = initial.as_deref().map(absolute).transpose()?;
             Request::FederationStart { federation, initial }

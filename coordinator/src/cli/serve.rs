@@ -39,7 +39,8 @@ pub(super) async fn serve(
     let (live, address) = (Some(Arc::clone(&server)), config.address.clone());
     let admin = Admin::new(Arc::clone(&installation), live, address, config.token_minutes);
     say_ready(&server, &installation, json);
-    let stopped = run_until_told(&server, &socket, Arc::new(admin)).await;
+    let admin = Arc::new(admin);
+    let stopped = run_until_told(&server, &socket, admin, config.successor.as_deref()).await;
     drop(socket);
     stopped
 }
@@ -76,6 +77,7 @@ async fn run_until_told(
     server: &Arc<Server>,
     socket: &AdminSocket,
     admin: Arc<Admin>,
+    successor: Option<&str>,
 ) -> Result<(), AdminError> {
     let no_signals =
         |error| AdminError::new(Kind::Internal, "signals", format_args!("no signals: {error}"));
@@ -90,7 +92,7 @@ async fn run_until_told(
         _ = terminate.recv() => tracing::info!("SIGTERM: stopping"),
         _ = interrupt.recv() => tracing::info!("SIGINT: stopping"),
     }
-    server.stop().await;
+    server.stop(successor).await;
     running.await.map_err(|error| {
         AdminError::new(Kind::Internal, "server", format_args!("the server failed: {error}"))
     })

@@ -25,6 +25,7 @@ fn every_verb_parses_with_options_before_and_behind_it() {
         format!("client revoke --tenant acme {client}"),
         "federation create --name f --owner a --members a,b,c --task t.toml --clients-min 2"
             .to_owned(),
+        "federation amend f --members a,b,c,d --task t.toml".to_owned(),
         "federation start f --initial m.safetensors".to_owned(),
         "federation stop f".to_owned(),
         "federation status f".to_owned(),

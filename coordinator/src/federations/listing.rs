@@ -4,7 +4,7 @@
 use roundelay_protocol::bounded::{List, Text};
 use roundelay_protocol::codec;
 use roundelay_protocol::ids::FederationId;
-use roundelay_protocol::manifest::SignedManifest;
+use roundelay_protocol::manifest::{Manifest, SignedManifest};
 use roundelay_protocol::session::{FederationSummary, Refused};
 
 use super::{FederationError, Federations, newest};
@@ -24,7 +24,8 @@ pub struct Listing {
 }
 
 impl Federations {
-    /// The federations whose newest manifest names this client.
+    /// The federations whose newest manifest names this client, or did before an amendment that
+    /// its tenant has to agree to.
     pub async fn of(&self, peer: &Peer) -> Result<Listing, FederationError> {
         let mut manifests = Vec::new();
         for membership in self.store.tenant(&peer.tenant).memberships().await? {
@@ -47,11 +48,13 @@ impl Federations {
         let federation = membership.federation;
         let rows = self.store.tenant(&membership.owner);
         let (signed, predecessor) = newest(rows.manifests(federation).await?)?;
-        let mut clients = signed.manifest.clients();
-        if !clients.any(|named| named.id == peer.client && *named.tenant == peer.tenant) {
+        let names = |manifest: &Manifest| {
+            let mut clients = manifest.clients();
+            clients.any(|named| named.id == peer.client && *named.tenant == peer.tenant)
+        };
+        if !names(&signed.manifest) && !predecessor.as_ref().is_some_and(names) {
             return Ok(None);
         }
-        drop(clients);
         let complete = signed.standing(predecessor.as_ref())?.is_complete();
         Ok(Some((summary(federation, &signed, complete), codec::encode(&signed))))
     }
@@ -72,6 +75,7 @@ impl FederationError {
             Self::NoClients(_) => "no_clients",
             Self::OwnerNotMember(_) => "owner_not_member",
             Self::NotNamed => "not_named",
+            Self::NothingChanges => "nothing_changes",
             Self::NoSuchManifest => "no_such_manifest",
             Self::ManifestChanged => "manifest_changed",
             Self::NotSigned { .. } => "not_signed",

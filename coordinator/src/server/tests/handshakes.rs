@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rcgen::KeyPair;
 use roundelay_protocol::close::CloseCode;
-use roundelay_protocol::session::{ALPN, ToClient, ToCoordinator};
+use roundelay_protocol::session::{ALPN, Notice, ToClient, ToCoordinator};
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::{default_provider, kx_group};
 
@@ -177,16 +177,23 @@ async fn a_port_in_use_is_one_clear_line() {
 }
 
 #[tokio::test]
-async fn stopping_tells_clients_when_to_come_back_signed_by_the_pinned_key() {
-    let house = House::open().await;
-    let guest = house.client("acme").await;
-    let mut wire = Wire::welcomed(&house, &guest).await;
-    let pinned = house.installation.notice_key.public();
-    let stopping = tokio::spawn(house.stop());
-    let Ok(ToClient::RetryAfter(notice)) = wire.receive().await else { panic!("no notice") };
-    assert_eq!(notice.verify(&pinned), Ok(()));
-    assert_eq!(wire.closed().await, Some(CloseCode::ShuttingDown));
-    stopping.await.unwrap();
+async fn stopping_tells_clients_when_or_where_to_go_on_signed_by_the_pinned_key() {
+    let elsewhere = Notice::Redirect("fl2.example.org:4433".try_into().unwrap());
+    let cases = [(None, Notice::RetryAfter(2_000)), (Some("fl2.example.org:4433"), elsewhere)];
+    for (successor, expected) in cases {
+        let house = House::open().await;
+        let guest = house.client("acme").await;
+        let mut wire = Wire::welcomed(&house, &guest).await;
+        let pinned = house.installation.notice_key.public();
+        let stopping = tokio::spawn(house.stop(successor));
+        let notice = match wire.receive().await {
+            Ok(ToClient::RetryAfter(notice) | ToClient::Redirect(notice)) => notice,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!((&notice.notice, notice.verify(&pinned)), (&expected, Ok(())));
+        assert_eq!(wire.closed().await, Some(CloseCode::ShuttingDown));
+        stopping.await.unwrap();
+    }
 }
 
 /// A coordinator that dies without a word: its runtime goes, and every task with it.

@@ -141,8 +141,8 @@ impl House {
     }
 
     /// Stops the server and waits until it has.
-    pub(crate) async fn stop(self) {
-        self.server.stop().await;
+    pub(crate) async fn stop(self, successor: Option<&str>) {
+        self.server.stop(successor).await;
         self.running.await.unwrap();
     }
 }

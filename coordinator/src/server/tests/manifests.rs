@@ -13,7 +13,7 @@ use roundelay_protocol::schema::Schema;
 use roundelay_protocol::session::{StreamHeader, ToClient, ToCoordinator, VectorKind};
 
 use super::harness::{Guest, House, Wire, tenant};
-use crate::federations::{Draft, FederationError};
+use crate::federations::{Changes, Draft, FederationError};
 
 pub(crate) fn draft(name: &str, members: &[&str]) -> Draft {
     let members: Vec<TenantId> = members.iter().map(|name| tenant(name)).collect();
@@ -165,4 +165,55 @@ async fn a_draft_that_cannot_work_is_refused_with_its_reason() {
     house.server.revoke(&bank.peer()).await.unwrap();
     let error = federations.create(draft("more", &["acme", "bank", "care"])).await.unwrap_err();
     assert!(matches!(&error, FederationError::NoClients(who) if *who == tenant("bank")));
+}
+
+#[tokio::test]
+async fn an_amendment_takes_members_in_and_out_once_everybody_agrees() {
+    let house = House::open().await;
+    let federations = &house.installation.federations;
+    let [acme, bank, care] = three(&house).await;
+    let _more = (house.client("acme").await, house.client("bank").await);
+    let (located, first) = federations.create(draft("digits", &["acme", "bank"])).await.unwrap();
+    let leave = |members: &[&str]| Changes {
+        members: Some(members.iter().map(|name| tenant(name)).collect()),
+        terms: None,
+    };
+    let early = federations.amend(&located, leave(&["acme", "care"])).await.unwrap_err();
+    assert_eq!(early.code(), "not_signed", "there is nothing in force to amend");
+    for guest in [&acme, &bank] {
+        let mut wire = Wire::welcomed(&house, guest).await;
+        assert!(matches!(sign(&mut wire, guest, &first).await, ToClient::SignatureTaken { .. }));
+    }
+    let same = federations.amend(&located, Changes::default()).await.unwrap_err();
+    assert_eq!(same.code(), "nothing_changes");
+    let orphaned = federations.amend(&located, leave(&["bank", "care"])).await.unwrap_err();
+    assert_eq!(orphaned.code(), "owner_not_member");
+
+    let second = federations.amend(&located, leave(&["acme", "care"])).await.unwrap();
+    assert_eq!((second.version, second.predecessor), (1, Some(first.hash())));
+    assert!(federations.check_signed(&located).await.is_ok(), "the first is still in force");
+    for (guest, complete) in [(&care, false), (&bank, false), (&acme, false)] {
+        let mut wire = Wire::welcomed(&house, guest).await;
+        let (shown_complete, shown) = listed(&mut wire).await;
+        assert_eq!((shown_complete, &shown.manifest), (complete, &second));
+        let earlier = fetch(&mut wire, &first).await;
+        assert_eq!(earlier.manifest, first);
+        let taken = sign(&mut wire, guest, &second).await;
+        assert!(matches!(taken, ToClient::SignatureTaken { required: 3, .. }), "{taken:?}");
+    }
+    let rows = federations.rows(&located);
+    assert_eq!(rows.members(second.federation).await.unwrap(), [tenant("acme"), tenant("care")]);
+    let mut gone = Wire::welcomed(&house, &bank).await;
+    gone.send(&ToCoordinator::ListFederations).await;
+    assert_eq!(gone.receive().await, Ok(ToClient::Federations(Default::default())));
+}
+
+async fn fetch(wire: &mut Wire, wanted: &Manifest) -> SignedManifest {
+    let (federation, manifest) = (wanted.federation, wanted.hash());
+    wire.send(&ToCoordinator::FetchManifest { federation, manifest }).await;
+    let mut stream = wire.connection.accept_uni().await.unwrap();
+    let bytes = stream.read_to_end(MANIFEST_BYTES_MAX).await.unwrap();
+    let mut rest = bytes.as_slice();
+    codec::FrameReader::new(4096).read(&mut rest).unwrap().unwrap();
+    codec::decode(rest, MANIFEST_BYTES_MAX).unwrap()
 }

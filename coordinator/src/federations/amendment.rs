@@ -1,0 +1,105 @@
+//! Amendments: the next manifest of a federation, drafted for its members to sign. Its predecessor
+//! says by which rule (`protocol::manifest`); until the rule is met, the predecessor is in force.
+
+use std::collections::BTreeSet;
+
+use roundelay_protocol::ids::TenantId;
+use roundelay_protocol::manifest::{Manifest, Rules, SignedManifest, Task};
+
+use super::{FederationError, Federations, Located, audit};
+use crate::store::{AuditEvent, Write};
+
+/// What is to change. What is left out stays as it is, but keys: those of every member are read
+/// anew, so that a client that was added, revoked or given a new key takes its place.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// All members from then on.
+    pub members: Option<Vec<TenantId>>,
+    /// Task and rules from then on.
+    pub terms: Option<(Task, Rules)>,
+}
+
+impl Federations {
+    /// Drafts an amendment of the manifest in force. A draft that waited for signatures is
+    /// replaced.
+    pub async fn amend(
+        &self,
+        located: &Located,
+        changes: Changes,
+    ) -> Result<Manifest, FederationError> {
+        let _changes = self.changes.lock().await;
+        let (rows, federation) = (self.rows(located), located.federation.federation);
+        let in_force = self.in_force(located).await?;
+        let manifest = self.amended(&in_force, changes).await?;
+        let requirement = manifest.requirement(Some(&in_force));
+        requirement.map_err(|error| FederationError::Signature(error.into()))?;
+        let manifest = SignedManifest::draft(manifest)?.manifest;
+        let digest = manifest.hash();
+        let (version, predecessor) = (in_force.version, in_force.predecessor);
+        let unchanged = Manifest { version, predecessor, ..manifest.clone() } == in_force;
+        if unchanged {
+            return Err(FederationError::NothingChanges);
+        }
+        // Whoever leaves is a member until the amendment has its signature too.
+        let both = in_force.members.iter().chain(&manifest.members);
+        let both: BTreeSet<_> = both.map(|member| member.tenant.clone()).collect();
+        let members: Vec<_> = both.into_iter().collect();
+        let event = AuditEvent::ManifestProposed { version: manifest.version, manifest: digest };
+        let writes = vec![
+            Write::PutMembers { federation, members: members.clone() },
+            Write::PutManifest { digest, manifest: Box::new(manifest.clone()) },
+            audit(federation, members, event),
+        ];
+        rows.transact("amend", None, writes).await?;
+        Ok(manifest)
+    }
+
+    async fn amended(
+        &self,
+        in_force: &Manifest,
+        changes: Changes,
+    ) -> Result<Manifest, FederationError> {
+        let stay = || in_force.members.iter().map(|member| member.tenant.clone()).collect();
+        let tenants: Vec<TenantId> = changes.members.unwrap_or_else(stay);
+        let tenants: BTreeSet<_> = tenants.into_iter().collect();
+        if !tenants.contains(&in_force.owner) {
+            return Err(FederationError::OwnerNotMember(in_force.owner.clone()));
+        }
+        let mut members = Vec::new();
+        for tenant in tenants {
+            members.push(self.member(tenant).await?);
+        }
+        let stay = || (in_force.task.clone(), in_force.rules.clone());
+        let (task, rules) = changes.terms.unwrap_or_else(stay);
+        Ok(Manifest {
+            version: in_force.version + 1,
+            predecessor: Some(in_force.hash()),
+            members,
+            task,
+            rules,
+            ..in_force.clone()
+        })
+    }
+
+    /// The newest manifest that has every signature that it needs.
+    async fn in_force(&self, located: &Located) -> Result<Manifest, FederationError> {
+        let (mut in_force, mut predecessor, mut lacking) = (None, None, None);
+        for signed in self.rows(located).manifests(located.federation.federation).await? {
+            match signed.verify(predecessor.as_ref()) {
+                Ok(()) => in_force = Some(signed.manifest.clone()),
+                Err(why) => lacking = Some(why),
+            }
+            predecessor = Some(signed.manifest);
+        }
+        let name = located.federation.name.clone();
+        in_force.ok_or(match lacking {
+            Some(why) => FederationError::NotSigned { name, why },
+            None => FederationError::NotNamed,
+        })
+    }
+
+    /// Refuses a federation none of whose manifests has every signature that it needs.
+    pub async fn check_signed(&self, located: &Located) -> Result<(), FederationError> {
+        self.in_force(located).await.map(|_| ())
+    }
+}
