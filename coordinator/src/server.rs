@@ -158,11 +158,7 @@ impl Server {
     /// or is left to be resumed, and clients are told to come back, or to go to a successor.
     pub async fn stop(&self, successor: Option<&str>) {
         self.endpoint.refuse_all();
-        if timeout(FINISH, self.context.driver.shutdown()).await.is_err() {
-            tracing::warn!(
-                "rounds did not reach a border in time; they are resumed at the next start"
-            );
-        }
+        // First the notice, then the driver: when a federation's task ends, it closes its clients.
         let told = self.context.registry.notify_all(|| match successor {
             Some(address) => self.notice_key.redirect(address),
             None => self.notice_key.retry_after(RETRY_AFTER),
@@ -170,6 +166,9 @@ impl Server {
         tracing::info!(clients = told, successor, "stopping: clients were told where to go on");
         if told > 0 {
             sleep(NOTICE).await;
+        }
+        if timeout(FINISH, self.context.driver.shutdown()).await.is_err() {
+            tracing::warn!("rounds did not reach a border in time; they go on at the next start");
         }
         self.endpoint.close(CloseCode::ShuttingDown, "the coordinator stops", CLOSE).await;
     }

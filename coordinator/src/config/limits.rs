@@ -10,15 +10,16 @@ use super::within;
 #[cfg(test)]
 pub(super) const KEYS: usize = 19;
 
-/// What connections may use. The memory that clients can make the coordinator hold is at most
-/// `connections_max` × (`idle_window_bytes` + `send_window_bytes`) + `upload_windows_bytes_total`;
-/// an idle connection that sends nothing costs about 40 KiB.
+/// What connections may use. The memory that a connection can make the coordinator hold is at most
+/// `idle_window_bytes` + `send_window_bytes` + 2 MiB of a roster that is put together, and all
+/// uploads together `upload_windows_bytes_total`. A tenant has `connections_per_tenant_max` of
+/// them. An idle connection that sends nothing costs about 40 KiB.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
     /// Open connections. Default 10,000.
     pub connections_max: u32,
-    /// Open connections of one tenant. Default 2,000.
+    /// Open connections of one tenant. Default 256.
     pub connections_per_tenant_max: u32,
     /// Handshakes in progress, and connections that have not said hello. Default 512. Each costs
     /// about 20 KiB; above it new ones are refused unread.
@@ -68,7 +69,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections_max: 10_000,
-            connections_per_tenant_max: 2_000,
+            connections_per_tenant_max: 256,
             handshakes_max: 512,
             retry_above: 128,
             handshake_bytes: 16 << 10,

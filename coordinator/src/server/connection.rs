@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime};
 use roundelay_protocol::close::CloseCode;
 use roundelay_protocol::limits::{FRAME_BYTES_MAX, FRAME_BYTES_PREAUTH_MAX};
 use roundelay_protocol::session::{PROTOCOL_VERSIONS, ToClient, ToCoordinator, negotiate};
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::sync::{Mutex, OwnedSemaphorePermit, watch};
 use tokio::time::{sleep, timeout};
 
 use super::admission::{Admission, admit};
@@ -153,6 +153,7 @@ impl Session {
             connected: Arc::clone(&connected),
             context: Arc::clone(context),
             meter,
+            rosters: Mutex::default(),
         };
         let requests = Requests { peer, connected, post, renewed, context: Arc::clone(context) };
         tokio::select! {

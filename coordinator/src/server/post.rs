@@ -26,6 +26,8 @@ use crate::config::Limits;
 
 /// Rosters, and vectors, of one client that wait.
 const STREAMS_MAX: usize = 16;
+/// Frames of a roster are handed on in pieces of about this length.
+const PIECE_BYTES: usize = 16 << 10;
 /// Control frames overtake rosters, rosters overtake vectors.
 const CONTROL_PRIORITY: i32 = 2;
 const ROSTER_PRIORITY: i32 = 1;
@@ -153,14 +155,17 @@ async fn carry_rosters(
     stall_ms: u32,
 ) -> Result<(), Closing> {
     while let Some((federation, round, roster)) = rosters.recv().await {
-        let frames = roster.to_frames(federation, round);
-        let frames = frames.map_err(|error| Closing::internal(&error))?;
-        drop(roster);
         let mut stream = open(connection, stall_ms).await?;
         stream.prioritise(ROSTER_PRIORITY);
-        for frame in frames {
-            send_bytes(&mut *stream, frame.into(), stall_ms).await?;
+        let mut piece = Vec::with_capacity(PIECE_BYTES);
+        for frame in roster.frames(federation, round) {
+            piece.extend(frame.map_err(|error| Closing::internal(&error))?);
+            if piece.len() >= PIECE_BYTES {
+                let full = std::mem::replace(&mut piece, Vec::with_capacity(PIECE_BYTES));
+                send_bytes(&mut *stream, full.into(), stall_ms).await?;
+            }
         }
+        send_bytes(&mut *stream, piece.into(), stall_ms).await?;
         stream.finish();
     }
     Ok(())

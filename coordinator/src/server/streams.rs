@@ -13,7 +13,7 @@ use roundelay_protocol::limits::{
 };
 use roundelay_protocol::message::FromClient;
 use roundelay_protocol::session::{Assembler, RosterKind, StreamHeader, VectorKind};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -22,6 +22,7 @@ use super::connection::Context;
 use super::driver::{ChunkSource, Connected, SourceGone};
 use super::framing::{Frames, Meter};
 use super::transport::{Connection, Incoming};
+use crate::accumulator::UploadError;
 use crate::config::Limits;
 
 /// Bytes in one permit of the budget of upload windows.
@@ -72,6 +73,8 @@ pub struct Streams {
     pub context: Arc<Context>,
     /// The connection's bound on control frames and rosters.
     pub meter: Arc<Meter>,
+    /// Held while a roster is put together.
+    pub rosters: Mutex<()>,
 }
 
 impl Streams {
@@ -106,6 +109,8 @@ impl Streams {
         let mut frames = Frames::new(incoming, FRAME_BYTES_PREAUTH_MAX, limits.frame_ms, meter);
         match frames.expect("the header of a stream", limits.frame_ms).await? {
             StreamHeader::Roster { federation, round, kind: RosterKind::Shares, items } => {
+                // One at a time: what waits, waits in the stream and not in memory.
+                let _turn = self.rosters.lock().await;
                 let reading = roster(frames, items);
                 let whole = timeout(Limits::duration(limits.roster_ms), reading).await;
                 let late = |_| Closing::too_slow("a roster", limits.roster_ms);
@@ -144,10 +149,17 @@ impl Streams {
         if let Some(closing) = pieces.ended {
             return Err(closing);
         }
-        if let Err(fault) = uploaded {
+        match uploaded {
+            Ok(()) => {}
             // The engine has dealt with the client; the connection may go on.
-            tracing::warn!(%federation, %round, %fault, "a masked vector was refused");
-            pieces.incoming.stop(CloseCode::Malformed);
+            Err(error @ UploadError::Fault(_)) => {
+                tracing::warn!(%federation, %round, %error, "a masked vector was refused");
+                pieces.incoming.stop(CloseCode::Malformed);
+            }
+            Err(error) => {
+                tracing::info!(%federation, %round, %error, "a masked vector was not taken");
+                pieces.incoming.stop(CloseCode::Done);
+            }
         }
         Ok(())
     }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use roundelay_crypto::digest::Digest;
 use roundelay_crypto::identity::Signature;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::{RosterKind, StreamHeader};
@@ -122,32 +121,45 @@ impl Roster {
         federation: FederationId,
         round: RoundNumber,
     ) -> Result<Vec<Vec<u8>>, OversizedFrame> {
-        let items = self.items();
-        let count = u32::try_from(items.len()).unwrap_or(u32::MAX);
-        let header = StreamHeader::Roster { federation, round, kind: self.kind(), items: count };
-        let header = frame(&encode(&header), FRAME_BYTES_MAX);
-        let items = items.iter().map(|item| frame(item, ROSTER_ITEM_BYTES_MAX));
-        std::iter::once(header).chain(items).collect()
+        self.frames(federation, round).collect()
     }
 
-    fn items(&self) -> Vec<Vec<u8>> {
+    /// The frames of [`to_frames`](Self::to_frames) one by one, so that nobody holds them all: a
+    /// coordinator sends rosters of a megabyte to every client of a large cohort at once.
+    pub fn frames(
+        &self,
+        federation: FederationId,
+        round: RoundNumber,
+    ) -> impl Iterator<Item = Result<Vec<u8>, OversizedFrame>> + Send + '_ {
+        let items = u32::try_from(self.item_count()).unwrap_or(u32::MAX);
+        let header = StreamHeader::Roster { federation, round, kind: self.kind(), items };
+        let header = frame(&encode(&header), FRAME_BYTES_MAX);
+        let items = (0..self.item_count()).filter_map(|index| self.item(index));
+        std::iter::once(header).chain(items.map(|item| frame(&item, ROSTER_ITEM_BYTES_MAX)))
+    }
+
+    fn item_count(&self) -> usize {
         match self {
-            Self::Adverts(roster) => encoded(&roster.adverts),
-            Self::Boxes(roster) => encoded(&roster.boxes),
-            Self::Quorum(roster) => encoded(&roster.signatures),
-            Self::SurvivorSet(roster) => encoded(&roster.inputs),
-            Self::Shares(roster) => {
-                let ShareRoster { root, signature, leaves } = &**roster;
-                let mut items = vec![encode(&(root, signature))];
-                items.extend(encoded(leaves));
-                items
-            }
+            Self::Adverts(roster) => roster.adverts.len(),
+            Self::Boxes(roster) => roster.boxes.len(),
+            Self::Quorum(roster) => roster.signatures.len(),
+            Self::SurvivorSet(roster) => roster.inputs.len(),
+            Self::Shares(roster) => roster.leaves.len().saturating_add(1),
         }
     }
-}
 
-fn encoded<T: Serialize>(items: &[T]) -> Vec<Vec<u8>> {
-    items.iter().map(encode).collect()
+    fn item(&self, index: usize) -> Option<Vec<u8>> {
+        match self {
+            Self::Adverts(roster) => roster.adverts.get(index).map(encode),
+            Self::Boxes(roster) => roster.boxes.get(index).map(encode),
+            Self::Quorum(roster) => roster.signatures.get(index).map(encode),
+            Self::SurvivorSet(roster) => roster.inputs.get(index).map(encode),
+            Self::Shares(roster) => match index.checked_sub(1) {
+                None => Some(encode(&(&roster.root, &roster.signature))),
+                Some(leaf) => roster.leaves.get(leaf).map(encode),
+            },
+        }
+    }
 }
 
 /// Puts a roster together from the frames behind a [`StreamHeader::Roster`]. It holds at most as

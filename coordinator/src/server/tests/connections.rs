@@ -7,10 +7,13 @@ use roundelay_crypto::identity::Signature;
 use roundelay_protocol::close::CloseCode;
 use roundelay_protocol::ids::{FederationId, ModelVersion, RoundNumber};
 use roundelay_protocol::message::{FromClient, ShareRoster};
-use roundelay_protocol::session::{RosterKind, StreamHeader, ToClient, ToCoordinator, VectorKind};
+use roundelay_protocol::session::{
+    Join, RosterKind, StreamHeader, ToClient, ToCoordinator, VectorKind,
+};
 
 use super::harness::{Guest, House, Wire, framed, hello, stream};
 use crate::config::Limits;
+use crate::server::framing::Meter;
 
 const FEDERATION: FederationId = FederationId([1; 16]);
 const ROUND: RoundNumber = RoundNumber(1);
@@ -183,4 +186,63 @@ async fn a_tenant_at_its_quota_of_connections_is_told_so_and_others_come_in() {
     tokio::time::sleep(Duration::from_millis(200)).await;
     let third = Wire::welcomed(&house, &two).await;
     assert!(third.connection.close_reason().is_none());
+}
+
+#[tokio::test]
+async fn a_vector_or_roster_for_no_round_is_dropped_and_the_connection_goes_on() {
+    let (house, guest) = hasty_house().await;
+    let mut wire = Wire::welcomed(&house, &guest).await;
+    let kind = VectorKind::MaskedInput(ROUND);
+    let bytes = 1_u64 << 20;
+    let header = StreamHeader::Vector { federation: FEDERATION, kind, bytes };
+    let mut stream = wire.connection.open_uni().await.unwrap();
+    stream.write_all(&framed(&header)).await.unwrap();
+    let stopped = stream.stopped().await.unwrap();
+    assert_eq!(stopped, Some(CloseCode::Done.number().into()));
+    let head = (Digest([0; 32]), Signature([0; 64]));
+    let kind = RosterKind::Shares;
+    let header = StreamHeader::Roster { federation: FEDERATION, round: ROUND, kind, items: 1 };
+    let mut roster = super::harness::stream(&wire.connection, &header, &framed(&head)).await;
+    roster.finish().unwrap();
+    wire.send(&ToCoordinator::ListFederations).await;
+    assert!(matches!(wire.receive().await, Ok(ToClient::Federations(_))));
+}
+
+#[tokio::test]
+async fn requests_about_federations_that_do_not_run_are_refused_by_name() {
+    let (house, guest) = hasty_house().await;
+    let mut wire = Wire::welcomed(&house, &guest).await;
+    let join = Join {
+        federation: FEDERATION,
+        manifest: Digest([0; 32]),
+        highest_round: RoundNumber(0),
+        resumable: Default::default(),
+        model_version: ModelVersion(0),
+        state: Digest([0; 32]),
+        schema: Digest([0; 32]),
+    };
+    let (federation, manifest) = (FEDERATION, Digest([0; 32]));
+    let requests = [
+        (ToCoordinator::Join(join), "not_running"),
+        (ToCoordinator::FetchState { federation, version: ModelVersion(1) }, "not_running"),
+        (ToCoordinator::FetchAggregate { federation, round: ROUND }, "not_running"),
+        (ToCoordinator::FetchManifest { federation, manifest }, "not_named"),
+        (ToCoordinator::RenewCertificate { certificate_request: vec![1] }, "bad_certificate_request"),
+    ];
+    for (request, expected) in requests {
+        wire.send(&request).await;
+        let Ok(ToClient::Refused(refused)) = wire.receive().await else { panic!("{request:?}") };
+        assert_eq!(&*refused.code, expected, "{request:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_meter_lets_a_minutes_worth_through_and_then_waits() {
+    let meter = Meter::new(60_000);
+    let began = std::time::Instant::now();
+    meter.charge(60_000).await;
+    assert!(began.elapsed() < Duration::from_secs(30), "nothing to wait for yet");
+    let began = std::time::Instant::now();
+    meter.charge(200).await;
+    assert!(began.elapsed() >= Duration::from_millis(150), "200 bytes take a fifth of a second");
 }

@@ -10,6 +10,7 @@ use rustls::crypto::aws_lc_rs::{default_provider, kx_group};
 
 use super::harness::{Guest, House, Wire, close_code, hello};
 use crate::authority::Peer;
+use crate::config::Limits;
 use crate::server::endpoint::{Endpoint, EndpointError};
 use crate::server::tls;
 
@@ -169,7 +170,7 @@ async fn a_port_in_use_is_one_clear_line() {
     let authority = house.installation.clients.authority();
     let identity = authority.certify_server(std::time::SystemTime::now()).unwrap();
     let taken = house.server.listens_on();
-    let limits = crate::config::Limits::default();
+    let limits = Limits::default();
     let error = Endpoint::bind(taken, identity, authority, &limits).err().unwrap();
     assert!(matches!(error, EndpointError::InUse(at) if at == taken));
     let line = error.to_string();
@@ -205,7 +206,7 @@ fn endpoint_that_dies(
     let runtime = runtime.worker_threads(1).enable_all().build().unwrap();
     let authority = house.installation.clients.authority();
     let identity = authority.certify_server(std::time::SystemTime::now()).unwrap();
-    let limits = crate::config::Limits::default();
+    let limits = Limits::default();
     let inside = runtime.enter();
     let endpoint = Endpoint::bind(listen, identity, authority, &limits).unwrap();
     let listens_on = endpoint.listens_on();
@@ -236,4 +237,39 @@ async fn a_client_learns_of_a_killed_coordinator_from_the_next_one() {
     let told = tokio::time::timeout(Duration::from_secs(5), connection.closed()).await;
     assert_eq!(told.expect("before any idle timeout"), quinn::ConnectionError::Reset);
     next.shutdown_background();
+}
+
+#[tokio::test]
+async fn under_load_an_address_proves_itself_by_retry_and_still_gets_in() {
+    let limits = Limits { retry_above: 0, ..Limits::default() };
+    let house = House::with(&limits, HOUR).await;
+    let guest = house.client("acme").await;
+    for _ in 0..20 {
+        Wire::welcomed(&house, &guest).await;
+    }
+}
+
+#[tokio::test]
+async fn handshakes_beyond_the_limit_are_refused_until_one_is_done() {
+    let limits = Limits { handshakes_max: 1, hello_ms: 60_000, ..Limits::default() };
+    let house = House::with(&limits, HOUR).await;
+    let (one, two) = (house.client("acme").await, house.client("bank").await);
+    let mut silent = Wire::open(house.connect(&one).await.unwrap()).await;
+    let refused = house.connect(&two).await.unwrap_err();
+    assert!(matches!(refused, quinn::ConnectionError::ConnectionClosed(_)), "{refused}");
+    silent.send(&hello()).await;
+    assert!(matches!(silent.receive().await, Ok(ToClient::Welcome { .. })));
+    Wire::welcomed(&house, &two).await;
+}
+
+#[tokio::test]
+async fn connections_beyond_the_limit_are_refused() {
+    let limits = Limits { connections_max: 1, ..Limits::default() };
+    let house = House::with(&limits, HOUR).await;
+    let one = house.client("acme").await;
+    // The connection that enrolled is still closing.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let _held = Wire::welcomed(&house, &one).await;
+    let key = KeyPair::generate().unwrap();
+    assert!(house.connect_as(None, &key, ALPN, &tls::provider()).await.is_err());
 }
