@@ -11,7 +11,7 @@ use roundelay_protocol::limits::FRAME_BYTES_PREAUTH_MAX;
 use roundelay_protocol::session::{EnrolRequest, EnrolResponse, Enrolled, Refused};
 
 use crate::checkpoint::{CheckpointError, StateDir};
-use crate::gate::{Gate, GateError};
+use crate::gate::{Gate, GateError, Line};
 use crate::identity::certificate::{CertificateError, PendingKey};
 use crate::identity::enrolment::{Enrolment, save_authority};
 use crate::identity::{identity_key_or_new, tenant_key_or_new};
@@ -124,7 +124,6 @@ async fn ask(
 ) -> Result<Enrolled, EnrolError> {
     let connection = dialer.dial(address).await.map_err(SessionError::Lost)?;
     let answer = tokio::time::timeout(ANSWER_DEADLINE, exchange(&connection, gate, request)).await;
-    gate.detach();
     connection.close(CloseCode::Done, "enrolment is over");
     match answer.map_err(|_| SessionError::TooSlow)?? {
         EnrolResponse::Enrolled(enrolled) => Ok(*enrolled),
@@ -138,8 +137,8 @@ async fn exchange(
     request: &EnrolRequest,
 ) -> Result<EnrolResponse, SessionError> {
     let (sending, receiving) = connection.control().await?;
-    gate.attach(Arc::clone(connection), sending);
-    gate.send(request).await.map_err(|error| match error {
+    let line = Line::new(Arc::clone(connection), sending);
+    gate.send_on(&line, request).await.map_err(|error| match error {
         GateError::Lost(lost) => SessionError::Lost(lost),
         other => SessionError::Gate(other),
     })?;

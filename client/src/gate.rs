@@ -50,11 +50,20 @@ pub struct Gate {
     line: Mutex<Option<Line>>,
 }
 
-/// An attached connection.
+/// A connection with its control stream.
 #[derive(Clone)]
-struct Line {
+pub(crate) struct Line {
     connection: Arc<dyn Connection>,
     control: mpsc::Sender<Bytes>,
+}
+
+impl Line {
+    /// A line over a connection; `control` is its control stream.
+    pub(crate) fn new(connection: Arc<dyn Connection>, control: Box<dyn Sending>) -> Self {
+        let (frames, waiting) = mpsc::channel(CONTROL_FRAMES_MAX);
+        tokio::spawn(write_control(control, waiting));
+        Self { connection, control: frames }
+    }
 }
 
 impl Gate {
@@ -66,11 +75,9 @@ impl Gate {
         Ok(Self { ledger: Mutex::new(Ledger::open(path)?), line: Mutex::new(None) })
     }
 
-    /// Sends over this connection from now on; `control` is its control stream.
-    pub(crate) fn attach(&self, connection: Arc<dyn Connection>, control: Box<dyn Sending>) {
-        let (frames, waiting) = mpsc::channel(CONTROL_FRAMES_MAX);
-        tokio::spawn(write_control(control, waiting));
-        *lock(&self.line) = Some(Line { connection, control: frames });
+    /// Sends over this line from now on: its peer has been welcomed.
+    pub(crate) fn attach(&self, line: Line) {
+        *lock(&self.line) = Some(line);
     }
 
     /// Sends nothing until a connection is attached again. What waits on the control stream of the
@@ -85,6 +92,15 @@ impl Gate {
     /// Nothing was sent, or the connection broke on the way.
     pub async fn send<T: Outbound + ?Sized>(&self, message: &T) -> Result<(), GateError> {
         let line = lock(&self.line).clone().ok_or(GateError::NotConnected)?;
+        self.send_on(&line, message).await
+    }
+
+    /// As [`send`](Self::send), on a line that is not attached yet: a hello, an enrolment.
+    pub(crate) async fn send_on<T: Outbound + ?Sized>(
+        &self,
+        line: &Line,
+        message: &T,
+    ) -> Result<(), GateError> {
         match message.pack().map_err(|_| GateError::TooLarge(message.kind()))? {
             Packed::Control(frame) => {
                 self.record(message, frame.len() as u64, digest(&frame))?;

@@ -205,8 +205,7 @@ mod tests {
                 });
                 assert!(!disarm(), "{step} was reached");
                 assert!(matches!(ended, Err(_) | Ok(true)), "{step}");
-                let expected =
-                    if step == "file.file.directory.before" { b"new" } else { b"old" };
+                let expected = if step == "file.file.directory.before" { b"new" } else { b"old" };
                 let read = read_sealed(&path, KIND, 1 << 10).unwrap().unwrap();
                 assert_eq!(read, expected, "{step}");
                 write_sealed(&path, KIND, Access::Plain, b"next").unwrap();

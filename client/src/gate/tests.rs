@@ -68,7 +68,7 @@ fn gate() -> (tempfile::TempDir, Gate, Arc<Wire>) {
     let root = tempfile::tempdir().unwrap();
     let gate = Gate::open(&root.path().join("ledger")).unwrap();
     let wire = Arc::new(Wire::default());
-    gate.attach(Arc::new(OpenWire(Arc::clone(&wire))), wire.stream());
+    gate.attach(Line::new(Arc::new(OpenWire(Arc::clone(&wire))), wire.stream()));
     (root, gate, wire)
 }
 

@@ -21,7 +21,7 @@ use super::connection::{Connection, Dialer, Lost, Receiving};
 use super::frames::Frames;
 use super::notice::CLOCK_SKEW_MAX;
 use super::order::{Order, RoundKey};
-use crate::gate::Gate;
+use crate::gate::{Gate, Line};
 use crate::outbound::Hello;
 
 /// The coordinator has this long to answer the hello.
@@ -105,10 +105,10 @@ impl Link {
     ) -> Result<Self, SessionError> {
         let connection = dialer.dial(address).await?;
         let (sending, receiving) = connection.control().await?;
-        gate.attach(Arc::clone(&connection), sending);
+        let line = Line::new(Arc::clone(&connection), sending);
         let mut frames = Frames::new(receiving, FRAME_BYTES_PREAUTH_MAX);
         let welcomed = async {
-            gate.send(&Hello).await?;
+            gate.send_on(&line, &Hello).await?;
             tokio::time::timeout(WELCOME_DEADLINE, frames.next())
                 .await
                 .map_err(|_| SessionError::TooSlow)??
@@ -116,11 +116,12 @@ impl Link {
                 .and_then(check_welcome)
         };
         if let Err(error) = welcomed.await {
-            gate.detach();
             connection.close(error.close_code(), &error.to_string());
             return Err(error);
         }
         frames.set_limit(FRAME_BYTES_MAX);
+        // Nothing but the hello goes before the welcome.
+        gate.attach(line);
         Ok(Self::welcomed(gate, connection, frames, allowances))
     }
 
