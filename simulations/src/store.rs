@@ -9,9 +9,10 @@ use roundelay_coordinator::engine::federation::Progress;
 use roundelay_coordinator::engine::rounds::{Interrupted, RoundState};
 use roundelay_coordinator::engine::{Fact, NewModel};
 use roundelay_crypto::digest::Digest;
-use roundelay_protocol::ids::{ModelVersion, RoundNumber};
+use roundelay_protocol::ids::{ClientId, ModelVersion, RoundNumber};
+use roundelay_protocol::message::BoxRoster;
 use roundelay_protocol::round::horizontal::client;
-use roundelay_protocol::round::horizontal::coordinator::Record;
+use roundelay_protocol::round::horizontal::coordinator::{Record, stored_boxes};
 use roundelay_protocol::time::Time;
 
 /// The coordinator's store: rows of one federation, and blobs by their hash.
@@ -92,6 +93,12 @@ impl Rows {
             records: Vec::new(),
             aggregate: None,
         })
+    }
+
+    /// The boxes of a client, as a round's records hold them; none once the round is over.
+    #[must_use]
+    pub fn boxes(&self, round: RoundNumber, client: ClientId) -> Option<BoxRoster> {
+        stored_boxes(&self.rounds.get(&round)?.records, client)
     }
 
     /// The aggregate of a published round.

@@ -74,7 +74,7 @@ impl Kind {
 pub(crate) fn replace(path: &Path, access: Access, parts: &[&[u8]]) -> Result<(), CheckpointError> {
     let temporary = temporary_name(path);
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    let step = |step| reached(&["file", name, step]);
+    let step = |step: &str| reached(&["file", name, step]);
     let written = write_new(&temporary, access, parts, &step)
         .and_then(|()| step("rename.before"))
         .and_then(|()| fs::rename(&temporary, path))

@@ -477,6 +477,12 @@ impl Coordinator {
                 }
             }
             Effect::Send { to, round, message } => self.send(&to, round, &message, turn),
+            Effect::ResendBoxes { to, round } => {
+                if let Some(boxes) = self.rows.boxes(round, to) {
+                    let message = message::ToClient::Boxes(Arc::new(boxes));
+                    self.send(&[to], round, &message, turn);
+                }
+            }
             Effect::Push { to, round, .. } => self.push(&to, round, turn),
             Effect::Expelled { round, client, fault } => {
                 turn.watch.see(turn.now, &Observed::Expelled { round, client, fault: &fault });

@@ -75,7 +75,6 @@ fn is_nobodys(outcome: &Outcome) -> bool {
         AbortReason::MasksDidNotCancel
         | AbortReason::SeedNotRebuilt
         | AbortReason::NothingFollows
-        | AbortReason::ImpossibleResult
         | AbortReason::Internal => false,
     }
 }

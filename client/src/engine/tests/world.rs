@@ -21,7 +21,7 @@ use roundelay_protocol::optimiser::OptimiserSpec;
 use roundelay_protocol::plan::{PlanKind, TrainingPlan};
 use roundelay_protocol::round::horizontal::client::{Record, Setup};
 use roundelay_protocol::round::horizontal::coordinator::{
-    self, Action, Outcome, Timing, UnmaskOutcome,
+    self, Action, Outcome, Timing, UnmaskOutcome, stored_boxes,
 };
 use roundelay_protocol::round::horizontal::terms::Terms;
 use roundelay_protocol::schema::{Column, ColumnKind, Schema};
@@ -59,6 +59,7 @@ struct Hosted {
     uploads: BTreeMap<ClientId, Vec<u8>>,
     sum: Vec<u8>,
     goal: Option<PlanKind>,
+    records: Vec<coordinator::Record>,
 }
 
 type OnVector = Box<dyn FnMut(VectorKind, &mut Vec<u8>)>;
@@ -234,8 +235,14 @@ impl World {
             &mut actions,
         )
         .unwrap();
-        let hosted =
-            Hosted { machine, layout: None, uploads: BTreeMap::new(), sum: Vec::new(), goal: None };
+        let hosted = Hosted {
+            machine,
+            layout: None,
+            uploads: BTreeMap::new(),
+            sum: Vec::new(),
+            goal: None,
+            records: Vec::new(),
+        };
         self.rounds.insert(round, hosted);
         self.host_actions(round, actions);
         self.settle();
@@ -482,6 +489,11 @@ impl World {
             Action::Broadcast { to, message } => {
                 to.into_iter().for_each(|to| self.tell(round, to, message.clone()));
             }
+            Action::ResendBoxes(to) => {
+                let boxes = stored_boxes(&hosted.records, to).unwrap();
+                self.tell(round, to, ToClient::Boxes(Arc::new(boxes)));
+            }
+            Action::Persist(record) => hosted.records.push(record),
             Action::OpenUploads { layout, .. } => hosted.layout = Some(layout),
             Action::Discard(client) => {
                 hosted.uploads.remove(&client);
@@ -525,8 +537,7 @@ impl World {
                 }
                 self.outcomes.insert(round, outcome);
             }
-            Action::Persist(_)
-            | Action::Audit(_)
+            Action::Audit(_)
             | Action::SetDeadline(_)
             | Action::Settle(_)
             | Action::Expel { .. } => {}

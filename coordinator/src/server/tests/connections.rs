@@ -227,7 +227,10 @@ async fn requests_about_federations_that_do_not_run_are_refused_by_name() {
         (ToCoordinator::FetchState { federation, version: ModelVersion(1) }, "not_running"),
         (ToCoordinator::FetchAggregate { federation, round: ROUND }, "not_running"),
         (ToCoordinator::FetchManifest { federation, manifest }, "not_named"),
-        (ToCoordinator::RenewCertificate { certificate_request: vec![1] }, "bad_certificate_request"),
+        (
+            ToCoordinator::RenewCertificate { certificate_request: vec![1] },
+            "bad_certificate_request",
+        ),
     ];
     for (request, expected) in requests {
         wire.send(&request).await;
