@@ -20,15 +20,27 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 mod enrol;
 mod error;
+mod failure;
 mod manifest;
 mod show;
 mod status;
 
 pub use error::CliError;
+pub(crate) use failure::Failure;
+pub use failure::parse;
+
+/// The program's name.
+pub const PROGRAM: &str = "roundelay-client";
+
+/// The exit codes, as `--help` says them.
+pub const EXIT_STATUS: &str = "Exit status: 0 done, 1 internal error, 2 wrong command line, \
+3 configuration or state directory, 4 the tenant's data or its trainer, 5 coordinator not there or \
+not to be trusted, 6 refused by the coordinator, 7 deadline passed, 8 manifest does not verify or \
+was not confirmed";
 
 /// Trains a model together with other tenants on data that never leaves this machine.
 #[derive(Debug, Parser)]
-#[command(name = "roundelay-client", version)]
+#[command(name = PROGRAM, version, after_help = EXIT_STATUS)]
 pub struct Arguments {
     #[command(subcommand)]
     verb: Verb,
@@ -41,8 +53,8 @@ struct Common {
     /// The folder with this client's keys, certificate, history and models.
     #[arg(long, global = true, value_name = "DIR", default_value = "roundelay-client")]
     dir: PathBuf,
-    /// How results are written to standard output.
-    #[arg(long, global = true, value_enum, default_value_t = Output::Text)]
+    /// How answers, errors and logs are written.
+    #[arg(long, global = true, value_enum, default_value_t = Output::Human)]
     output: Output,
 }
 
@@ -50,7 +62,7 @@ struct Common {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Output {
     /// For people.
-    Text,
+    Human,
     /// One JSON object a line.
     Json,
 }
@@ -133,14 +145,7 @@ pub fn run(arguments: Arguments) -> ExitCode {
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("roundelay-client: {error}");
-            if output == Output::Json {
-                let (code, message) = (error.name(), error.to_string());
-                say(&serde_json::json!({ "error": { "code": code, "message": message } }));
-            }
-            ExitCode::from(error.exit_code())
-        }
+        Err(error) => error.failure().tell(PROGRAM, output),
     }
 }
 

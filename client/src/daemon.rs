@@ -30,7 +30,7 @@ pub(crate) fn run(dir: PathBuf, arguments: &RunArguments, output: Output) -> Res
     let _enrolled = StateDir::open(&dir)?;
     let file = arguments.config.clone().unwrap_or_else(|| dir.join("client.toml"));
     let config = configuration(&file, arguments)?;
-    start_log(&config);
+    start_log(&config, &file, output)?;
     let board = Arc::new(Mutex::new(Board::default()));
     let reporter = Reporter::new(output, Arc::clone(&board));
     let mut builder = Client::builder()
@@ -75,17 +75,27 @@ fn configuration(file: &Path, arguments: &RunArguments) -> Result<Config, Config
     Ok(config)
 }
 
-fn start_log(config: &Config) {
-    let filter = std::env::var("ROUNDELAY_LOG").ok().or_else(|| config.log.clone());
-    let filter = EnvFilter::new(filter.as_deref().unwrap_or("info"));
-    let colours = std::io::stderr().is_terminal();
+/// Logs go to standard error, one line or with `--output json` one object each.
+fn start_log(config: &Config, file: &Path, output: Output) -> Result<(), ConfigError> {
+    const VARIABLE: &str = "ROUNDELAY_LOG";
+    let (origin, filter) = match (std::env::var(VARIABLE).ok(), &config.log) {
+        (Some(filter), _) => (Path::new(VARIABLE), filter),
+        (None, Some(filter)) => (file, filter.clone()),
+        (None, None) => (file, "info".to_owned()),
+    };
+    let filter = EnvFilter::try_new(&filter).map_err(|error| ConfigError::Value {
+        path: origin.to_owned(),
+        what: format!("`{filter}` is not what `log` may be, a level or target=level,…: {error}"),
+    })?;
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     // A program that embeds this verb may have set a log up already.
-    let _ = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(colours)
-        .with_target(false)
-        .try_init();
+    let _ = match output {
+        Output::Json => log.json().try_init(),
+        Output::Human => {
+            log.with_target(false).with_ansi(std::io::stderr().is_terminal()).try_init()
+        }
+    };
+    Ok(())
 }
 
 fn run_until_signal(client: Client) -> Result<Summary, ClientError> {

@@ -15,7 +15,7 @@ mod serve;
 #[cfg(test)]
 mod tests;
 
-pub use run::run;
+pub use run::{parse, run};
 
 /// Hosts federations of tenants: carries their rounds and holds only masked vectors.
 #[derive(Debug, Parser)]

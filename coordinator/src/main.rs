@@ -2,9 +2,8 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
-use roundelay_coordinator::cli::{Cli, run};
+use roundelay_coordinator::cli::{parse, run};
 
 fn main() -> ExitCode {
-    run(Cli::parse())
+    parse().map_or_else(|ended| ended, run)
 }

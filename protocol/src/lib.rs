@@ -37,6 +37,7 @@ pub mod suggestion;
 mod text;
 pub mod time;
 pub mod transcript;
+pub mod usage;
 
 // Sample values and frozen files for the unit tests.
 #[cfg(test)]

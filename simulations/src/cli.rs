@@ -53,14 +53,14 @@ struct Chosen {
     #[arg(long, value_enum)]
     bug: Option<Bug>,
     /// How results are printed.
-    #[arg(long, value_enum, default_value_t = Output::Text)]
+    #[arg(long, value_enum, default_value_t = Output::Human)]
     output: Output,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Output {
     /// For people.
-    Text,
+    Human,
     /// One line for machines.
     Json,
 }
@@ -113,9 +113,9 @@ fn run(seeds: Range<u64>, chosen: Chosen, threads: Option<usize>) -> Result<bool
     }
     tell(&match chosen.output {
         Output::Json => json(&summary),
-        Output::Text => summary.to_string(),
+        Output::Human => summary.to_string(),
     });
-    if chosen.output == Output::Text {
+    if chosen.output == Output::Human {
         summary.violations.keys().for_each(|seed| {
             tell(&format!("replay: {}", seeds::replay_command(*seed, &chosen.choices())));
         });
@@ -131,7 +131,7 @@ fn replay(seed: u64, chosen: Chosen) -> Result<bool, RunError> {
             tell(&json(&report));
             report
         }
-        Output::Text => {
+        Output::Human => {
             tell(&json(&Scenario::draw(seed, &choices)));
             let report = seeds::run(seed, &choices, Some(Box::new(tell)))?;
             tell(&report.to_string());

@@ -3,9 +3,8 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
-use roundelay_client::cli::{Arguments, run};
+use roundelay_client::cli::{PROGRAM, parse, run};
 
 fn main() -> ExitCode {
-    run(Arguments::parse())
+    parse(PROGRAM).map_or_else(|ended| ended, run)
 }

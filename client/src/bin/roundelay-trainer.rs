@@ -3,15 +3,9 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
-use roundelay_client::train::cli::{Arguments, run};
+use roundelay_client::cli::parse;
+use roundelay_client::train::cli::{PROGRAM, run};
 
 fn main() -> ExitCode {
-    match run(Arguments::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("roundelay-trainer: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    parse(PROGRAM).map_or_else(|ended| ended, run)
 }

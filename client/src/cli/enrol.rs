@@ -33,7 +33,7 @@ pub(super) fn enrol(dir: PathBuf, token: &str, output: Output) -> Result<(), Cli
             "tenant_key": tenant.replace(' ', ""),
             "dir": dir.path(),
         })),
-        Output::Text => {
+        Output::Human => {
             println!("enrolled as a client of tenant {}", enrolment.tenant);
             println!("coordinator  {}", enrolment.coordinator);
             println!("client       {identity}");

@@ -4,6 +4,7 @@ use roundelay_protocol::enrol::BadToken;
 use roundelay_protocol::manifest::{PinError, SignatureError};
 use roundelay_protocol::session::Refused;
 
+use super::Failure;
 use crate::checkpoint::CheckpointError;
 use crate::checkpoint::pins::PinsError;
 use crate::config::ConfigError;
@@ -113,9 +114,19 @@ impl CliError {
         }
     }
 
+    /// What is told of it.
+    pub(crate) fn failure(&self) -> Failure {
+        let kind = self.kind();
+        let code = match self {
+            Self::Refused(refused) => refused.code.to_string(),
+            _ => kind.to_owned(),
+        };
+        Failure { kind, code, message: self.to_string(), exit: self.exit_code() }
+    }
+
     /// A stable name of the exit code, for programs.
     #[must_use]
-    pub fn name(&self) -> &'static str {
+    pub fn kind(&self) -> &'static str {
         match self.exit_code() {
             2 => "usage",
             3 => "configuration",

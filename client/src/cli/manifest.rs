@@ -34,7 +34,7 @@ pub(super) fn show(dir: PathBuf, wanted: Option<&str>, output: Output) -> Result
             let one = pick(&listed, wanted)?;
             listed.retain(|it| it.summary.federation == one);
         }
-        if listed.is_empty() && output == Output::Text {
+        if listed.is_empty() && output == Output::Human {
             println!("no federation names this client yet");
         }
         for Listed { summary, signed } in listed {
@@ -42,7 +42,7 @@ pub(super) fn show(dir: PathBuf, wanted: Option<&str>, output: Output) -> Result
             let shown = Shown::new(signed, &pins, &desk.site.own);
             match output {
                 Output::Json => say(&shown.to_json()),
-                Output::Text => print(&shown),
+                Output::Human => print(&shown),
             }
         }
         Ok(())
@@ -155,7 +155,7 @@ impl Desk {
             .filter(|key| key.public() == own.tenant_key)
             .ok_or(CliError::OtherTenantKey)?;
         let shown = Shown::new(signed.clone(), &pins, own);
-        if output == Output::Text {
+        if output == Output::Human {
             print(&shown);
         }
         confirm(yes)?;
@@ -176,7 +176,7 @@ impl Desk {
                 "signatures": signatures,
                 "required": required,
             })),
-            Output::Text => println!("signed and pinned: {signatures} of {required} signatures"),
+            Output::Human => println!("signed and pinned: {signatures} of {required} signatures"),
         }
         Ok(())
     }

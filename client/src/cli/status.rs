@@ -30,7 +30,7 @@ pub(super) fn status(dir: PathBuf, output: Output) -> Result<(), CliError> {
             "last": last,
             "sent": { "messages": sent.messages, "bytes": sent.bytes, "uploads": sent.uploads },
         })),
-        Output::Text => print(&site, running, last.as_ref(), &sent),
+        Output::Human => print(&site, running, last.as_ref(), &sent),
     }
     Ok(())
 }

@@ -34,7 +34,7 @@ struct Told {
 
 impl Reporter {
     pub(super) fn new(output: Output, board: Arc<Mutex<Board>>) -> Self {
-        let on_terminal = output == Output::Text && std::io::stderr().is_terminal();
+        let on_terminal = output == Output::Human && std::io::stderr().is_terminal();
         let screen = on_terminal.then(MultiProgress::new);
         Self { told: Mutex::default(), board, output, screen }
     }

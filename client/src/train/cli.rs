@@ -6,19 +6,32 @@ mod arguments;
 mod evaluate;
 mod inspect;
 
+use std::process::ExitCode;
+
 use clap::{Parser, Subcommand};
 
 use super::{LocalTrainer, Trainer, worker};
-use arguments::{Local, Output};
+use crate::cli::{Failure, Output};
+use arguments::Local;
 
 pub use super::TrainError;
 
+/// The program's name.
+pub const PROGRAM: &str = "roundelay-trainer";
+
+/// The exit codes, as `--help` says them.
+pub const EXIT_STATUS: &str = "Exit status: 0 done, 1 internal error, 2 wrong command line, task \
+or model file, 3 this installation lacks something, 4 the data";
+
 /// Trains on a tenant's rows in a process of its own; started by roundelay-client.
 #[derive(Debug, Parser)]
-#[command(name = "roundelay-trainer", version)]
+#[command(name = PROGRAM, version, after_help = EXIT_STATUS)]
 pub struct Arguments {
     #[command(subcommand)]
     verb: Verb,
+    /// How answers and errors are written.
+    #[arg(long, global = true, value_enum, default_value_t = Output::Human)]
+    output: Output,
 }
 
 #[derive(Debug, Subcommand)]
@@ -38,27 +51,59 @@ enum Verb {
     Inspect(inspect::Inspect),
 }
 
-/// Runs the verb that was asked for.
-///
-/// # Errors
-/// One line for people.
-pub fn run(arguments: Arguments) -> Result<(), TrainError> {
-    match arguments.verb {
-        Verb::Work => worker::serve().map_err(|error| TrainError::Internal(error.to_string())),
-        Verb::About => {
-            println!("roundelay-trainer {}: {}", env!("CARGO_PKG_VERSION"), engines());
-            Ok(())
-        }
-        Verb::Check(local) => check(&local),
-        Verb::Alone(alone) => alone.run(),
-        Verb::Evaluate(evaluate) => evaluate.run(),
-        Verb::Inspect(inspect) => inspect.run(),
+/// Runs the verb that was asked for and says how it went.
+#[must_use]
+pub fn run(arguments: Arguments) -> ExitCode {
+    let output = arguments.output;
+    match perform(arguments.verb, output) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failure(&error).tell(PROGRAM, output),
     }
 }
 
-fn check(local: &Local) -> Result<(), TrainError> {
+fn perform(verb: Verb, output: Output) -> Result<(), TrainError> {
+    match verb {
+        Verb::Work => worker::serve().map_err(|error| TrainError::Internal(error.to_string())),
+        Verb::About => {
+            about(output);
+            Ok(())
+        }
+        Verb::Check(local) => check(&local, output),
+        Verb::Alone(alone) => alone.run(output),
+        Verb::Evaluate(evaluate) => evaluate.run(output),
+        Verb::Inspect(inspect) => inspect.run(output),
+    }
+}
+
+fn failure(error: &TrainError) -> Failure {
+    let (kind, exit) = match error {
+        TrainError::Task(_) | TrainError::Model(_) => ("usage", 2),
+        TrainError::Installation(_) => ("installation", 3),
+        TrainError::Data(_) | TrainError::DataChanged => ("data", 4),
+        _ => ("internal", 1),
+    };
+    let code = match error {
+        TrainError::Task(_) => "task",
+        TrainError::Model(_) => "model",
+        TrainError::Diverged { .. } => "diverged",
+        _ => kind,
+    };
+    Failure { kind, code: code.to_owned(), message: error.to_string(), exit }
+}
+
+fn about(output: Output) {
+    let (version, engines) = (env!("CARGO_PKG_VERSION"), engines());
+    match output {
+        Output::Human => println!("{PROGRAM} {version}: {engines}"),
+        Output::Json => {
+            println!("{}", serde_json::json!({ "version": version, "engines": engines }));
+        }
+    }
+}
+
+fn check(local: &Local, output: Output) -> Result<(), TrainError> {
     let summary = LocalTrainer::new(local.options()).prepare(&local.task()?)?;
-    match local.output {
+    match output {
         Output::Json => println!(
             "{}",
             serde_json::json!({
@@ -68,7 +113,7 @@ fn check(local: &Local) -> Result<(), TrainError> {
                 "data": summary.data.to_string(),
             })
         ),
-        Output::Text => println!(
+        Output::Human => println!(
             "{} fits: {} rows to train on, {} held out",
             local.data.display(),
             summary.rows,

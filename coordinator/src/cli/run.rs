@@ -5,6 +5,9 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use clap::Parser;
+use clap::error::ErrorKind;
+use roundelay_protocol::usage::{one_line, wants_json};
 use tokio::time::{Instant, sleep};
 
 use super::{
@@ -33,6 +36,30 @@ pub fn run(cli: Cli) -> ExitCode {
             ExitCode::from(exit::of(error.kind))
         }
     }
+}
+
+/// The arguments of this process, or how it ends without them.
+///
+/// # Errors
+/// The exit code: 0 after a help text, 2 after a line that says what is wrong.
+pub fn parse() -> Result<Cli, ExitCode> {
+    Cli::try_parse().map_err(|error| {
+        let json = wants_json(std::env::args_os().map(|it| it.to_string_lossy().into_owned()));
+        let helps = error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
+        if !error.use_stderr() || (helps && !json) {
+            // A reader that has gone away is no error.
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { exit::USAGE } else { exit::OK });
+        }
+        let message = if helps {
+            "no verb was given; `roundelay-coordinator --help` lists them".to_owned()
+        } else {
+            one_line(&error.render().to_string())
+        };
+        let output = if json { Output::Json } else { Output::Human };
+        report(&AdminError::new(Kind::Invalid, "usage", message), output);
+        ExitCode::from(exit::USAGE)
+    })
 }
 
 fn start(cli: Cli) -> Result<Option<Answer>, AdminError> {

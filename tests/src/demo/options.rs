@@ -35,7 +35,7 @@ pub struct Options {
     #[arg(long)]
     pub keep: bool,
     /// `json`: end with one JSON line.
-    #[arg(long, value_enum, default_value_t = Output::Text)]
+    #[arg(long, value_enum, default_value_t = Output::Human)]
     pub output: Output,
 }
 
@@ -54,7 +54,7 @@ pub enum Model {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Output {
     /// A table.
-    Text,
+    Human,
     /// One JSON line.
     Json,
 }

@@ -108,8 +108,14 @@ pub fn json_of(command: &mut Command) -> Result<Value, String> {
     let (out, err) =
         (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     if !output.status.success() {
-        return Err(format!("{}{}", err.trim(), out.trim()));
+        return Err(told(&err).unwrap_or_else(|| err.trim().to_owned()));
     }
     let line = out.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("null");
     serde_json::from_str(line).map_err(|error| format!("{error} in: {out}"))
+}
+
+/// The message of the error object that a program ends with.
+fn told(errors: &str) -> Option<String> {
+    let last: Value = serde_json::from_str(errors.lines().last()?).ok()?;
+    last["error"]["message"].as_str().map(str::to_owned)
 }

@@ -15,7 +15,8 @@ use roundelay_protocol::plan::PlanKind;
 use roundelay_protocol::schema::Schema;
 use roundelay_protocol::statistics::Standardisation;
 
-use super::arguments::{Local, Output, test_rows};
+use super::arguments::{Local, test_rows};
+use crate::cli::Output;
 use crate::data::Rows;
 use crate::train::model_file::ModelFile;
 use crate::train::{LocalTrainer, TrainError, Trainer, Uninterrupted};
@@ -47,15 +48,16 @@ struct Outcome {
 }
 
 impl Alone {
-    pub(super) fn run(&self) -> Result<(), TrainError> {
+    pub(super) fn run(&self, output: Output) -> Result<(), TrainError> {
         let task = self.local.task()?;
         let test = self.test.as_ref().map(|path| test_rows(path, &task)).transpose()?;
         let mut trainer = LocalTrainer::new(self.local.options());
         let summary = trainer.prepare(&task)?;
         let standardisation = standardise(&mut trainer, &task)?;
         let rounds = self.rounds.unwrap_or(task.rounds);
-        let outcome = self.train(&mut trainer, &task, summary.rows, rounds, test.as_ref())?;
-        self.print(&outcome);
+        let outcome =
+            self.train(&mut trainer, &task, summary.rows, rounds, test.as_ref(), output)?;
+        print(&outcome, output);
         match &self.save {
             Some(file) => ModelFile { model: outcome.model, standardisation }.write(&task, file),
             None => Ok(()),
@@ -69,10 +71,11 @@ impl Alone {
         rows: u64,
         rounds: u32,
         test: Option<&Rows>,
+        output: Output,
     ) -> Result<Outcome, TrainError> {
         let mut outcome =
             Outcome { model: trainer.initial()?, curve: Vec::new(), rows, seconds: 0.0 };
-        let bar = self.bar(rounds);
+        let bar = bar(rounds, output);
         for round in 1..=u64::from(rounds) {
             let (start, model) = (Instant::now(), &mut outcome.model);
             let settings = &task.hyperparameters;
@@ -90,53 +93,52 @@ impl Alone {
         bar.finish_and_clear();
         Ok(outcome)
     }
-
-    /// A bar on a terminal; nothing for machines.
-    fn bar(&self, rounds: u32) -> ProgressBar {
-        if self.local.output == Output::Json {
-            return ProgressBar::hidden();
-        }
-        let bar = ProgressBar::new(u64::from(rounds));
-        let style = ProgressStyle::with_template("{bar:30} round {pos}/{len}, {msg}, {eta} left");
-        bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
-    }
-
-    #[allow(clippy::cast_precision_loss, reason = "no client has 2^53 rows")]
-    fn print(&self, outcome: &Outcome) {
-        let last = outcome.curve.last().copied().unwrap_or_default();
-        let trained = outcome.rows as f64 * outcome.curve.len() as f64;
-        let rows_per_second = trained / outcome.seconds.max(f64::MIN_POSITIVE);
-        if self.local.output == Output::Json {
-            let curve: Vec<f64> = outcome.curve.iter().map(Metrics::accuracy).collect();
-            println!(
-                "{}",
-                serde_json::json!({
-                    "accuracy": last.accuracy(),
-                    "loss": last.loss(),
-                    "rows": outcome.rows,
-                    "test_rows": last.rows,
-                    "rounds": outcome.curve.len(),
-                    "curve": curve,
-                    "seconds": outcome.seconds,
-                    "rows_per_second": rows_per_second,
-                })
-            );
-            return;
-        }
-        println!(
-            "alone: accuracy {:.4}, loss {:.4} on {} rows, after {} rounds over {} rows \
-             ({:.1} s, {:.0} rows/s)",
-            last.accuracy(),
-            last.loss(),
-            last.rows,
-            outcome.curve.len(),
-            outcome.rows,
-            outcome.seconds,
-            rows_per_second,
-        );
-    }
 }
 
+/// A bar on a terminal; nothing for machines.
+fn bar(rounds: u32, output: Output) -> ProgressBar {
+    if output == Output::Json {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::new(u64::from(rounds));
+    let style = ProgressStyle::with_template("{bar:30} round {pos}/{len}, {msg}, {eta} left");
+    bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+}
+
+#[allow(clippy::cast_precision_loss, reason = "no client has 2^53 rows")]
+fn print(outcome: &Outcome, output: Output) {
+    let last = outcome.curve.last().copied().unwrap_or_default();
+    let trained = outcome.rows as f64 * outcome.curve.len() as f64;
+    let rows_per_second = trained / outcome.seconds.max(f64::MIN_POSITIVE);
+    if output == Output::Json {
+        let curve: Vec<f64> = outcome.curve.iter().map(Metrics::accuracy).collect();
+        println!(
+            "{}",
+            serde_json::json!({
+                "accuracy": last.accuracy(),
+                "loss": last.loss(),
+                "rows": outcome.rows,
+                "test_rows": last.rows,
+                "rounds": outcome.curve.len(),
+                "curve": curve,
+                "seconds": outcome.seconds,
+                "rows_per_second": rows_per_second,
+            })
+        );
+        return;
+    }
+    println!(
+        "alone: accuracy {:.4}, loss {:.4} on {} rows, after {} rounds over {} rows \
+         ({:.1} s, {:.0} rows/s)",
+        last.accuracy(),
+        last.loss(),
+        last.rows,
+        outcome.curve.len(),
+        outcome.rows,
+        outcome.seconds,
+        rows_per_second,
+    );
+}
 /// Standardises by this data's own statistics, rounded like a federation's.
 fn standardise(
     trainer: &mut LocalTrainer,

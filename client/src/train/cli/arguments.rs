@@ -2,20 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use roundelay_protocol::manifest::Task;
+use roundelay_protocol::suggestion::with_suggestion;
 
 use crate::data::{Data, HELD_OUT_PERCENT, Rows, Source};
 use crate::train::{Device, Engine, Options, TrainError};
-
-/// How results are printed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum Output {
-    /// For people.
-    Text,
-    /// One line of JSON.
-    Json,
-}
 
 /// A task and data for it.
 #[derive(Debug, Args)]
@@ -45,9 +37,6 @@ pub(super) struct Local {
     /// The TorchScript module's file, for tasks that name one.
     #[arg(long, value_name = "FILE")]
     module: Option<PathBuf>,
-    /// How to print the result.
-    #[arg(long, value_enum, default_value_t = Output::Text)]
-    pub(super) output: Output,
 }
 
 impl Local {
@@ -61,7 +50,7 @@ impl Local {
             let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
             let line = before.matches('\n').count() + 1;
             let what = error.message().lines().next().unwrap_or_default();
-            TrainError::Task(format!("{file}, line {line}: {what}"))
+            TrainError::Task(format!("{file}, line {line}: {}", with_suggestion(what)))
         })
     }
 

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use clap::Args;
 use roundelay_protocol::schema::Schema;
 
-use super::arguments::{Local, Output, all_rows};
+use super::arguments::{Local, all_rows};
+use crate::cli::Output;
 use crate::train::model_file::ModelFile;
 use crate::train::{LocalTrainer, TrainError, Trainer};
 
@@ -22,7 +23,7 @@ pub(super) struct Evaluate {
 }
 
 impl Evaluate {
-    pub(super) fn run(&self) -> Result<(), TrainError> {
+    pub(super) fn run(&self, output: Output) -> Result<(), TrainError> {
         let task = self.local.task()?;
         let file = ModelFile::read(&task, &self.model)?;
         let data = Arc::new(all_rows(&self.local.data, &task)?);
@@ -41,12 +42,12 @@ impl Evaluate {
         }
         let metrics = trainer.evaluate_on(&file.model, rows)?;
         let (accuracy, loss, rows) = (metrics.accuracy(), metrics.loss(), metrics.rows);
-        match self.local.output {
+        match output {
             Output::Json => println!(
                 "{}",
                 serde_json::json!({ "accuracy": accuracy, "loss": loss, "rows": rows })
             ),
-            Output::Text => println!("accuracy {accuracy:.4}, loss {loss:.4} on {rows} rows"),
+            Output::Human => println!("accuracy {accuracy:.4}, loss {loss:.4} on {rows} rows"),
         }
         Ok(())
     }

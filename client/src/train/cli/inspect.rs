@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use crate::cli::Output;
 use crate::train::TrainError;
 
 /// Describe a TorchScript module.
@@ -15,8 +16,14 @@ pub(super) struct Inspect {
 
 impl Inspect {
     #[cfg(feature = "torch")]
-    pub(super) fn run(&self) -> Result<(), TrainError> {
+    pub(super) fn run(&self, output: Output) -> Result<(), TrainError> {
         let (digest, parameters) = crate::train::torch::inspect(&self.module)?;
+        if output == Output::Json {
+            let module = digest.to_string();
+            let model = serde_json::json!({ "module": module, "parameters": parameters });
+            println!("{}", serde_json::json!({ "torchscript": model }));
+            return Ok(());
+        }
         println!("[model.torchscript]\nmodule = \"{digest}\"\nparameters = [");
         for parameter in parameters {
             println!("    {{ name = {:?}, shape = {:?} }},", parameter.name, parameter.shape);
@@ -26,7 +33,7 @@ impl Inspect {
     }
 
     #[cfg(not(feature = "torch"))]
-    pub(super) fn run(&self) -> Result<(), TrainError> {
+    pub(super) fn run(&self, _output: Output) -> Result<(), TrainError> {
         Err(TrainError::Installation(format!(
             "{}: this build has no libtorch; build roundelay-client with --features torch",
             self.module.display()

@@ -1,0 +1,9 @@
+//! The programs as people and other programs meet them: the README's lines, verbs and their help,
+//! errors.
+
+#[path = "programs/errors.rs"]
+mod errors;
+#[path = "programs/readme.rs"]
+mod readme;
+#[path = "programs/verbs.rs"]
+mod verbs;
