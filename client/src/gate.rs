@@ -20,7 +20,7 @@ use crate::session::connection::{Connection, Lost, Sending};
 
 pub mod ledger;
 
-use ledger::{Leaving, Ledger};
+use ledger::{Leaving, Ledger, Unsynced};
 
 /// Bytes of a vector that are read and sent at a time.
 const CHUNK_BYTES: usize = 1 << 20;
@@ -48,6 +48,8 @@ pub enum GateError {
 pub struct Gate {
     ledger: Mutex<Ledger>,
     line: Mutex<Option<Line>>,
+    /// Held over a sync: whoever comes second waits for lines that the first makes durable.
+    syncing: tokio::sync::Mutex<()>,
 }
 
 /// A connection with its control stream.
@@ -72,7 +74,8 @@ impl Gate {
     /// # Errors
     /// The ledger can't be opened.
     pub fn open(path: &Path) -> Result<Self, CheckpointError> {
-        Ok(Self { ledger: Mutex::new(Ledger::open(path)?), line: Mutex::new(None) })
+        let ledger = Mutex::new(Ledger::open(path)?);
+        Ok(Self { ledger, line: Mutex::new(None), syncing: tokio::sync::Mutex::default() })
     }
 
     /// Sends over this line from now on: its peer has been welcomed.
@@ -136,20 +139,13 @@ impl Gate {
     /// Makes every line of the ledger durable.
     ///
     /// # Errors
-    /// The disk refuses.
+    /// The disk refuses, now or before: nothing is recorded any more, so nothing is sent.
     pub async fn sync(&self) -> Result<(), CheckpointError> {
-        let (unsynced, path) = {
-            let mut ledger = lock(&self.ledger);
-            (ledger.unsynced(), ledger.path().to_owned())
-        };
-        let synced = match unsynced {
-            Ok(None) => Ok(()),
-            Ok(Some(file)) => tokio::task::spawn_blocking(move || file.sync_data())
-                .await
-                .unwrap_or_else(|error| Err(io::Error::other(error))),
-            Err(error) => Err(error),
-        };
-        synced.map_err(|error| at(&path, error))
+        let _turn = self.syncing.lock().await;
+        let Some(Unsynced { file, lines }) = lock(&self.ledger).unsynced()? else { return Ok(()) };
+        let done = tokio::task::spawn_blocking(move || file.sync_data()).await;
+        let done = done.unwrap_or_else(|error| Err(io::Error::other(error)));
+        lock(&self.ledger).synced(lines, done)
     }
 }
 

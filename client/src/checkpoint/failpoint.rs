@@ -11,6 +11,7 @@
 //! | `history.append.after`, `history.sync.before` | in between |
 //! | `masked.before`, `masked.sync.before`, `masked.after` | around the storing of a masked vector |
 //! | `ledger.before`, `ledger.after` | around a line of the egress ledger |
+//! | `ledger.sync.before` | before the lines of the egress ledger are made durable |
 //! | `file.NAME.{create,write,sync,rename,directory}.before`, `file.NAME.after` | while the file `NAME` is replaced |
 
 use std::env;

@@ -68,7 +68,20 @@ pub struct Ledger {
     end: u64,
     chain: Digest,
     sequence: u64,
-    dirty: bool,
+    /// Lines that this process wrote, and how many of them are durable.
+    written: u64,
+    durable: u64,
+    /// A sync has failed. The system forgets which bytes it gave up on, so trying again proves
+    /// nothing: nothing leaves any more until the ledger is opened anew.
+    broken: bool,
+}
+
+/// Lines that wait to be made durable.
+pub(crate) struct Unsynced {
+    /// To be synced.
+    pub(crate) file: File,
+    /// How many lines this covers.
+    pub(crate) lines: u64,
 }
 
 impl Ledger {
@@ -87,7 +100,8 @@ impl Ledger {
             .map_err(|error| at(path, error))?;
         let chain = Digest([0; 32]);
         let path = path.to_owned();
-        let mut ledger = Self { file, path, end: 0, chain, sequence: 0, dirty: false };
+        let mut ledger =
+            Self { file, path, end: 0, chain, sequence: 0, written: 0, durable: 0, broken: false };
         ledger.exclusively(Self::catch_up)?;
         Ok(ledger)
     }
@@ -97,6 +111,7 @@ impl Ledger {
     /// # Errors
     /// It can't be written: the message must not be sent.
     pub(crate) fn record(&mut self, leaving: &Leaving) -> Result<(), CheckpointError> {
+        self.check_whole()?;
         self.exclusively(|ledger| {
             ledger.catch_up()?;
             let written = ledger.append(leaving);
@@ -108,18 +123,53 @@ impl Ledger {
         })
     }
 
-    /// Whether lines wait to be made durable, and the file to sync.
-    pub(crate) fn unsynced(&mut self) -> io::Result<Option<File>> {
-        if !self.dirty {
+    /// The lines that wait to be made durable, if any. Tell [`synced`](Self::synced) what came of
+    /// it.
+    ///
+    /// # Errors
+    /// The ledger is of no more use.
+    pub(crate) fn unsynced(&mut self) -> Result<Option<Unsynced>, CheckpointError> {
+        self.check_whole()?;
+        if self.durable == self.written {
             return Ok(None);
         }
-        self.dirty = false;
-        self.file.try_clone().map(Some)
+        let file = reached(&["ledger.sync.before"]).and_then(|()| self.file.try_clone());
+        match file {
+            Ok(file) => Ok(Some(Unsynced { file, lines: self.written })),
+            Err(error) => Err(self.break_off(error)),
+        }
     }
 
-    /// Where it is.
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
+    /// The lines that waited are durable, or not.
+    ///
+    /// # Errors
+    /// They are not: from now on nothing is recorded, so that nothing leaves.
+    pub(crate) fn synced(
+        &mut self,
+        lines: u64,
+        done: io::Result<()>,
+    ) -> Result<(), CheckpointError> {
+        match done {
+            Ok(()) => {
+                self.durable = self.durable.max(lines);
+                Ok(())
+            }
+            Err(error) => Err(self.break_off(error)),
+        }
+    }
+
+    fn break_off(&mut self, error: io::Error) -> CheckpointError {
+        self.broken = true;
+        at(&self.path, error)
+    }
+
+    fn check_whole(&self) -> Result<(), CheckpointError> {
+        if !self.broken {
+            return Ok(());
+        }
+        let words =
+            "lines of it could not be made durable; nothing is sent until this is restarted";
+        Err(at(&self.path, io::Error::other(words)))
     }
 
     /// Other processes (`manifest sign` beside a running daemon) append too: one at a time.
@@ -183,7 +233,7 @@ impl Ledger {
         self.file.write_all(line.as_bytes())?;
         reached(&["ledger.after"])?;
         self.end += line.len() as u64;
-        (self.chain, self.sequence, self.dirty) = (chain, self.sequence + 1, true);
+        (self.chain, self.sequence, self.written) = (chain, self.sequence + 1, self.written + 1);
         Ok(())
     }
 }

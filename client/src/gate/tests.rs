@@ -61,7 +61,7 @@ impl Connection for OpenWire {
     async fn accept(&self) -> Result<Box<dyn Receiving>, Lost> {
         Err(Lost::Here)
     }
-    fn close(&self, _code: CloseCode, _reason: &str) {}
+    fn close(&self, _code: CloseCode) {}
 }
 
 fn gate() -> (tempfile::TempDir, Gate, Arc<Wire>) {
@@ -161,4 +161,48 @@ async fn without_a_connection_nothing_is_sent_or_recorded() {
     gate.detach();
     assert!(matches!(gate.send(&Hello).await, Err(GateError::NotConnected)));
     assert!(recorded(&root).is_empty());
+}
+
+/// One look at a future: whether it is done, and how.
+fn look<F: Future>(future: std::pin::Pin<&mut F>) -> std::task::Poll<F::Output> {
+    future.poll(&mut std::task::Context::from_waker(std::task::Waker::noop()))
+}
+
+#[tokio::test]
+async fn nobody_takes_a_line_for_durable_while_another_still_makes_it_so() {
+    // A disk may be faster than the first look: then there was nothing to wait for.
+    for _ in 0..50 {
+        let (_root, gate, _wire) = gate();
+        gate.send(&Hello).await.unwrap();
+        let mut first = std::pin::pin!(gate.sync());
+        if look(first.as_mut()).is_pending() {
+            let mut second = std::pin::pin!(gate.sync());
+            assert!(look(second.as_mut()).is_pending(), "the first has not ended");
+            let (first, second) = tokio::join!(first, second);
+            return first.and(second).unwrap();
+        }
+    }
+    panic!("no sync took time");
+}
+
+#[tokio::test]
+async fn after_a_sync_that_failed_no_vector_leaves_any_more() {
+    use crate::checkpoint::failpoint::{Fault, arm, disarm};
+    let (root, gate, wire) = gate();
+    let path = root.path().join("round-3.masked");
+    std::fs::write(&path, [0; 10]).unwrap();
+    let vector = MaskedVector {
+        federation: FederationId([1; 16]),
+        round: RoundNumber(3),
+        path,
+        bytes: 10,
+        root: Digest([5; 32]),
+    };
+    arm("ledger.sync.before", Fault::Full);
+    assert!(matches!(gate.send(&vector).await, Err(GateError::Checkpoint(_))));
+    assert!(!disarm());
+    // The system reports a write that failed once, and forgets it: trying again proves nothing.
+    assert!(matches!(gate.send(&vector).await, Err(GateError::Checkpoint(_))));
+    assert!(gate.sync().await.is_err());
+    assert_eq!(lock(&wire.streams).len(), 1, "no stream was opened for it");
 }
