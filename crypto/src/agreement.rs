@@ -9,7 +9,7 @@ use std::fmt;
 use ml_kem::kem::{Decapsulate, KeyExport};
 use ml_kem::{MlKem768, kem::Ciphertext, ml_kem_768};
 use x25519_dalek::{PublicKey, StaticSecret};
-use zeroize::{Zeroize, ZeroizeOnDrop};
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use crate::kdf;
 use crate::secret::{Secret, Seed};
@@ -69,8 +69,11 @@ impl AgreementSecret {
 
     /// The X25519 scalar, and the two seeds d ‖ z of ML-KEM (FIPS 203, algorithm 16).
     fn from_halves(scalar: &Seed, d_and_z: &Secret<[u8; 64]>) -> Self {
-        let x25519 = Box::new(StaticSecret::from(*scalar.expose()));
-        let kem = Box::new(ml_kem_768::DecapsulationKey::from_seed((*d_and_z.expose()).into()));
+        // Both constructors take their bytes by value; the copies that are made here are wiped.
+        let scalar = Zeroizing::new(*scalar.expose());
+        let d_and_z = Zeroizing::new(*d_and_z.expose());
+        let x25519 = Box::new(StaticSecret::from(*scalar));
+        let kem = Box::new(ml_kem_768::DecapsulationKey::from_seed((*d_and_z).into()));
         let public = AgreementPublic::of(&x25519, &kem);
         Self { x25519, kem, public }
     }
