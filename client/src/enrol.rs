@@ -124,7 +124,7 @@ async fn ask(
 ) -> Result<Enrolled, EnrolError> {
     let connection = dialer.dial(address).await.map_err(SessionError::Lost)?;
     let answer = tokio::time::timeout(ANSWER_DEADLINE, exchange(&connection, gate, request)).await;
-    connection.close(CloseCode::Done, "enrolment is over");
+    connection.close(CloseCode::Done);
     match answer.map_err(|_| SessionError::TooSlow)?? {
         EnrolResponse::Enrolled(enrolled) => Ok(*enrolled),
         EnrolResponse::Refused(refused) => Err(EnrolError::Refused(refused)),

@@ -24,8 +24,9 @@ pub trait Connection: Send + Sync {
     async fn open(&self) -> Result<Box<dyn Sending>, Lost>;
     /// The next one-way stream from the coordinator.
     async fn accept(&self) -> Result<Box<dyn Receiving>, Lost>;
-    /// Ends it, with a code and a sentence for the other side's log.
-    fn close(&self, code: CloseCode, reason: &str);
+    /// Ends it. The other side gets the code and its name and nothing else: whatever words an error
+    /// has here may name files and addresses of this machine, and pass no gate.
+    fn close(&self, code: CloseCode);
 }
 
 /// The sending end of a stream. Dropped before `finish`, it tells the peer that the stream broke

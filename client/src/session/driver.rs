@@ -294,7 +294,7 @@ impl Driver {
                         }
                     }
                     Err(error) => {
-                        link.close(error.close_code(), &error.to_string());
+                        link.close(error.close_code());
                         return Ok(End::Lost(error));
                     }
                 },
@@ -313,7 +313,7 @@ impl Driver {
                     self.renewal.ask(&self.gate, &self.site.certificate).await?;
                 }
                 _ = stop.wait_for(|stop| *stop) => {
-                    link.close(CloseCode::Done, "this client is stopped");
+                    link.close(CloseCode::Done);
                     return Ok(End::Stopped);
                 }
             }

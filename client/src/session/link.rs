@@ -116,7 +116,7 @@ impl Link {
                 .and_then(check_welcome)
         };
         if let Err(error) = welcomed.await {
-            connection.close(error.close_code(), &error.to_string());
+            connection.close(error.close_code());
             return Err(error);
         }
         frames.set_limit(FRAME_BYTES_MAX);
@@ -152,15 +152,15 @@ impl Link {
     }
 
     /// Ends the connection.
-    pub fn close(&self, code: CloseCode, reason: &str) {
+    pub fn close(&self, code: CloseCode) {
         self.gate.detach();
-        self.connection.close(code, reason);
+        self.connection.close(code);
     }
 }
 
 impl Drop for Link {
     fn drop(&mut self) {
-        self.close(CloseCode::Done, "done");
+        self.close(CloseCode::Done);
     }
 }
 

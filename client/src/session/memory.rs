@@ -27,14 +27,14 @@ pub(crate) struct Coordinator {
     /// Opens one-way streams to the client. Dropping it ends the connection.
     pub(crate) open: mpsc::UnboundedSender<MemoryReceiving>,
     /// Hears why the client closed.
-    pub(crate) closed: mpsc::UnboundedReceiver<(CloseCode, String)>,
+    pub(crate) closed: mpsc::UnboundedReceiver<CloseCode>,
 }
 
 struct MemoryConnection {
     control: mpsc::UnboundedSender<(MemoryReceiving, MemorySending)>,
     streams: mpsc::UnboundedSender<MemoryReceiving>,
     incoming: Mutex<mpsc::UnboundedReceiver<MemoryReceiving>>,
-    closed: mpsc::UnboundedSender<(CloseCode, String)>,
+    closed: mpsc::UnboundedSender<CloseCode>,
 }
 
 pub(crate) struct MemorySending {
@@ -100,8 +100,8 @@ impl Connection for MemoryConnection {
         }
     }
 
-    fn close(&self, code: CloseCode, reason: &str) {
-        let _ = self.closed.send((code, reason.to_owned()));
+    fn close(&self, code: CloseCode) {
+        let _ = self.closed.send(code);
     }
 }
 

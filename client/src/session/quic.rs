@@ -152,8 +152,8 @@ impl Connection for QuicConnection {
         Ok(Box::new(self.receiving(stream)))
     }
 
-    fn close(&self, code: CloseCode, reason: &str) {
-        self.connection.close(VarInt::from_u32(code.number()), reason.as_bytes());
+    fn close(&self, code: CloseCode) {
+        self.connection.close(VarInt::from_u32(code.number()), code.name().as_bytes());
     }
 }
 
