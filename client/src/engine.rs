@@ -222,4 +222,4 @@ pub enum Event {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

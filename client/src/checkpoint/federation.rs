@@ -155,6 +155,12 @@ impl HistoryFile {
         Ok(())
     }
 
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.journal.path()
+    }
+
     /// Whether records wait to be made durable.
     #[must_use]
     pub fn is_dirty(&self) -> bool {

@@ -137,6 +137,12 @@ impl Federation {
         self.rounds.is_empty() && self.catching.is_none()
     }
 
+    /// Whether a round is under way here.
+    #[must_use]
+    pub fn is_alive(&self, round: RoundNumber) -> bool {
+        self.rounds.contains_key(&round)
+    }
+
     /// Takes one input; pushes what is to be done, in order. `rng` seeds the keys of a new round.
     pub fn handle(
         &mut self,

@@ -12,7 +12,7 @@ use super::work::{Contribution, WorkFailure};
 use super::{Event, Input, Newest};
 use crate::train::TrainError;
 
-mod world;
+pub(crate) mod world;
 
 use world::{World, task};
 

@@ -24,10 +24,16 @@ use crate::gate::{Gate, GateError};
 use crate::identity::os_rng;
 use crate::outbound::{FetchAggregate, FetchState, MaskedVector, RoundMessage};
 
+mod records;
+mod saver;
+mod vectors;
+
+use records::Records;
+use saver::Saver;
+use vectors::Vectors;
+
 /// Inputs that may wait.
 const INBOX_MAX: usize = 256;
-/// A stored model is at most this much behind: a restart fetches or derives what is missing.
-const SAVE_INTERVAL: Duration = Duration::from_secs(2);
 /// The last result of a federation that is over is waited for this long.
 const FINISH_MAX: Duration = Duration::from_secs(60);
 
@@ -44,8 +50,6 @@ pub(crate) enum Command {
     Finish(oneshot::Sender<()>),
     /// A masked vector is durable, or could not be stored.
     Stored(RoundNumber, Result<MaskedVector, CheckpointError>),
-    /// The state was written, or not.
-    Saved(Result<(), CheckpointError>),
 }
 
 /// What a federation's task tells.
@@ -82,19 +86,19 @@ pub(crate) fn start(parts: Parts) -> mpsc::Sender<Command> {
     let runner = Runner {
         id: parts.engine.id(),
         engine: parts.engine,
+        history: Records::new(parts.history),
+        vectors: Vectors::new(parts.dir.clone()),
+        saver: Saver::new(parts.dir.clone()),
         dir: parts.dir,
-        history: Some(parts.history),
         trainer: parts.trainer,
         gate: parts.gate,
         allowances: parts.allowances,
         clock: parts.clock,
         on_told: parts.on_told,
         inbox: inbox.clone(),
-        masked: BTreeMap::new(),
         uploads: BTreeMap::new(),
         finishing: None,
         deadline: None,
-        saving: Saving::default(),
     };
     tokio::spawn(runner.run(commands, parts.effects));
     inbox
@@ -104,30 +108,20 @@ struct Runner {
     id: FederationId,
     engine: Federation,
     dir: FederationDir,
-    /// Away while it is synced.
-    history: Option<HistoryFile>,
+    history: Records,
+    vectors: Vectors,
+    saver: Saver,
     trainer: TrainerThread,
     gate: Arc<Gate>,
     allowances: Arc<Allowances>,
     clock: Clock,
     on_told: OnTold,
     inbox: mpsc::Sender<Command>,
-    /// Durable vectors of the rounds that may still ask for them.
-    masked: BTreeMap<RoundNumber, MaskedVector>,
     /// Uploads under way.
     uploads: BTreeMap<RoundNumber, AbortHandle>,
     /// The federation is over: whom to tell once the last result was applied, and by when.
     finishing: Option<(oneshot::Sender<()>, Instant)>,
     deadline: Option<Time>,
-    saving: Saving,
-}
-
-/// The state that waits to be written.
-#[derive(Default)]
-struct Saving {
-    waiting: Option<Arc<State>>,
-    under_way: bool,
-    last: Option<Instant>,
 }
 
 impl Runner {
@@ -137,6 +131,10 @@ impl Runner {
             let wakes_at = self.wakes_at();
             let command = tokio::select! {
                 command = commands.recv() => command,
+                written = self.saver.written() => {
+                    self.tell_if_failed(written);
+                    continue;
+                }
                 () = sleep_until(wakes_at) => {
                     self.wake().await;
                     if let Some(done) = self.has_finished() {
@@ -149,7 +147,6 @@ impl Runner {
                 Some(Command::Join) => self.join().await,
                 Some(Command::Input(input)) => self.input(input).await,
                 Some(Command::Stored(round, stored)) => self.stored(round, stored).await,
-                Some(Command::Saved(saved)) => self.saved(saved),
                 Some(Command::Finish(done)) => {
                     self.finishing = Some((done, Instant::now() + FINISH_MAX));
                     self.input(Input::Ended).await;
@@ -172,15 +169,12 @@ impl Runner {
 
     fn wakes_at(&self) -> Option<Instant> {
         let deadline = self.deadline.map(|at| self.clock.instant(at));
-        let save = self.saving.waiting.as_ref().filter(|_| !self.saving.under_way);
-        let save =
-            save.map(|_| self.saving.last.map_or_else(Instant::now, |at| at + SAVE_INTERVAL));
         let finish = self.finishing.as_ref().map(|(_, until)| *until);
-        [deadline, save, finish].into_iter().flatten().min()
+        [deadline, self.saver.wakes_at(), finish].into_iter().flatten().min()
     }
 
     async fn wake(&mut self) {
-        self.save_if_due();
+        self.saver.write_if_due();
         if self.deadline.is_some_and(|at| self.clock.now() >= at) {
             self.deadline = None;
             self.input(Input::Deadline).await;
@@ -189,7 +183,7 @@ impl Runner {
 
     async fn join(&mut self) {
         // The records that a join rests on, such as a state that was taken over, are durable.
-        if let Err(error) = self.sync_history().await {
+        if let Err(error) = self.history.sync().await {
             return self.tell(Told::Checkpoint(error));
         }
         let join = self.engine.join();
@@ -221,18 +215,14 @@ impl Runner {
     /// `Err`: a record could not be made durable.
     async fn effect(&mut self, effect: Effect) -> Result<(), CheckpointError> {
         match effect {
-            Effect::Persist(record) => {
-                if let Some(history) = &mut self.history {
-                    history.append(&record)?;
-                }
-            }
+            Effect::Persist(record) => self.history.append(&record)?,
             Effect::Send { round, message } => {
-                self.sync_history().await?;
+                self.history.sync().await?;
                 let federation = self.id;
                 self.send(&RoundMessage { federation, round, message }).await;
             }
             Effect::Upload(round) => {
-                self.sync_history().await?;
+                self.history.sync().await?;
                 self.upload(round);
             }
             Effect::Train(work) => self.train(work),
@@ -250,8 +240,8 @@ impl Runner {
             }
             Effect::Save(state) => {
                 self.tell(Told::Model(Arc::clone(&state)));
-                self.saving.waiting = Some(state);
-                self.save_if_due();
+                self.saver.keep(state);
+                self.saver.write_if_due();
             }
             Effect::SetDeadline(deadline) => self.deadline = deadline,
             Effect::Tell(event) => self.tell(Told::Event(event)),
@@ -261,22 +251,6 @@ impl Runner {
 
     fn tell(&self, told: Told) {
         (self.on_told)(self.id, told);
-    }
-
-    async fn sync_history(&mut self) -> Result<(), CheckpointError> {
-        let Some(mut history) = self.history.take() else { return Ok(()) };
-        if !history.is_dirty() {
-            self.history = Some(history);
-            return Ok(());
-        }
-        let synced = spawn_blocking(move || {
-            let synced = history.sync();
-            (history, synced)
-        });
-        // The closure does not panic; were the runtime shutting down, nothing is sent any more.
-        let Ok((history, synced)) = synced.await else { return Ok(()) };
-        self.history = Some(history);
-        synced
     }
 
     async fn send<T: crate::outbound::Outbound>(&self, message: &T) {
@@ -318,7 +292,7 @@ impl Runner {
         let result = match stored {
             Ok(vector) => {
                 let root = vector.root();
-                self.masked.insert(round, vector);
+                self.vectors.stored(round, vector, self.engine.is_alive(round));
                 Ok(root)
             }
             Err(error) => {
@@ -330,7 +304,7 @@ impl Runner {
     }
 
     fn upload(&mut self, round: RoundNumber) {
-        let Some(vector) = self.masked.get(&round).cloned() else { return };
+        let Some(vector) = self.vectors.of(round) else { return };
         let (gate, on_told, id) = (Arc::clone(&self.gate), Arc::clone(&self.on_told), self.id);
         let upload = tokio::spawn(async move {
             if let Err(GateError::Checkpoint(error)) = gate.send(&vector).await {
@@ -348,46 +322,21 @@ impl Runner {
             upload.abort();
         }
         self.allowances.withdraw(self.id, VectorKind::Aggregate(round));
-        if self.masked.remove(&round).is_some() {
-            let dir = self.dir.clone();
-            spawn_blocking(move || dir.forget_masked(round));
-        }
+        self.vectors.forget(round);
     }
 
-    fn save_if_due(&mut self) {
-        let due = self.saving.last.is_none_or(|last| last.elapsed() >= SAVE_INTERVAL);
-        if self.saving.under_way || !due {
-            return;
-        }
-        if let Some(state) = self.saving.waiting.take() {
-            self.saving.under_way = true;
-            let (dir, inbox) = (self.dir.clone(), self.inbox.clone());
-            spawn_blocking(move || {
-                let saved = dir.save_state(&state.to_bytes());
-                let _ = inbox.blocking_send(Command::Saved(saved));
-            });
-        }
-    }
-
-    fn saved(&mut self, saved: Result<(), CheckpointError>) {
-        self.saving.under_way = false;
-        self.saving.last = Some(Instant::now());
-        if let Err(error) = saved {
+    fn tell_if_failed(&self, stored: Result<(), CheckpointError>) {
+        if let Err(error) = stored {
             self.tell(Told::Checkpoint(error));
         }
     }
 
     /// What is durable stays; keys of rounds go with this task.
     async fn stop(&mut self, done: oneshot::Sender<()>) {
-        let _ = self.sync_history().await;
-        self.uploads.values().for_each(AbortHandle::abort);
-        if let Some(state) = self.saving.waiting.take() {
-            let dir = self.dir.clone();
-            let saved = spawn_blocking(move || dir.save_state(&state.to_bytes())).await;
-            if let Ok(Err(error)) = saved {
-                self.tell(Told::Checkpoint(error));
-            }
+        for stored in [self.history.sync().await, self.saver.finish().await] {
+            self.tell_if_failed(stored);
         }
+        self.uploads.values().for_each(AbortHandle::abort);
         // Nobody waits any more where the driver is gone.
         let _ = done.send(());
     }

@@ -97,7 +97,7 @@ enum Step {
     ToHost(RoundNumber, coordinator::Input),
 }
 
-pub(super) fn task(standardise: bool) -> Task {
+pub(crate) fn task(standardise: bool) -> Task {
     let column = |name: &str| Column {
         name: name.to_owned(),
         kind: ColumnKind::Number { min: -10.0, max: 10.0 },

@@ -1,0 +1,78 @@
+//! The history as a federation's task keeps it: away while it is synced, and missed where it does
+//! not come back, so that nothing is sent whose record could not be made durable.
+
+use std::io;
+use std::path::PathBuf;
+
+use roundelay_protocol::round::horizontal::client::Record;
+use tokio::task::spawn_blocking;
+
+use crate::checkpoint::federation::HistoryFile;
+use crate::checkpoint::{CheckpointError, at};
+
+pub(super) struct Records {
+    /// None while it is synced, and for good once a sync was broken off.
+    file: Option<HistoryFile>,
+    path: PathBuf,
+}
+
+impl Records {
+    pub(super) fn new(file: HistoryFile) -> Self {
+        Self { path: file.path().to_owned(), file: Some(file) }
+    }
+
+    /// Appends a record, which is durable after the next [`sync`](Self::sync).
+    pub(super) fn append(&mut self, record: &Record) -> Result<(), CheckpointError> {
+        match &mut self.file {
+            Some(file) => file.append(record),
+            None => Err(self.lost()),
+        }
+    }
+
+    /// Makes every record durable. `Err`: what they cover must not be sent.
+    pub(super) async fn sync(&mut self) -> Result<(), CheckpointError> {
+        let Some(mut file) = self.file.take() else { return Err(self.lost()) };
+        if !file.is_dirty() {
+            self.file = Some(file);
+            return Ok(());
+        }
+        let synced = spawn_blocking(move || {
+            let synced = file.sync();
+            (file, synced)
+        });
+        // It panicked, or the runtime shuts down: nobody knows what is durable.
+        let Ok((file, synced)) = synced.await else { return Err(self.lost()) };
+        self.file = Some(file);
+        synced
+    }
+
+    fn lost(&self) -> CheckpointError {
+        let words = "writing the history was broken off; no more rounds until this is restarted";
+        at(&self.path, io::Error::other(words))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use roundelay_protocol::ids::{FederationId, RoundNumber};
+    use roundelay_protocol::round::horizontal::client::Event;
+
+    use super::*;
+    use crate::checkpoint::StateDir;
+
+    #[tokio::test]
+    async fn without_its_history_a_task_neither_records_nor_believes_anything_durable() {
+        let root = tempfile::tempdir().unwrap();
+        let federation = FederationId([7; 16]);
+        let dir = StateDir::create(root.path()).unwrap().federation(federation).unwrap();
+        let mut records = Records::new(dir.history().unwrap().0);
+        let record = Record { federation, round: RoundNumber(1), event: Event::Advertised };
+        records.append(&record).unwrap();
+        records.sync().await.unwrap();
+        records.sync().await.unwrap();
+        records.file = None;
+        assert!(records.append(&record).is_err());
+        assert!(records.sync().await.is_err());
+        assert_eq!(dir.history().unwrap().1, [record]);
+    }
+}
