@@ -147,4 +147,4 @@ async fn exchange(
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

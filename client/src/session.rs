@@ -36,6 +36,9 @@ pub enum SessionError {
     /// The coordinator asks to come back later or elsewhere.
     #[error("the coordinator asks to come back later or elsewhere")]
     Notice(Box<SignedNotice>),
+    /// The coordinator stops for a while.
+    #[error("the coordinator stops, and asks its clients to come back")]
+    ComeBack,
     /// The clocks are too far apart.
     #[error(
         "this machine's clock is {minutes} minutes {} the coordinator's; set it (60 minutes are \
@@ -85,7 +88,7 @@ impl SessionError {
             Self::Lost(lost) | Self::Gate(GateError::Lost(lost)) => lost.may_pass(),
             Self::Clock { .. } | Self::Version(_) | Self::Refused(_) => false,
             Self::Gate(GateError::Checkpoint(_) | GateError::TooLarge(_)) => false,
-            Self::Notice(_) | Self::Malformed(_) | Self::TooSlow => true,
+            Self::Notice(_) | Self::ComeBack | Self::Malformed(_) | Self::TooSlow => true,
             Self::Gate(GateError::NotConnected) => true,
         }
     }

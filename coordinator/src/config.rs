@@ -38,8 +38,9 @@ pub struct Config {
     pub log: String,
     /// Life of an enrolment token in minutes, 1 to 1440. Default 15.
     pub token_minutes: u32,
-    /// Life of a client's certificate in minutes, 2 to 10080. Default 1440 (24 hours).
-    pub certificate_minutes: u32,
+    /// Life of a client's certificate in seconds, 6 to 604,800. Default 86,400 (24 hours). Clients
+    /// renew at two thirds of it.
+    pub certificate_seconds: u32,
     /// Bounds on what clients may take up.
     pub limits: Limits,
     /// When rounds are planned and how long they may take.
@@ -55,7 +56,7 @@ impl Default for Config {
             data: PathBuf::from("roundelay-data"),
             log: "info".to_owned(),
             token_minutes: 15,
-            certificate_minutes: 1440,
+            certificate_seconds: 86_400,
             limits: Limits::default(),
             rounds: Rounds::default(),
         }
@@ -76,12 +77,12 @@ impl Config {
     /// Life of a client's certificate.
     #[must_use]
     pub fn certificate_life(&self) -> Duration {
-        Duration::from_secs(u64::from(self.certificate_minutes) * 60)
+        Duration::from_secs(self.certificate_seconds.into())
     }
 
     fn check(&self) -> Result<(), String> {
         within("token_minutes", self.token_minutes, 1, 1440)?;
-        within("certificate_minutes", self.certificate_minutes, 2, 10_080)?;
+        within("certificate_seconds", self.certificate_seconds, 6, 604_800)?;
         self.limits.check()?;
         self.rounds.check()
     }

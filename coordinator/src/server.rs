@@ -5,6 +5,7 @@
 //! |---|---|
 //! | [`transport`], [`quic`] | a connection with streams as traits; QUIC behind them |
 //! | [`tls`], [`endpoint`], `reset` | TLS 1.3 with aws-lc-rs; the UDP socket; limits of QUIC; restarts |
+//! | [`addresses`] | how many handshakes one address may ask for |
 //! | [`admission`], [`enrolment`] | who may speak what; the connections that enrol |
 //! | [`connection`], [`requests`], [`streams`] | one client's connection, frames and streams |
 //! | [`post`], [`registry`] | the queues to one client; who is connected |
@@ -26,6 +27,7 @@ use crate::config::Limits;
 use crate::installation::Installation;
 use crate::notice::NoticeKey;
 
+pub mod addresses;
 pub mod admission;
 pub mod closing;
 pub mod connection;
@@ -48,7 +50,7 @@ use connection::Context;
 use driver::Driver;
 use endpoint::{Endpoint, EndpointError};
 use registry::Registry;
-use streams::Windows;
+use streams::{Rosters, Windows};
 use transport::Connection;
 
 /// How long the engine may take to finish the step in flight before the process ends.
@@ -98,6 +100,7 @@ impl Server {
             driver,
             registry: Registry::new(limits.connections_per_tenant_max),
             windows: Windows::new(limits.upload_windows_bytes_total),
+            rosters: Rosters::new(limits.rosters_bytes_total),
             limits: *limits,
         };
         let notice_key = installation.notice_key.clone();
@@ -120,6 +123,11 @@ impl Server {
     #[must_use]
     pub fn is_connected(&self, peer: &Peer) -> bool {
         self.context.registry.is_open(peer)
+    }
+
+    #[cfg(test)]
+    fn rosters_free(&self) -> usize {
+        self.context.rosters.free()
     }
 
     /// Revokes a client: it is refused from now on, and its connection closes at once.
@@ -154,11 +162,15 @@ impl Server {
         while connections.join_next().await.is_some() {}
     }
 
-    /// Stops within 30 s: nobody is let in any more, the step in flight of every round finishes
-    /// or is left to be resumed, and clients are told to come back, or to go to a successor.
+    /// Stops within 30 s: nobody is let in any more, no round begins, the step in flight of every
+    /// round finishes or is left to be resumed, and clients are told to come back, or to go to a
+    /// successor, before their connections close.
     pub async fn stop(&self, successor: Option<&str>) {
         self.endpoint.refuse_all();
-        // First the notice, then the driver: when a federation's task ends, it closes its clients.
+        // First the driver: whoever went at the notice would be a dropout of a round in flight.
+        if timeout(FINISH, self.context.driver.shutdown()).await.is_err() {
+            tracing::warn!("rounds did not reach a border in time; they go on at the next start");
+        }
         let told = self.context.registry.notify_all(|| match successor {
             Some(address) => self.notice_key.redirect(address),
             None => self.notice_key.retry_after(RETRY_AFTER),
@@ -166,9 +178,6 @@ impl Server {
         tracing::info!(clients = told, successor, "stopping: clients were told where to go on");
         if told > 0 {
             sleep(NOTICE).await;
-        }
-        if timeout(FINISH, self.context.driver.shutdown()).await.is_err() {
-            tracing::warn!("rounds did not reach a border in time; they go on at the next start");
         }
         self.endpoint.close(CloseCode::ShuttingDown, "the coordinator stops", CLOSE).await;
     }

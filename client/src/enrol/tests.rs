@@ -15,17 +15,19 @@ use crate::session::connection::Sending;
 use crate::session::memory::network;
 
 /// An authority like a coordinator's.
-struct Authority {
+pub(crate) struct Authority {
+    pub(crate) notices: roundelay_crypto::identity::IdentityKey,
     key: KeyPair,
     params: CertificateParams,
     certificate: Vec<u8>,
 }
 
 impl Authority {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
+        let notices = roundelay_crypto::identity::IdentityKey::random(&mut os_rng());
         let (key, params) = (KeyPair::generate().unwrap(), CertificateParams::default());
         let certificate = params.self_signed(&key).unwrap().der().to_vec();
-        Self { key, params, certificate }
+        Self { notices, key, params, certificate }
     }
 
     fn token(&self) -> Token {
@@ -50,7 +52,7 @@ impl Authority {
             certificate,
             authority: self.certificate.clone(),
             tenant: tenant.parse().unwrap(),
-            notice_key: roundelay_crypto::identity::IdentityKey::random(&mut os_rng()).public(),
+            notice_key: self.notices.public(),
         }))
     }
 }
@@ -77,6 +79,14 @@ async fn enrol_at(
         enrolled
     };
     tokio::join!(enrolling, answering).0
+}
+
+/// A directory that is enrolled for tenant acme.
+pub(crate) async fn enrolled(authority: &Authority) -> (tempfile::TempDir, StateDir) {
+    let (root, dir) = dir();
+    let answer = |request: &EnrolRequest| authority.answer(request, "acme");
+    enrol_at(&dir, &authority.token(), answer).await.unwrap();
+    (root, dir)
 }
 
 fn dir() -> (tempfile::TempDir, StateDir) {

@@ -51,6 +51,7 @@ impl Board {
             ClientEvent::Disconnected { reason, .. } => {
                 (self.connected, self.trouble) = (false, Some(reason.clone()));
             }
+            ClientEvent::Moved { .. } => self.connected = false,
             ClientEvent::Federation { federation, news } => {
                 self.federations.entry(*federation).or_default().take(news);
             }

@@ -29,6 +29,11 @@ pub enum ClientEvent {
         /// When it is tried again, in milliseconds.
         retry_in_ms: u64,
     },
+    /// A signed notice moved this client to another coordinator of the same installation.
+    Moved {
+        /// `host:port`, kept for the next start.
+        coordinator: String,
+    },
     /// The certificate was renewed.
     CertificateRenewed {
         /// The end of its life, milliseconds since 1970.
@@ -226,6 +231,7 @@ impl ClientEvent {
                 reason: error.to_string(),
                 retry_in_ms: u64::try_from(retry_in.as_millis()).unwrap_or(u64::MAX),
             },
+            News::Moved(coordinator) => Self::Moved { coordinator: coordinator.clone() },
             News::Renewed(until) => {
                 Self::CertificateRenewed { until_unix_ms: crate::clock::unix_ms_of(*until) }
             }
@@ -312,6 +318,9 @@ impl fmt::Display for ClientEvent {
             Self::Connecting { coordinator } => write!(f, "connecting to {coordinator}"),
             Self::Connected => f.write_str("connected"),
             Self::Disconnected { reason, .. } => write!(f, "{reason}; trying again"),
+            Self::Moved { coordinator } => {
+                write!(f, "the coordinator has moved to {coordinator}")
+            }
             Self::CertificateRenewed { .. } => f.write_str("certificate renewed"),
             Self::Warning { message } => f.write_str(message),
             Self::Federation { news, .. } => news.fmt(f),

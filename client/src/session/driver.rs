@@ -16,7 +16,7 @@ use super::backoff::Backoff;
 use super::connection::{Dialer, Lost};
 use super::federation::{Command, OnTold};
 use super::link::{Allowances, Inbound, Link};
-use super::notice::{Notices, Obeyed};
+use super::notice::{BadNotice, Notices, Obeyed};
 use super::site::Site;
 use crate::checkpoint::CheckpointError;
 use crate::clock::{Clock, unix_ms};
@@ -30,6 +30,8 @@ use crate::train::{TrainError, Trainer};
 mod federations;
 mod joins;
 mod renewal;
+#[cfg(test)]
+mod tests;
 
 use federations::{Note, Place, Seen};
 use joins::Joins;
@@ -65,7 +67,12 @@ pub(crate) struct Settings {
 pub(crate) enum News {
     Connecting(String),
     Connected,
-    Disconnected { error: SessionError, retry_in: Duration },
+    Disconnected {
+        error: SessionError,
+        retry_in: Duration,
+    },
+    /// To this `host:port`.
+    Moved(String),
     Renewed(std::time::SystemTime),
     Warning(String),
     Federation(FederationId, FederationNews),
@@ -110,7 +117,7 @@ enum End {
     Stopped,
     Over,
     Lost(SessionError),
-    Notice(Box<SignedNotice>),
+    Notice(Obeyed),
 }
 
 /// What dialling gave.
@@ -171,7 +178,10 @@ impl Driver {
             let end = match self.connect(address).await? {
                 Dialled::Link(link) => self.serve(*link).await?,
                 Dialled::End(end) => end,
-                Dialled::Error(SessionError::Notice(notice)) => End::Notice(notice),
+                Dialled::Error(SessionError::Notice(notice)) => match self.judge(&notice) {
+                    Some(obeyed) => End::Notice(obeyed),
+                    None => End::Lost(SessionError::Notice(notice)),
+                },
                 Dialled::Error(error) if self.settings.once => return Err(error.into()),
                 Dialled::Error(error) => End::Lost(error),
             };
@@ -184,7 +194,7 @@ impl Driver {
                 End::Stopped | End::Over => return Ok(()),
                 End::Lost(error) if !error.may_pass() => return Err(error.into()),
                 End::Lost(error) => self.pause_after(error, &mut backoff).await?,
-                End::Notice(notice) => self.obey(*notice, &mut backoff).await?,
+                End::Notice(notice) => self.obey(notice).await?,
             }
         }
     }
@@ -257,24 +267,25 @@ impl Driver {
         }
     }
 
-    async fn obey(
-        &mut self,
-        notice: SignedNotice,
-        backoff: &mut Backoff,
-    ) -> Result<(), DriverError> {
-        match self.notices.judge(&notice, unix_ms()) {
-            Ok(Obeyed::Redirect(address)) => {
-                (self.on_news)(News::Warning(format!("the coordinator has moved to {address}")));
+    /// What a notice asks for. One that is not to be obeyed is told of and changes nothing.
+    fn judge(&mut self, notice: &SignedNotice) -> Option<Obeyed> {
+        let judged = self.notices.judge(notice, unix_ms());
+        judged.inspect_err(|bad: &BadNotice| (self.on_news)(News::Warning(bad.to_string()))).ok()
+    }
+
+    async fn obey(&mut self, notice: Obeyed) -> Result<(), DriverError> {
+        match notice {
+            Obeyed::Redirect(address) => {
+                (self.on_news)(News::Moved(address.clone()));
                 self.site.enrolment.moved_to = Some(address);
                 self.site.enrolment.save(&self.site.dir)?;
+                Ok(())
             }
-            Ok(Obeyed::RetryAfter(length)) => self.pause(length).await?,
-            Err(error) => {
-                (self.on_news)(News::Warning(error.to_string()));
-                self.pause(backoff.next(&mut os_rng())).await?;
+            Obeyed::RetryAfter(retry_in) => {
+                (self.on_news)(News::Disconnected { error: SessionError::ComeBack, retry_in });
+                self.pause(retry_in).await
             }
         }
-        Ok(())
     }
 
     /// Serves a connection until its end.
@@ -367,7 +378,7 @@ impl Driver {
                 });
             }
             ToClient::Redirect(notice) | ToClient::RetryAfter(notice) => {
-                return Ok(Some(End::Notice(Box::new(notice))));
+                return Ok(self.judge(&notice).map(End::Notice));
             }
             ToClient::Federations(list) => self.listed(&list),
             // Answers to what another verb asks, or of no place here.

@@ -133,7 +133,7 @@ impl Link {
     ) -> Self {
         let (out, inbound) = mpsc::channel(INBOUND_MAX);
         let order = Arc::new(tokio::sync::Mutex::new(Order::default()));
-        let reader = Reader { out, order, allowances };
+        let reader = Reader { out, order, allowances, assembling: Arc::default() };
         let mut tasks = JoinSet::new();
         tasks.spawn(reader.clone().read_control(control));
         tasks.spawn(reader.accept_streams(Arc::clone(&connection)));
@@ -193,6 +193,8 @@ struct Reader {
     out: mpsc::Sender<Result<Inbound, SessionError>>,
     order: Arc<tokio::sync::Mutex<Order>>,
     allowances: Arc<Allowances>,
+    /// Held while a roster is put together, at most 2 MiB: what waits, waits in its stream.
+    assembling: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Reader {
@@ -290,6 +292,7 @@ impl Reader {
         items: u32,
     ) -> Result<(), SessionError> {
         let malformed = |error| SessionError::malformed(&error);
+        let _turn = self.assembling.lock().await;
         let mut assembler = Assembler::new(kind, items).map_err(malformed)?;
         frames.set_limit(ROSTER_ITEM_BYTES_MAX);
         while let Some(body) = frames.next_body().await? {

@@ -22,8 +22,8 @@ pub(crate) struct Coordinator {
     pub(crate) address: String,
     /// Two-way streams that the client opens: its bytes, and where to answer.
     pub(crate) control: mpsc::UnboundedReceiver<(MemoryReceiving, MemorySending)>,
-    /// One-way streams that the client opens: nothing reads them yet.
-    _streams: mpsc::UnboundedReceiver<MemoryReceiving>,
+    /// One-way streams that the client opens.
+    pub(crate) streams: mpsc::UnboundedReceiver<MemoryReceiving>,
     /// Opens one-way streams to the client. Dropping it ends the connection.
     pub(crate) open: mpsc::UnboundedSender<MemoryReceiving>,
     /// Hears why the client closed.
@@ -69,7 +69,7 @@ impl Dialer for MemoryDialer {
         let there = Coordinator {
             address: address.clone(),
             control: controls,
-            _streams: opened,
+            streams: opened,
             open,
             closed,
         };

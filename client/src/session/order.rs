@@ -12,6 +12,8 @@ use roundelay_protocol::session::RosterKind;
 const ROUNDS_MAX: usize = 64;
 /// Messages and rosters of one round that may wait: a round has seven.
 const WAITING_MAX: usize = 16;
+/// Rosters that came before their announcement, of all rounds: at most 2 MiB each.
+const EARLY_MAX: usize = 16;
 
 /// A round on this connection.
 pub(crate) type RoundKey = (FederationId, RoundNumber);
@@ -25,6 +27,8 @@ pub(crate) struct TooManyWaiting;
 #[derive(Debug, Default)]
 pub(crate) struct Order {
     rounds: BTreeMap<RoundKey, Waiting>,
+    /// Rosters in [`Waiting::early`] of all rounds.
+    early: usize,
 }
 
 #[derive(Debug, Default)]
@@ -67,7 +71,11 @@ impl Order {
         kind: RosterKind,
         roster: ToClient,
     ) -> Result<Vec<ToClient>, TooManyWaiting> {
+        if self.early >= EARLY_MAX {
+            return Err(TooManyWaiting);
+        }
         self.waiting(round)?.early.push((kind, roster));
+        self.early += 1;
         Ok(self.release(round))
     }
 
@@ -98,7 +106,10 @@ impl Order {
             match item {
                 Item::Message(message) => released.push(message),
                 Item::Roster(kind) => match waiting.early.iter().position(|(k, _)| *k == kind) {
-                    Some(index) => released.push(waiting.early.remove(index).1),
+                    Some(index) => {
+                        self.early -= 1;
+                        released.push(waiting.early.remove(index).1);
+                    }
                     None => {
                         waiting.queue.push_front(Item::Roster(kind));
                         break;
@@ -160,6 +171,20 @@ mod tests {
         let mut order = Order::default();
         assert!(order.announced(ROUND, RosterKind::Boxes).unwrap().is_empty());
         assert_eq!(order.message(OTHER, aborted()).unwrap(), [aborted()]);
+    }
+
+    #[test]
+    fn rosters_that_were_never_announced_are_bounded_over_all_rounds() {
+        let mut order = Order::default();
+        let early = |order: &mut Order, round| {
+            order.arrived((ROUND.0, RoundNumber(round)), RosterKind::Boxes, boxes())
+        };
+        for round in 0..EARLY_MAX as u64 {
+            assert!(early(&mut order, round).unwrap().is_empty());
+        }
+        assert_eq!(early(&mut order, 99), Err(TooManyWaiting));
+        order.announced((ROUND.0, RoundNumber(0)), RosterKind::Boxes).unwrap();
+        assert!(early(&mut order, 99).is_ok(), "one was released");
     }
 
     #[test]

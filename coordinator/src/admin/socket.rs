@@ -1,8 +1,9 @@
 //! The socket in the data folder through which verbs reach a running coordinator: one JSON line
 //! asks, one answers. The folder and the socket are its owner's alone, and so are the verbs.
 
-use std::fs::{self, Permissions};
+use std::fs::{self, File, Permissions};
 use std::io;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,6 +18,8 @@ use super::{Admin, AdminError, Answer, Kind, Request};
 
 /// Bytes of a line.
 const LINE_BYTES_MAX: u64 = 16 << 20;
+/// Bytes of a socket's path: 108 with the zero at its end on Linux, 104 elsewhere.
+const SOCKET_PATH_BYTES_MAX: usize = 103;
 /// Time for a request to arrive whole.
 const REQUEST: Duration = Duration::from_secs(10);
 
@@ -42,7 +45,7 @@ impl AdminSocket {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        let listener = UnixListener::bind(path)?;
+        let listener = UnixListener::bind(Short::of(path)?.path())?;
         fs::set_permissions(path, Permissions::from_mode(0o600))?;
         Ok(Self { listener, path: path.to_owned() })
     }
@@ -75,6 +78,39 @@ impl Drop for AdminSocket {
     }
 }
 
+/// A socket's path in a form that the kernel takes: it has room for about a hundred bytes, and a
+/// data folder may lie deeper than that.
+struct Short {
+    path: PathBuf,
+    /// Open for as long as the path is used.
+    _folder: Option<File>,
+}
+
+impl Short {
+    fn of(path: &Path) -> io::Result<Self> {
+        if path.as_os_str().len() <= SOCKET_PATH_BYTES_MAX {
+            return Ok(Self { path: path.to_owned(), _folder: None });
+        }
+        let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
+            return Err(io::ErrorKind::InvalidInput.into());
+        };
+        if !cfg!(target_os = "linux") {
+            let bytes = path.as_os_str().len();
+            return Err(io::Error::other(format!(
+                "the path of a socket has at most {SOCKET_PATH_BYTES_MAX} bytes, this one has \
+                 {bytes}; choose a data folder with a shorter path (`--data`)"
+            )));
+        }
+        let folder = File::open(folder)?;
+        let path = Path::new("/proc/self/fd").join(folder.as_raw_fd().to_string()).join(name);
+        Ok(Self { path, _folder: Some(folder) })
+    }
+
+    fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
 async fn answer(stream: UnixStream, admin: &Admin) -> io::Result<()> {
     let (read, mut write) = stream.into_split();
     let line = timeout(REQUEST, line(read)).await.map_err(|_| io::ErrorKind::TimedOut)??;
@@ -104,7 +140,12 @@ async fn line(read: impl tokio::io::AsyncRead + Unpin) -> io::Result<String> {
 /// # Errors
 /// What the coordinator answered, or that it broke off.
 pub async fn ask(path: &Path, request: &Request) -> Result<Option<Answer>, AdminError> {
-    let stream = match UnixStream::connect(path).await {
+    let short = match Short::of(path) {
+        Ok(short) => short,
+        Err(error) if is_absent(&error) => return Ok(None),
+        Err(error) => return Err(unreachable_at(path, &error)),
+    };
+    let stream = match UnixStream::connect(short.path()).await {
         Ok(stream) => stream,
         Err(error) if is_absent(&error) => return Ok(None),
         Err(error) => return Err(unreachable_at(path, &error)),

@@ -72,6 +72,28 @@ async fn a_socket_left_behind_by_a_killed_coordinator_is_replaced() {
 }
 
 #[tokio::test]
+async fn a_socket_deeper_than_a_socket_path_may_be_long_is_served_all_the_same() {
+    let house = House::open().await;
+    let folder = tempfile::tempdir().unwrap();
+    let deep = folder.path().join("d".repeat(100)).join("e".repeat(100));
+    std::fs::create_dir_all(&deep).unwrap();
+    let path = deep.join("admin.sock");
+    assert_eq!(ask(&path, &Request::TenantList).await, Ok(None));
+    assert_eq!(ask(&deep.join("missing/admin.sock"), &Request::TenantList).await, Ok(None));
+    let socket = AdminSocket::bind(&path).unwrap();
+    let admin = Arc::new(admin(&house));
+    let serving = tokio::spawn(async move { socket.serve(admin).await });
+    let answer = ask(&path, &Request::TenantList).await.unwrap();
+    assert!(matches!(answer, Some(Answer::Tenants(tenants)) if tenants.len() == 3));
+    serving.abort();
+    let _ = serving.await;
+    assert!(!path.exists(), "the socket goes with the coordinator");
+    let left = AdminSocket::bind(&path).unwrap();
+    assert!(AdminSocket::bind(&path).is_ok(), "one that was left behind is replaced");
+    drop(left);
+}
+
+#[tokio::test]
 async fn garbage_on_the_socket_is_answered_with_an_error_line() {
     use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
     let house = House::open().await;

@@ -22,6 +22,10 @@ use crate::telemetry;
 /// How long a verb waits for another process that is about to let go of the data folder.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// How long work on other threads is waited for when the coordinator has stopped. With what
+/// [`Server::stop`](crate::server::Server::stop) may take it stays below 30 s.
+const LAST_WORK: Duration = Duration::from_secs(3);
+
 /// Runs a command line; its answer goes to standard output, its error to standard error.
 pub fn run(cli: Cli) -> ExitCode {
     let output = cli.options.output;
@@ -73,8 +77,10 @@ fn start(cli: Cli) -> Result<Option<Answer>, AdminError> {
         Verb::Serve { listen } => {
             telemetry::start(&config.log, json).map_err(invalid)?;
             let listen = listen.unwrap_or(config.listen);
-            runtime.block_on(serve::serve(config, listen, json))?;
-            Ok(None)
+            let served = runtime.block_on(serve::serve(config, listen, json));
+            // Work on other threads that nobody waits for any more is in the records.
+            runtime.shutdown_timeout(LAST_WORK);
+            served.map(|()| None)
         }
         verb => {
             // A verb's own errors are its answer; of the rest only warnings are for its user.

@@ -8,12 +8,19 @@ use super::within;
 
 /// Keys in this table; a test holds the sample file to it.
 #[cfg(test)]
-pub(super) const KEYS: usize = 19;
+pub(super) const KEYS: usize = 23;
 
-/// What connections may use. The memory that a connection can make the coordinator hold is at most
-/// `idle_window_bytes` + `send_window_bytes` + 2 MiB of a roster that is put together, and all
-/// uploads together `upload_windows_bytes_total`. A tenant has `connections_per_tenant_max` of
-/// them. An idle connection that sends nothing costs about 40 KiB.
+/// What connections may use, and with it the memory that clients can make the coordinator hold:
+///
+/// | what | of one connection | of the process |
+/// |---|---|---|
+/// | sent by the client, not read yet | `idle_window_bytes`; `upload_window_bytes` while it uploads | `connections_max` × `idle_window_bytes` + `upload_windows_bytes_total` |
+/// | a roster that is put together | one, 4 KiB for each entry that was announced, at most 2 MiB | `rosters_bytes_total` |
+/// | sent to the client, not acknowledged | `send_window_bytes` | × `connections_max` |
+/// | waiting to be sent, for at most `stall_ms` if the client reads nothing | `outbox_max` × 64 KiB, and 16 rosters and 16 vectors: a roster is shared by all who get it but for boxes (2 MiB), a vector holds its next 8 MiB or a manifest (1 MiB) | × `connections_max` |
+///
+/// A tenant has `connections_per_tenant_max` connections. Honest clients keep the last row at a few
+/// frames; an idle connection costs about 40 KiB.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
@@ -24,6 +31,15 @@ pub struct Limits {
     /// Handshakes in progress, and connections that have not said hello. Default 512. Each costs
     /// about 20 KiB; above it new ones are refused unread.
     pub handshakes_max: u32,
+    /// Handshakes that one address (an IPv6 /64 counts as one) may begin at once. Default 512. An
+    /// address that proved itself by Retry has as many again, so that nobody can use up the share
+    /// of another by forging its address.
+    pub address_handshakes_burst: u32,
+    /// Handshakes that it may begin in a second from then on. Default 64.
+    pub address_handshakes_per_second: u32,
+    /// Addresses that are counted one by one. Default 65,536, which costs 6 MiB at most; beyond
+    /// it, unknown addresses share one count until others have been silent for a while.
+    pub addresses_max: u32,
     /// Handshakes in progress above which new addresses must first prove that they receive what
     /// is sent to them (QUIC Retry, one more round trip). Default 128.
     pub retry_above: u32,
@@ -37,6 +53,9 @@ pub struct Limits {
     pub frame_ms: u32,
     /// Time for a whole roster, in milliseconds. Default 30,000.
     pub roster_ms: u32,
+    /// All rosters that are being put together. Default 256 MiB; above it they wait in their
+    /// streams.
+    pub rosters_bytes_total: u32,
     /// Longest pause inside a vector, in milliseconds. Default 15,000. (What a slow upload may
     /// take in all is the deadline of its stage.)
     pub stall_ms: u32,
@@ -71,12 +90,16 @@ impl Default for Limits {
             connections_max: 10_000,
             connections_per_tenant_max: 256,
             handshakes_max: 512,
+            address_handshakes_burst: 512,
+            address_handshakes_per_second: 64,
+            addresses_max: 65_536,
             retry_above: 128,
             handshake_bytes: 16 << 10,
             handshake_ms: 5_000,
             hello_ms: 5_000,
             frame_ms: 10_000,
             roster_ms: 30_000,
+            rosters_bytes_total: 256 << 20,
             stall_ms: 15_000,
             idle_ms: 30_000,
             streams_max: 16,
@@ -97,12 +120,16 @@ impl Limits {
             ("connections_max", self.connections_max, 1, 1_000_000),
             ("connections_per_tenant_max", self.connections_per_tenant_max, 1, 1_000_000),
             ("handshakes_max", self.handshakes_max, 1, 65_536),
+            ("address_handshakes_burst", self.address_handshakes_burst, 1, 65_535),
+            ("address_handshakes_per_second", self.address_handshakes_per_second, 1, 65_535),
+            ("addresses_max", self.addresses_max, 1, 16 << 20),
             ("retry_above", self.retry_above, 0, 65_536),
             ("handshake_bytes", self.handshake_bytes, 4 << 10, 1 << 20),
             ("handshake_ms", self.handshake_ms, 100, 60_000),
             ("hello_ms", self.hello_ms, 100, 60_000),
             ("frame_ms", self.frame_ms, 100, 600_000),
             ("roster_ms", self.roster_ms, 100, 600_000),
+            ("rosters_bytes_total", self.rosters_bytes_total, 4 << 20, u32::MAX),
             ("stall_ms", self.stall_ms, 100, 600_000),
             ("idle_ms", self.idle_ms, 1_000, 600_000),
             ("streams_max", self.streams_max, 2, 1_024),

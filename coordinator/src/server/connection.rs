@@ -24,7 +24,7 @@ use super::framing::{Frames, Meter};
 use super::post::Post;
 use super::registry::Registry;
 use super::requests::Requests;
-use super::streams::{Streams, Windows};
+use super::streams::{Rosters, Streams, Windows};
 use super::transport::{Connection, Outgoing};
 use crate::authority::PeerCertificate;
 use crate::clients::{ClientError, Clients};
@@ -47,6 +47,8 @@ pub struct Context {
     pub registry: Arc<Registry>,
     /// The budget of upload windows.
     pub windows: Windows,
+    /// The budget of rosters.
+    pub rosters: Rosters,
     /// What a connection may take up.
     pub limits: Limits,
 }

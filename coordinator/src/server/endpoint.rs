@@ -1,5 +1,5 @@
-//! The UDP socket and what comes in on it: every limit of QUIC set, handshakes counted and timed,
-//! addresses validated by Retry only under load.
+//! The UDP socket and what comes in on it: every limit of QUIC set, handshakes counted, by address
+//! too, and timed; addresses validated by Retry only under load.
 
 use std::io;
 use std::net::SocketAddr;
@@ -11,8 +11,9 @@ use quinn::{ServerConfig, TokioRuntime, TransportConfig, ValidationTokenConfig};
 use roundelay_protocol::close::CloseCode;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
+use super::addresses::{Addresses, Verdict};
 use super::quic::QuicConnection;
 use super::reset::endpoint_config;
 use super::tls::{self, TlsError};
@@ -45,6 +46,7 @@ pub enum EndpointError {
 pub struct Endpoint {
     quinn: quinn::Endpoint,
     handshakes: Arc<Semaphore>,
+    addresses: Addresses,
     limits: Limits,
     listen: SocketAddr,
 }
@@ -86,6 +88,7 @@ impl Endpoint {
         Ok(Self {
             quinn: quinn.map_err(failed)?,
             handshakes: Arc::new(Semaphore::new(limits.handshakes_max as usize)),
+            addresses: Addresses::new(limits),
             limits: *limits,
             listen,
         })
@@ -125,16 +128,31 @@ impl Endpoint {
                 incoming.refuse();
                 continue;
             };
-            if self.is_loaded() && incoming.may_retry() && !incoming.remote_address_validated() {
-                // An error would say that Retry is not possible, which was asked just before.
-                let _ = incoming.retry();
-                continue;
+            match self.judge(&incoming) {
+                Verdict::Admit => {}
+                Verdict::Prove if incoming.may_retry() => {
+                    // An error would say that Retry is not possible, which was asked just before.
+                    let _ = incoming.retry();
+                    continue;
+                }
+                Verdict::Prove | Verdict::Refuse => {
+                    incoming.refuse();
+                    continue;
+                }
             }
             if let Ok(connecting) = incoming.accept() {
                 let deadline = Limits::duration(self.limits.handshake_ms);
                 return Some(Attempt { connecting, place, deadline });
             }
         }
+    }
+
+    fn judge(&self, incoming: &quinn::Incoming) -> Verdict {
+        let is_proven = incoming.remote_address_validated();
+        if self.is_loaded() && !is_proven && incoming.may_retry() {
+            return Verdict::Prove;
+        }
+        self.addresses.judge(incoming.remote_address().ip(), is_proven, Instant::now())
     }
 
     /// Whether so many handshakes are in progress that addresses must prove themselves. Measured

@@ -47,6 +47,34 @@ impl Windows {
     }
 }
 
+/// The budget of rosters that are put together, shared by all connections. One beyond it waits in
+/// its stream.
+#[derive(Clone)]
+pub struct Rosters {
+    free: Arc<Semaphore>,
+}
+
+impl Rosters {
+    /// A budget of so many bytes.
+    #[must_use]
+    pub fn new(bytes_total: u32) -> Self {
+        Self { free: Arc::new(Semaphore::new(bytes_total as usize / ROSTER_ITEM_BYTES_MAX)) }
+    }
+
+    /// Entries that there is room for now.
+    #[cfg(test)]
+    pub(super) fn free(&self) -> usize {
+        self.free.available_permits()
+    }
+
+    /// Room for a roster of so many entries, once there is. Whoever holds room gives it back within
+    /// `roster_ms`.
+    async fn take(&self, items: u32) -> Result<OwnedSemaphorePermit, Closing> {
+        let taken = Arc::clone(&self.free).acquire_many_owned(items).await;
+        taken.map_err(|error| Closing::internal(&error))
+    }
+}
+
 /// A connection's wider window while at least one upload is under way.
 struct Widened<'a> {
     connection: &'a dyn Connection,
@@ -109,9 +137,12 @@ impl Streams {
         let mut frames = Frames::new(incoming, FRAME_BYTES_PREAUTH_MAX, limits.frame_ms, meter);
         match frames.expect("the header of a stream", limits.frame_ms).await? {
             StreamHeader::Roster { federation, round, kind: RosterKind::Shares, items } => {
+                let assembler = Assembler::new(RosterKind::Shares, items);
+                let assembler = assembler.map_err(Closing::malformed)?;
                 // One at a time: what waits, waits in the stream and not in memory.
                 let _turn = self.rosters.lock().await;
-                let reading = roster(frames, items);
+                let _room = self.context.rosters.take(items).await?;
+                let reading = roster(frames, assembler);
                 let whole = timeout(Limits::duration(limits.roster_ms), reading).await;
                 let late = |_| Closing::too_slow("a roster", limits.roster_ms);
                 let message = whole.map_err(late)??;
@@ -179,8 +210,7 @@ impl Streams {
     }
 }
 
-async fn roster(mut frames: Frames, items: u32) -> Result<FromClient, Closing> {
-    let mut assembler = Assembler::new(RosterKind::Shares, items).map_err(Closing::malformed)?;
+async fn roster(mut frames: Frames, mut assembler: Assembler) -> Result<FromClient, Closing> {
     frames.set_limit(ROSTER_ITEM_BYTES_MAX);
     while !assembler.is_complete() {
         let item = frames.frame().await?;

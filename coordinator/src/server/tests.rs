@@ -3,6 +3,8 @@
 
 mod connections;
 mod enrolments;
+mod floods;
 mod handshakes;
 pub(crate) mod harness;
 pub(crate) mod manifests;
+mod stopping;

@@ -9,6 +9,8 @@ use roundelay_protocol::session::{Notice, Refused, Roster, SignedNotice, ToCoord
 use super::super::connection::Sending;
 use super::super::memory::{Coordinator, MemorySending, network, stream};
 use super::*;
+use crate::gate::GateError;
+use crate::outbound::ListFederations;
 
 const FEDERATION: FederationId = FederationId([1; 16]);
 const ROUND: RoundNumber = RoundNumber(3);
@@ -84,6 +86,75 @@ async fn a_refusal_a_notice_or_another_version_ends_the_hello() {
     let newer = ToClient::Welcome { version: 99, unix_ms: crate::clock::unix_ms() };
     let error = greeted(newer).await.0.err().unwrap();
     assert!(matches!(error, SessionError::Version(99)));
+}
+
+#[tokio::test]
+async fn nothing_but_the_hello_leaves_before_the_welcome_when_connecting_again_neither() {
+    let (_root, gate) = gate();
+    let (dialer, mut dialled) = network();
+    for _ in 0..2 {
+        let opening = Link::open(&*dialer, "there:1", Arc::clone(&gate), Arc::default());
+        let answering = async {
+            let mut there = dialled.recv().await.unwrap();
+            let (asked, mut control) = there.control.recv().await.unwrap();
+            let mut frames = Frames::new(Box::new(asked), FRAME_BYTES_MAX);
+            let first: ToCoordinator = frames.next().await.unwrap().unwrap();
+            assert!(matches!(first, ToCoordinator::Hello { .. }), "{first:?}");
+            // What a round of before the loss has to send meanwhile waits for the next join.
+            let early = gate.send(&ListFederations).await;
+            assert!(matches!(early, Err(GateError::NotConnected)), "{early:?}");
+            let wait = Duration::from_millis(50);
+            let next = tokio::time::timeout(wait, frames.next::<ToCoordinator>()).await;
+            assert!(next.is_err() && there.streams.try_recv().is_err(), "{next:?}");
+            say(&mut control, &welcome(crate::clock::unix_ms())).await;
+            (there, control, frames)
+        };
+        let (link, (there, control, mut frames)) = tokio::join!(opening, answering);
+        let mut link = link.unwrap();
+        gate.send(&ListFederations).await.unwrap();
+        let asked: ToCoordinator = frames.next().await.unwrap().unwrap();
+        assert_eq!(asked, ToCoordinator::ListFederations);
+        drop((there, control));
+        assert!(matches!(link.next().await, Err(SessionError::Lost(_))));
+    }
+}
+
+#[tokio::test]
+async fn rosters_are_put_together_one_at_a_time() {
+    let (mut link, there, mut control) = linked().await;
+    let kind = RosterKind::Quorum;
+    let frames = |items| {
+        let header = StreamHeader::Roster { federation: FEDERATION, round: ROUND, kind, items };
+        Bytes::from(frame(&encode(&header), FRAME_BYTES_MAX).unwrap())
+    };
+    // The first has begun and lacks its one entry; the second is whole.
+    let (mut first, receive) = stream();
+    there.open.send(receive).ok().unwrap();
+    first.send(frames(1)).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let (mut second, receive) = stream();
+    there.open.send(receive).ok().unwrap();
+    second.send(frames(0)).await.unwrap();
+    second.finish().unwrap();
+    for _ in 0..2 {
+        say(&mut control, &ToClient::RosterFollows { federation: FEDERATION, round: ROUND, kind })
+            .await;
+    }
+    let wait = Duration::from_millis(100);
+    assert!(tokio::time::timeout(wait, link.next()).await.is_err(), "the second waits");
+    let entry = Bytes::from(frame(&[0; 66], FRAME_BYTES_MAX).unwrap());
+    first.send(entry).await.unwrap();
+    first.finish().unwrap();
+    let mut entries = Vec::new();
+    for _ in 0..2 {
+        match link.next().await.unwrap() {
+            Inbound::Round { message: message::ToClient::Quorum(quorum), .. } => {
+                entries.push(quorum.signatures.len());
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(entries, [1, 0]);
 }
 
 #[tokio::test]

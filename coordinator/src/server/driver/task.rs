@@ -268,8 +268,10 @@ impl<'a> Task<'a> {
                     // What is not durable yet, nobody has heard of; but it saves asking again.
                     let _ = self.flush().await;
                     let _ = self.place.shared.store.release(&self.fence).await;
+                } else {
+                    // Clients of a coordinator that stops are told so before they are closed.
+                    self.seats.values().for_each(|seat| seat.outbox.close());
                 }
-                self.seats.values().for_each(|seat| seat.outbox.close());
                 return end;
             }
         }

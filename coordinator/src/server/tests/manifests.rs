@@ -52,7 +52,7 @@ pub(crate) fn draft(name: &str, members: &[&str]) -> Draft {
     }
 }
 
-async fn three(house: &House) -> [Guest; 3] {
+pub(crate) async fn three(house: &House) -> [Guest; 3] {
     [house.client("acme").await, house.client("bank").await, house.client("care").await]
 }
 
@@ -74,7 +74,7 @@ async fn listed(wire: &mut Wire) -> (bool, SignedManifest) {
     (summary.complete, signed)
 }
 
-async fn sign(wire: &mut Wire, guest: &Guest, manifest: &Manifest) -> ToClient {
+pub(crate) async fn sign(wire: &mut Wire, guest: &Guest, manifest: &Manifest) -> ToClient {
     let signature = manifest.sign(&guest.tenant_key);
     let (federation, manifest) = (manifest.federation, manifest.hash());
     wire.send(&ToCoordinator::SignManifest { federation, manifest, signature }).await;

@@ -1,0 +1,70 @@
+//! Many handshakes and many rosters at once: what one address or one budget may take up.
+
+use std::time::Duration;
+
+use roundelay_crypto::digest::Digest;
+use roundelay_crypto::identity::Signature;
+use roundelay_protocol::codec::{encode, frame};
+use roundelay_protocol::ids::{FederationId, RoundNumber};
+use roundelay_protocol::limits::ROSTER_ITEM_BYTES_MAX;
+use roundelay_protocol::session::{RosterKind, StreamHeader};
+
+use super::harness::{House, Wire, stream};
+use crate::config::Limits;
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+#[tokio::test]
+async fn an_address_beyond_its_share_is_refused_and_comes_in_again_later() {
+    let limits = Limits {
+        address_handshakes_burst: 3,
+        address_handshakes_per_second: 4,
+        ..Limits::default()
+    };
+    let house = House::with(&limits, HOUR).await;
+    // Enrolling is a handshake too.
+    let guest = house.client("acme").await;
+    let mut refused = 0;
+    for _ in 0..20 {
+        match house.connect(&guest).await {
+            Ok(_) => {}
+            Err(quinn::ConnectionError::ConnectionClosed(_)) => refused += 1,
+            Err(other) => panic!("{other}"),
+        }
+    }
+    // 3 without proof, 3 with, and what a second or two gives back.
+    assert!((4..=14).contains(&refused), "{refused}");
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    Wire::welcomed(&house, &guest).await;
+}
+
+#[tokio::test]
+async fn a_roster_beyond_the_budget_waits_for_room_and_is_taken_then() {
+    let limits = Limits {
+        rosters_bytes_total: (3 * ROSTER_ITEM_BYTES_MAX) as u32,
+        roster_ms: 800,
+        ..Limits::default()
+    };
+    let house = House::with(&limits, HOUR).await;
+    let (one, two) = (house.client("acme").await, house.client("bank").await);
+    let (slow, quick) = (Wire::welcomed(&house, &one).await, Wire::welcomed(&house, &two).await);
+    let header = |items| StreamHeader::Roster {
+        federation: FederationId([1; 16]),
+        round: RoundNumber(1),
+        kind: RosterKind::Shares,
+        items,
+    };
+    let head = frame(&encode(&(Digest([0; 32]), Signature([0; 64]))), 4096).unwrap();
+    let _unfinished = stream(&slow.connection, &header(3), &head).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let mut whole = stream(&quick.connection, &header(1), &head).await;
+    whole.finish().unwrap();
+    // Taken, the coordinator reads the stream to its end and acknowledges it either way; what
+    // shows the wait is that the slow one has lost its connection before the room is free.
+    assert_eq!(house.server.rosters_free(), 0, "the slow one holds all of the room");
+    let closed = slow.closed().await;
+    assert_eq!(closed, Some(roundelay_protocol::close::CloseCode::TooSlow));
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(house.server.rosters_free(), 3, "both have given it back");
+    assert!(quick.connection.close_reason().is_none());
+}
