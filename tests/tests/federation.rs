@@ -3,9 +3,15 @@
 #[path = "federation/small.rs"]
 mod small;
 
+#[path = "federation/amended.rs"]
+mod amended;
 #[path = "federation/exact.rs"]
 mod exact;
+#[path = "federation/identity.rs"]
+mod identity;
 #[path = "federation/killed.rs"]
 mod killed;
+#[path = "federation/moved.rs"]
+mod moved;
 #[path = "federation/refused.rs"]
 mod refused;

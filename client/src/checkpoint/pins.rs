@@ -54,13 +54,15 @@ impl Pins {
 }
 
 impl FederationDir {
-    /// What is pinned; verified again.
+    /// What is pinned; its signatures are verified again. Whether it still names this client as it
+    /// is, is for the caller to ask: a client whose key was replaced needs it to judge the
+    /// amendment that names the new one.
     ///
     /// # Errors
-    /// A file is damaged or newer, or its manifest no longer names this client as it is.
-    pub fn pins(&self, own: &OwnEntry) -> Result<Pins, PinsError> {
+    /// A file is damaged or newer.
+    pub fn pins(&self) -> Result<Pins, PinsError> {
         let in_force = match self.read_manifest::<Kept>("manifest", IN_FORCE)? {
-            Some(kept) => Some(Pinned::first(kept.signed, kept.predecessor.as_ref(), own)?),
+            Some(kept) => Some(Pinned::kept(kept.signed, kept.predecessor.as_ref())?),
             None => None,
         };
         Ok(Pins { in_force, next: self.read_manifest("manifest-next", NEXT)? })

@@ -12,7 +12,7 @@ use roundelay_protocol::limits::MANIFEST_BYTES_MAX;
 use roundelay_protocol::manifest::SignedManifest;
 use roundelay_protocol::session::{FederationSummary, ToClient, VectorKind};
 
-use super::show::{Shown, print};
+use super::show::{Shown, leaves, print};
 use super::{CliError, Output, block_on, say};
 use crate::checkpoint::StateDir;
 use crate::checkpoint::pins::Pins;
@@ -38,7 +38,7 @@ pub(super) fn show(dir: PathBuf, wanted: Option<&str>, output: Output) -> Result
             println!("no federation names this client yet");
         }
         for Listed { summary, signed } in listed {
-            let pins = desk.site.dir.federation(summary.federation)?.pins(&desk.site.own)?;
+            let pins = desk.site.dir.federation(summary.federation)?.pins()?;
             let shown = Shown::new(signed, &pins, &desk.site.own);
             match output {
                 Output::Json => say(&shown.to_json()),
@@ -145,10 +145,14 @@ impl Desk {
         output: Output,
     ) -> Result<(), CliError> {
         let own = &self.site.own;
-        own.check(&signed.manifest)?;
         let dir = self.site.dir.federation(federation)?;
-        let pins = dir.pins(own)?;
+        let pins = dir.pins()?;
         let predecessor = predecessor(&pins, &signed)?;
+        // A tenant agrees to its own leaving too; nothing is pinned then.
+        let leaves = leaves(own, predecessor, &signed.manifest);
+        if !leaves {
+            own.check(&signed.manifest)?;
+        }
         signed.standing(predecessor).map_err(CliError::Manifest)?;
         signed.manifest.validate().map_err(|error| CliError::Manifest(error.into()))?;
         let key = tenant_key(&self.site.dir)?
@@ -163,7 +167,7 @@ impl Desk {
         let signature = signed.manifest.sign(&key);
         // Pinned before it is sent: whatever the coordinator does, this client keeps to it.
         let agreed = pins.in_force.as_ref().is_some_and(|in_force| in_force.hash() == manifest);
-        if !agreed {
+        if !agreed && !leaves {
             dir.pin_next(&signed)?;
         }
         self.gate.send(&ManifestSignature { federation, manifest, signature }).await?;
@@ -176,6 +180,9 @@ impl Desk {
                 "signatures": signatures,
                 "required": required,
             })),
+            Output::Human if leaves => {
+                println!("signed: {signatures} of {required} signatures; this tenant leaves");
+            }
             Output::Human => println!("signed and pinned: {signatures} of {required} signatures"),
         }
         Ok(())

@@ -9,6 +9,7 @@ use roundelay_protocol::model::ModelSpec;
 use roundelay_protocol::schema::Schema;
 use serde_json::{Value, json};
 
+use super::difference::Difference;
 use crate::checkpoint::pins::Pins;
 
 /// A manifest with what this client knows about it.
@@ -19,6 +20,8 @@ pub(super) struct Shown {
     fault: Option<String>,
     /// What this client has agreed to.
     agreement: Agreement,
+    /// What it changes of the manifest that this client has pinned.
+    changes: Option<Difference>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -55,14 +58,19 @@ impl Shown {
         };
         let before = in_force.filter(|_| agreement != Agreement::InForce).map(Pinned::manifest);
         let standing = signed.standing(before);
-        let fault = own.check(&signed.manifest).err().map(|error| error.to_string());
+        let changes = before.map(|before| Difference::between(before, &signed.manifest));
+        let fault = if leaves(own, before, &signed.manifest) {
+            None
+        } else {
+            own.check(&signed.manifest).err().map(|error| error.to_string())
+        };
         let fault = fault.or_else(|| signed.manifest.validate().err().map(|it| it.to_string()));
         // In force it was verified against its predecessor, which need not be at hand any more.
         let fault = match (&standing, agreement) {
             (_, Agreement::InForce) | (Ok(_), _) => fault,
             (Err(error), _) => fault.or_else(|| Some(error.to_string())),
         };
-        Self { signed, standing: standing.ok(), fault, agreement }
+        Self { signed, standing: standing.ok(), fault, agreement, changes }
     }
 
     pub(super) fn to_json(&self) -> Value {
@@ -89,6 +97,7 @@ impl Shown {
             "signed": self.agreement != Agreement::None && self.agreement != Agreement::Older,
             "in_force": self.agreement == Agreement::InForce,
             "fault": self.fault,
+            "changes": self.changes.as_ref().map(Difference::to_json),
             "signatures": self.standing.as_ref().map(|it| it.signatures),
             "required": self.standing.as_ref().map(|it| it.required),
             "missing": self.standing.as_ref().map(|it| &it.missing),
@@ -97,6 +106,12 @@ impl Shown {
             "task": task,
         })
     }
+}
+
+/// Whether this tenant is in the manifest before and not in this one any more.
+pub(super) fn leaves(own: &OwnEntry, before: Option<&Manifest>, manifest: &Manifest) -> bool {
+    let was_in = before.is_some_and(|before| before.member(&own.tenant).is_some());
+    was_in && manifest.member(&own.tenant).is_none()
 }
 
 /// Prints it for people.
@@ -116,6 +131,10 @@ pub(super) fn print(shown: &Shown) {
     }
     if let Some(fault) = &shown.fault {
         println!("DO NOT SIGN  {fault}");
+    }
+    if let Some(changes) = &shown.changes {
+        println!("changes      of the manifest that is pinned here:");
+        changes.lines().iter().for_each(|line| println!("  {line}"));
     }
     print_members(manifest);
     print_rules(manifest);
@@ -201,7 +220,7 @@ fn model_name(model: &ModelSpec) -> String {
 }
 
 /// A small configuration in one line: `learning_rate 0.1, momentum 0`.
-fn words(value: &impl serde::Serialize) -> String {
+pub(super) fn words(value: &impl serde::Serialize) -> String {
     fn flat(value: &Value) -> String {
         match value {
             Value::Object(fields) => {

@@ -70,6 +70,14 @@ impl Pinned {
         Self::verified(signed, predecessor, own)
     }
 
+    /// A manifest that this client pinned before. Its own entry was checked then, and may be another
+    /// since: a lost identity key that was replaced is named by the next manifest only.
+    pub fn kept(signed: SignedManifest, predecessor: Option<&Manifest>) -> Result<Self, PinError> {
+        signed.verify(predecessor)?;
+        let hash = signed.manifest.hash();
+        Ok(Self { manifest: signed.manifest, hash })
+    }
+
     /// The next manifest, if it amends this one by this one's rule.
     pub fn amended(&self, signed: SignedManifest, own: &OwnEntry) -> Result<Self, PinError> {
         if signed.manifest.predecessor != Some(self.hash) {
@@ -83,10 +91,9 @@ impl Pinned {
         predecessor: Option<&Manifest>,
         own: &OwnEntry,
     ) -> Result<Self, PinError> {
-        signed.verify(predecessor)?;
-        own.check(&signed.manifest)?;
-        let hash = signed.manifest.hash();
-        Ok(Self { manifest: signed.manifest, hash })
+        let pinned = Self::kept(signed, predecessor)?;
+        own.check(&pinned.manifest)?;
+        Ok(pinned)
     }
 
     /// The manifest.

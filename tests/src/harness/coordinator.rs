@@ -64,6 +64,22 @@ impl Coordinator {
         Ok(coordinator)
     }
 
+    /// Starts a coordinator on an address of its own choice, such as that of a successor.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_at(programs: &Programs, folder: &Path, address: &str) -> Result<Self, String> {
+        let mut coordinator = Self {
+            programs: programs.clone(),
+            folder: folder.to_path_buf(),
+            address: address.to_owned(),
+            settings: Vec::new(),
+            process: None,
+        };
+        coordinator.start_again()?;
+        Ok(coordinator)
+    }
+
     /// Starts it again from its files, on the address that it had.
     ///
     /// # Errors
@@ -184,6 +200,11 @@ impl Coordinator {
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.programs.coordinator);
         command.args(arguments).arg("--data").arg(&self.folder).args(["--output", "json"]);
+        // A test that needs other settings than the defaults puts them there.
+        let config = self.folder.join("coordinator.toml");
+        if config.exists() {
+            command.arg("--config").arg(config);
+        }
         command
     }
 }

@@ -118,6 +118,12 @@ impl Site {
         &self.name
     }
 
+    /// What the daemon has told so far: one event in JSON a line.
+    #[must_use]
+    pub fn told(&self) -> String {
+        self.process.as_ref().map_or_else(String::new, Process::output)
+    }
+
     /// The end of its log.
     #[must_use]
     pub fn log_tail(&self) -> String {

@@ -1,11 +1,12 @@
 //! A small federation: few rows, few rounds, softmax regression by ndarray, seconds to run.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use roundelay_protocol::manifest::Task;
 use roundelay_tests::demo::federation::Federation;
 use roundelay_tests::demo::task::task_of;
-use roundelay_tests::harness::Programs;
+use roundelay_tests::harness::{Programs, wait_until};
 use tempfile::TempDir;
 
 /// A federation in a folder that goes with it.
@@ -19,7 +20,15 @@ pub(crate) struct Small {
 impl Small {
     /// Founds a federation of so many tenants that runs so many train rounds; nobody has started.
     pub(crate) fn found(tenants: usize, rounds: u32, standardise: bool) -> Self {
+        Self::found_with(tenants, rounds, standardise, "")
+    }
+
+    /// The same with a configuration of the coordinator.
+    pub(crate) fn found_with(tenants: usize, rounds: u32, standardise: bool, config: &str) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
+        let coordinator = folder.path().join("coordinator");
+        std::fs::create_dir(&coordinator).expect("a folder");
+        std::fs::write(coordinator.join("coordinator.toml"), config).expect("a file");
         let programs = Programs::find().expect("the programs are built");
         let names: Vec<String> = (0..tenants).map(|place| format!("tenant-{place}")).collect();
         let rows: Vec<PathBuf> =
@@ -35,6 +44,28 @@ impl Small {
         let federation = Federation::found(&programs, folder.path(), &names, &rows, &file, &quiet)
             .expect("a federation is founded");
         Self { federation, task, rows, folder }
+    }
+
+    /// The newest model version.
+    pub(crate) fn version(&self) -> u64 {
+        let status = self.federation.status().expect("a status");
+        status["engine"]["model_version"].as_u64().unwrap_or(0)
+    }
+
+    /// Waits until so many more versions were published.
+    pub(crate) fn goes_on(&self, versions: u64) {
+        let goal = self.version() + versions;
+        let reached =
+            wait_until(Duration::from_secs(60), || (self.version() >= goal).then_some(()));
+        assert!(reached.is_some(), "{:?}\n{}", self.federation.status(), self.logs());
+    }
+
+    /// The ends of all logs.
+    pub(crate) fn logs(&self) -> String {
+        let sites = self.federation.sites.iter();
+        let sites = sites.map(|site| format!("--- {}\n{}", site.name(), site.log_tail()));
+        let sites: Vec<_> = sites.collect();
+        format!("--- coordinator\n{}\n{}", self.federation.coordinator.log_tail(), sites.join("\n"))
     }
 
     /// Starts everyone and waits for the end.

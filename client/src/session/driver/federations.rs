@@ -151,7 +151,7 @@ impl Driver {
                 continue;
             }
             self.seen.next.insert(federation, changed);
-            match dir.pins(&self.site.own) {
+            match dir.pins() {
                 Ok(pins) => self.found(federation, pins),
                 Err(error) => self.fail(federation, federation.to_string(), error.into()),
             }
@@ -165,7 +165,17 @@ impl Driver {
         } else if self.places.contains_key(&federation) || found.agreed().is_none() {
             // Over, failed, or a folder without a manifest.
         } else if let Some(in_force) = found.in_force.clone() {
-            self.prepare(federation, found, &in_force);
+            match self.site.own.check(in_force.manifest()) {
+                Ok(()) => self.prepare(federation, found, &in_force),
+                // Its key was replaced, and the amendment that names the new one was agreed to.
+                Err(_) if found.next.is_some() => {
+                    self.places.insert(federation, Place::Waiting(found));
+                }
+                Err(error) => {
+                    let name = in_force.manifest().name.to_string();
+                    self.fail(federation, name, PinsError::from(error).into());
+                }
+            }
         } else {
             self.places.insert(federation, Place::Waiting(found));
         }
