@@ -229,8 +229,9 @@ impl Federations {
             Write::PutSignature { federation, manifest, signer, signature },
             audit(federation, rows.members(federation).await?, event),
         ];
-        if standing.is_complete() {
-            // Whoever left with this amendment is no member any more.
+        if standing.is_complete() && located.federation.state == FederationState::Draft {
+            // Whoever left with this amendment is no member any more. Where rounds run, the driver
+            // does this when the amendment comes in force: until then they go to its log too.
             let members = tenants_of(&newest.manifest);
             writes.push(Write::PutMembers { federation, members });
         }

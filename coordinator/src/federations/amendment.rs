@@ -40,10 +40,10 @@ impl Federations {
         if unchanged {
             return Err(FederationError::NothingChanges);
         }
-        // Whoever leaves is a member until the amendment has its signature too.
-        let both = in_force.members.iter().chain(&manifest.members);
-        let both: BTreeSet<_> = both.map(|member| member.tenant.clone()).collect();
-        let members: Vec<_> = both.into_iter().collect();
+        // Whoever leaves is a member until the amendment is in force.
+        let mut all: BTreeSet<_> = rows.members(federation).await?.into_iter().collect();
+        all.extend(manifest.members.iter().map(|member| member.tenant.clone()));
+        let members: Vec<_> = all.into_iter().collect();
         let event = AuditEvent::ManifestProposed { version: manifest.version, manifest: digest };
         let writes = vec![
             Write::PutMembers { federation, members: members.clone() },

@@ -203,7 +203,8 @@ impl Driver {
     }
 
     /// A manifest from the coordinator: if it is the one that was agreed to and every signature is
-    /// there, it comes in force.
+    /// there, it comes in force; an amendment once the coordinator runs no round under the manifest
+    /// that it amends, which it says by refusing a join under that one.
     pub(super) async fn manifest(
         &mut self,
         federation: FederationId,
@@ -218,6 +219,11 @@ impl Driver {
         let Some(pins) = place.pins().cloned() else { return Ok(()) };
         let hash = signed.manifest.hash();
         if pins.next.as_ref().map(|next| next.manifest.hash()) != Some(hash) {
+            return Ok(());
+        }
+        let runs = matches!(place, Place::Running { .. } | Place::Preparing { .. });
+        if runs && !self.joins.is_outdated(federation) {
+            // A round under the one in force may be under way, and needs this client to its end.
             return Ok(());
         }
         let name = signed.manifest.name.to_string();

@@ -24,6 +24,8 @@ pub(super) struct Joins {
     joined: Vec<FederationId>,
     asked: Option<(FederationId, Instant)>,
     refused: VecDeque<(FederationId, Instant, Duration)>,
+    /// Refused because the coordinator runs them under another manifest.
+    outdated: Vec<FederationId>,
 }
 
 impl Joins {
@@ -44,6 +46,13 @@ impl Joins {
     pub(super) fn forget(&mut self, federation: FederationId) {
         self.joined.retain(|id| *id != federation);
         self.refused.retain(|(id, ..)| *id != federation);
+        self.outdated.retain(|id| *id != federation);
+    }
+
+    /// Whether the coordinator runs a federation under another manifest than this client joined
+    /// with: rounds under that one are over.
+    pub(super) fn is_outdated(&self, federation: FederationId) -> bool {
+        self.outdated.contains(&federation)
     }
 
     fn may_ask(&self, federation: FederationId, now: Instant) -> bool {
@@ -87,6 +96,9 @@ impl Driver {
         let code = refused.code.as_str();
         let about_vector = matches!(code, "no_such_vector" | "not_joined");
         let federation = if about_vector { None } else { self.joins.refused(Instant::now()) };
+        if code == "other_manifest" {
+            self.joins.outdated.extend(federation);
+        }
         let words = format!("{} ({code})", refused.message);
         (self.on_news)(match federation {
             Some(federation) => News::Federation(federation, FederationNews::NotTaken(words)),

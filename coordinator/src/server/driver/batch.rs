@@ -52,9 +52,12 @@ impl Batch {
         }
     }
 
-    /// The members under a newer manifest.
-    pub(super) fn set_members(&mut self, members: Vec<TenantId>) {
+    /// The members under a newer manifest, whose logs are written from now on, and all that are
+    /// to be kept as members.
+    pub(super) fn set_members(&mut self, members: Vec<TenantId>, kept: Vec<TenantId>) {
         self.members = members;
+        let federation = self.federation;
+        self.writes.push(Write::PutMembers { federation, members: kept });
     }
 
     /// Where the result of a round is stored, for the rows that will name it.

@@ -1,6 +1,7 @@
 //! An engine from what is stored: the manifest in force, the engine's progress, the newest model,
 //! and the records of the rounds that were not over.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -130,6 +131,20 @@ pub(super) async fn in_force(
         }
     }
     newest.ok_or(LoadError::NoManifest(federation))
+}
+
+/// The members of a federation as they should be from now on: those of the manifest in force, and
+/// of an amendment that still collects signatures.
+pub(super) async fn members(
+    rows: &dyn TenantStore,
+    in_force: &Manifest,
+) -> Result<Vec<TenantId>, StoreError> {
+    let manifests = rows.manifests(in_force.federation).await?;
+    let later = manifests.iter().map(|signed| &signed.manifest);
+    let later = later.filter(|manifest| manifest.version > in_force.version);
+    let members = later.chain([in_force]).flat_map(|manifest| &manifest.members);
+    let members: BTreeSet<_> = members.map(|member| member.tenant.clone()).collect();
+    Ok(members.into_iter().collect())
 }
 
 async fn interrupted(

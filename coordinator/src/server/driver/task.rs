@@ -27,7 +27,7 @@ use crate::accumulator::Accumulator;
 use crate::authority::Peer;
 use crate::clock::now_unix_ms;
 use crate::engine::{Applied, Effect, Engine, Event, Setup};
-use crate::store::{Fence, LeaseName, StoreError, TenantStore};
+use crate::store::{Fence, LeaseName, StoreError, TenantStore, Write};
 
 mod effects;
 
@@ -184,7 +184,13 @@ struct Task<'a> {
     /// Rounds that are past their training plan and not over.
     works: BTreeMap<RoundNumber, Work>,
     /// A newer manifest that is not in force yet.
-    amended: Option<Manifest>,
+    amended: Option<Amendment>,
+}
+
+/// A manifest that comes in force, and who is a member from then on.
+struct Amendment {
+    manifest: Manifest,
+    members: Vec<TenantId>,
 }
 
 /// What jobs have given for a round so far.
@@ -234,6 +240,13 @@ impl<'a> Task<'a> {
         let Loaded { row, setup, state, progress, interrupted, newest, model } = loaded;
         let manifest = setup.terms.manifest();
         let (learning, members) = (Arc::new(manifest.task.clone()), tenants(manifest));
+        let rows = store.tenant(&owner);
+        let kept = load::members(&*rows, manifest).await?;
+        if rows.members(federation).await? != kept {
+            // An amendment came in force while nobody drove the federation.
+            let write = Write::PutMembers { federation, members: kept };
+            rows.transact("federation.members", Some(&fence), vec![write]).await?;
+        }
         let clock = Clock::start();
         let mut effects = Vec::new();
         let engine = Engine::resume(setup, state, progress, interrupted, clock.now(), &mut effects);
@@ -243,7 +256,7 @@ impl<'a> Task<'a> {
             run,
             engine,
             learning,
-            rows: store.tenant(&owner),
+            rows,
             fence,
             clock,
             seats: BTreeMap::new(),
@@ -382,7 +395,8 @@ impl<'a> Task<'a> {
         let manifest = load::in_force(&*self.rows, self.place.federation).await;
         let manifest = manifest.map_err(DriverError::from)?;
         let DriverSettings { pace, timing, .. } = self.place.shared.settings;
-        self.amended = Some(manifest.clone());
+        let members = load::members(&*self.rows, &manifest).await?;
+        self.amended = Some(Amendment { manifest: manifest.clone(), members });
         self.tell(Event::Amended(Box::new(Setup::new(manifest, pace, timing))), effects);
         Ok(())
     }

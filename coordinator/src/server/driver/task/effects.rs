@@ -78,9 +78,10 @@ impl Task<'_> {
             }
             Effect::WakeAt(time) => self.wake_at = time,
             Effect::Amended => {
-                if let Some(manifest) = self.amended.take() {
-                    self.batch.set_members(tenants(&manifest));
+                if let Some(Amendment { manifest, members }) = self.amended.take() {
+                    self.batch.set_members(tenants(&manifest), members);
                     self.learning = Arc::new(manifest.task);
+                    self.flush_at.get_or_insert(Instant::now() + LINGER);
                 }
             }
             effect => self.work(effect).await,
