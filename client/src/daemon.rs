@@ -99,11 +99,7 @@ fn start_log(config: &Config, file: &Path, output: Output) -> Result<(), ConfigE
 }
 
 fn run_until_signal(client: Client) -> Result<Summary, ClientError> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .map_err(ClientError::Runtime)?;
+    let runtime = crate::sdk::runtime().map_err(ClientError::Runtime)?;
     runtime.block_on(async {
         let stopper = client.stopper();
         tokio::spawn(stop_on_signal(stopper));

@@ -323,12 +323,7 @@ impl Client {
     /// # Errors
     /// Something that waiting does not mend; see [`ClientError`].
     pub fn run(self) -> Result<Summary, ClientError> {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .enable_all()
-            .build()
-            .map_err(ClientError::Runtime)?;
-        runtime.block_on(self.run_async())
+        runtime().map_err(ClientError::Runtime)?.block_on(self.run_async())
     }
 
     /// As [`run`](Self::run), on the tokio runtime at hand, which has to have its timers and I/O.
@@ -358,4 +353,10 @@ impl Client {
         let board = board.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(Summary { federations: board.federations.clone() })
     }
+}
+
+/// One thread for the session: a message passes several tasks, and waking another thread for each
+/// would cost more than what they do. Disks, masks and trainers have threads of their own.
+pub(crate) fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
 }

@@ -18,6 +18,8 @@ use crate::secret::{Secret, Seed};
 const X25519_BYTES: usize = 32;
 /// Bytes of an ML-KEM-768 encapsulation key (FIPS 203, table 3).
 const KEM_KEY_BYTES: usize = 1184;
+/// Those of them that are coefficients: 3 polynomials of 256, 12 bits each.
+const KEM_COEFFICIENT_BYTES: usize = 3 * 256 * 12 / 8;
 
 /// The points of small order and their unreduced spellings (Bernstein, cr.yp.to/ecdh.html), with
 /// the highest bit clear, which X25519 does not read.
@@ -83,15 +85,21 @@ impl AgreementSecret {
         &self.public
     }
 
-    /// X25519 with a peer; refuses a result that the peer's small-order point has fixed.
-    fn diffie_hellman(
-        &self,
-        peer: &AgreementPublic,
-    ) -> Result<x25519_dalek::SharedSecret, AgreementError> {
+    /// X25519 with a peer: the same for what goes to it and for what comes from it.
+    ///
+    /// # Errors
+    /// The peer's small-order point has fixed the result.
+    pub fn exchange(&self, peer: &AgreementPublic) -> Result<Exchange, AgreementError> {
         let shared = self.x25519.diffie_hellman(&peer.x25519());
-        if shared.was_contributory() { Ok(shared) } else { Err(AgreementError::LowOrder) }
+        if shared.was_contributory() { Ok(Exchange(shared)) } else { Err(AgreementError::LowOrder) }
     }
 }
+
+/// The X25519 half of what two key pairs share. Wiped when dropped.
+pub struct Exchange(x25519_dalek::SharedSecret);
+
+/// Its one field wipes itself.
+impl ZeroizeOnDrop for Exchange {}
 
 /// The public half: an X25519 key, then an ML-KEM-768 encapsulation key.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -110,7 +118,8 @@ impl AgreementPublic {
     }
 
     /// Refuses an encapsulation key with a coefficient outside the field (FIPS 203, 7.2), and an
-    /// X25519 key of small order: whoever took it could agree on nothing with it.
+    /// X25519 key of small order: whoever took it could agree on nothing with it. The key's matrix
+    /// is expanded when it is used: most keys of a roster are checked more often than used.
     pub fn parse(bytes: &[u8; Self::BYTES]) -> Result<Self, AgreementError> {
         let (x25519, kem) = bytes.split_first_chunk().ok_or(AgreementError::BadKey)?;
         let kem = kem.try_into().map_err(|_| AgreementError::BadKey)?;
@@ -119,8 +128,10 @@ impl AgreementPublic {
         if SMALL_ORDER.contains(&point) {
             return Err(AgreementError::LowOrder);
         }
-        let public = Self { x25519: *x25519, kem: Box::new(kem) };
-        public.kem().map(|_| public)
+        if !is_within_the_field(&kem) {
+            return Err(AgreementError::BadKey);
+        }
+        Ok(Self { x25519: *x25519, kem: Box::new(kem) })
     }
 
     /// The bytes that [`parse`](Self::parse) takes.
@@ -139,6 +150,18 @@ impl AgreementPublic {
     fn kem(&self) -> Result<ml_kem_768::EncapsulationKey, AgreementError> {
         ml_kem_768::EncapsulationKey::new((&*self.kem).into()).map_err(|_| AgreementError::BadKey)
     }
+}
+
+/// Whether every coefficient is below q = 3329: 12 bits each, two in three bytes, then 32 bytes
+/// that seed the matrix.
+fn is_within_the_field(kem: &[u8; KEM_KEY_BYTES]) -> bool {
+    const FIELD: u16 = 3329;
+    let (pairs, _) = kem.as_chunks::<3>();
+    pairs.iter().take(KEM_COEFFICIENT_BYTES / 3).all(|[low, middle, high]| {
+        let one = u16::from(*low) | u16::from(middle & 0x0f) << 8;
+        let other = u16::from(middle >> 4) | u16::from(*high) << 4;
+        one < FIELD && other < FIELD
+    })
 }
 
 impl fmt::Debug for AgreementPublic {
@@ -215,9 +238,17 @@ pub fn encapsulate(
     peer: &AgreementPublic,
     message: &Seed,
 ) -> Result<(KemCiphertext, HybridSecret), AgreementError> {
-    let x25519 = own.diffie_hellman(peer)?;
+    encapsulate_after(&own.exchange(peer)?, peer, message)
+}
+
+/// [`encapsulate`] with an [exchange](AgreementSecret::exchange) with `peer` that was made already.
+pub fn encapsulate_after(
+    exchange: &Exchange,
+    peer: &AgreementPublic,
+    message: &Seed,
+) -> Result<(KemCiphertext, HybridSecret), AgreementError> {
     let (ciphertext, mut kem) = peer.kem()?.encapsulate_deterministic(message.expose().into());
-    let secret = HybridSecret::new(x25519.as_bytes(), kem.as_ref());
+    let secret = HybridSecret::new(exchange.0.as_bytes(), kem.as_ref());
     kem.zeroize();
     Ok((KemCiphertext(Box::new(ciphertext.into())), secret))
 }
@@ -228,12 +259,21 @@ pub fn decapsulate(
     peer: &AgreementPublic,
     ciphertext: &KemCiphertext,
 ) -> Result<HybridSecret, AgreementError> {
-    let x25519 = own.diffie_hellman(peer)?;
+    Ok(decapsulate_after(&own.exchange(peer)?, own, ciphertext))
+}
+
+/// [`decapsulate`] with an [exchange](AgreementSecret::exchange) with the peer that was made
+/// already.
+pub fn decapsulate_after(
+    exchange: &Exchange,
+    own: &AgreementSecret,
+    ciphertext: &KemCiphertext,
+) -> HybridSecret {
     let ciphertext: &Ciphertext<MlKem768> = (&*ciphertext.0).into();
     let mut kem = own.kem.decapsulate(ciphertext);
-    let secret = HybridSecret::new(x25519.as_bytes(), kem.as_ref());
+    let secret = HybridSecret::new(exchange.0.as_bytes(), kem.as_ref());
     kem.zeroize();
-    Ok(secret)
+    secret
 }
 
 #[cfg(feature = "serde")]

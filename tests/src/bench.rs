@@ -2,7 +2,10 @@
 
 use std::process::ExitCode;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
+
+pub mod processes;
+pub mod small;
 
 /// One figure with what it is held against.
 pub struct Figure {
@@ -24,7 +27,7 @@ pub struct Figure {
     pub runs: usize,
     /// On what.
     pub machine: String,
-    /// Further figures in the same unit.
+    /// Further figures in the same unit, for people.
     pub notes: Vec<(&'static str, f64)>,
 }
 
@@ -32,27 +35,24 @@ impl Figure {
     /// Prints it; the exit code says whether it passes.
     #[must_use]
     pub fn tell(&self, as_json: bool) -> ExitCode {
+        let reference = self.reference.map_or_else(|| "none".to_owned(), |one| one.to_string());
+        let (bench, ours, unit) = (self.bench, self.ours, self.unit);
+        println!("{bench}: {ours:.2} {unit} (reference {reference}), ratio {:.3}", self.ratio);
+        for (name, value) in &self.notes {
+            println!("  {name}: {value:.2} {unit}");
+        }
+        println!("  {} runs on {}", self.runs, self.machine);
         if as_json {
             println!("{}", self.json());
-        } else {
-            let reference = self.reference.map_or_else(|| "none".to_owned(), |one| one.to_string());
-            let (bench, ours, unit) = (self.bench, self.ours, self.unit);
-            println!("{bench}: {ours:.2} {unit} (reference {reference}), ratio {:.3}", self.ratio);
-            for (name, value) in &self.notes {
-                println!("  {name}: {value:.2} {unit}");
-            }
-            println!("  {} runs on {}", self.runs, self.machine);
         }
         if self.pass { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     }
 
     fn json(&self) -> Value {
-        let notes: Map<String, Value> =
-            self.notes.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect();
         json!({
             "bench": self.bench, "ours": self.ours, "reference": self.reference,
             "unit": self.unit, "ratio": self.ratio, "target": self.target, "pass": self.pass,
-            "runs": self.runs, "machine": self.machine, "notes": notes,
+            "runs": self.runs, "machine": self.machine,
         })
     }
 }
@@ -73,4 +73,15 @@ pub fn machine() -> String {
     let name = model.and_then(|rest| rest.split_once(": ")).map_or("unknown", |(_, name)| name);
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     format!("{cores} cores of {name}")
+}
+
+/// The figure that has this share of all below it: 0.5 is the median.
+///
+/// # Errors
+/// There are no figures.
+pub fn quantile(figures: &[f64], share: f64) -> Result<f64, String> {
+    let mut sorted = figures.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let last = sorted.len().checked_sub(1).ok_or("nothing was measured")?;
+    Ok(sorted[(last as f64 * share).round() as usize])
 }

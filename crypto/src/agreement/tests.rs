@@ -14,8 +14,8 @@ fn with_x25519(u: [u8; 32]) -> AgreementPublic {
 fn x25519_agrees_with_rfc_7748() {
     for case in list(text!("published/x25519"), "cases") {
         let own = with_scalar(&case.secret("scalar"));
-        let shared = own.diffie_hellman(&with_x25519(case.array("u"))).ok().unwrap();
-        assert_eq!(shared.as_bytes(), &case.array("result"));
+        let shared = own.exchange(&with_x25519(case.array("u"))).ok().unwrap();
+        assert_eq!(shared.0.as_bytes(), &case.array("result"));
     }
     // The two sides of section 6.1 also name their public keys.
     for case in list(text!("published/x25519"), "cases").iter().skip(2) {
@@ -103,6 +103,42 @@ fn an_encapsulation_key_with_a_coefficient_outside_the_field_is_refused() {
     // The first coefficient becomes 3329, which is zero written unreduced.
     (bytes[32], bytes[33]) = (0x01, bytes[33] & 0xf0 | 0x0d);
     assert_eq!(AgreementPublic::parse(&bytes), Err(AgreementError::BadKey));
+}
+
+#[test]
+fn every_coefficient_is_held_against_the_field_as_the_kem_itself_would() {
+    let valid = with_scalar(&Secret::new([7; 32])).public().to_bytes();
+    for place in 0..768 {
+        for value in [0_u16, 3328, 3329, 4095] {
+            let mut bytes = valid.clone();
+            let at = 32 + place / 2 * 3;
+            let [low, high] = value.to_le_bytes();
+            if place % 2 == 0 {
+                (bytes[at], bytes[at + 1]) = (low, bytes[at + 1] & 0xf0 | high);
+            } else {
+                bytes[at + 1] = bytes[at + 1] & 0x0f | low << 4;
+                bytes[at + 2] = low >> 4 | high << 4;
+            }
+            let kem: [u8; KEM_KEY_BYTES] = bytes[32..].try_into().unwrap();
+            let theirs = ml_kem_768::EncapsulationKey::new(&kem.into()).is_ok();
+            assert_eq!(theirs, value < 3329, "{place} {value}");
+            assert_eq!(AgreementPublic::parse(&bytes).is_ok(), theirs, "{place} {value}");
+        }
+    }
+}
+
+#[test]
+fn one_exchange_serves_both_directions_of_a_pair() {
+    let (one, other) = (with_scalar(&Secret::new([7; 32])), with_scalar(&Secret::new([8; 32])));
+    let (ours, theirs) =
+        (one.exchange(other.public()).ok().unwrap(), other.exchange(one.public()).ok().unwrap());
+    let (ciphertext, sent) =
+        encapsulate_after(&ours, other.public(), &Secret::new([1; 32])).ok().unwrap();
+    let received = decapsulate_after(&theirs, &other, &ciphertext);
+    let plainly = decapsulate(&other, one.public(), &ciphertext).ok().unwrap();
+    let seed = |secret: &HybridSecret| *secret.pair_seed("test", &[]).expose();
+    assert_eq!(seed(&sent), seed(&received));
+    assert_eq!(seed(&sent), seed(&plainly));
 }
 
 #[test]

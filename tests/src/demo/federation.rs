@@ -10,6 +10,8 @@ use crate::harness::{Coordinator, FederationRequest, Programs, Site, SiteSetting
 
 /// How long a round may take before the demo gives up.
 const ROUND_MAX: Duration = Duration::from_secs(180);
+/// How often the demo looks how its federation stands.
+const LOOK: Duration = Duration::from_millis(200);
 
 /// A coordinator and its tenants' sites.
 pub struct Federation {
@@ -81,6 +83,18 @@ impl Federation {
     /// # Errors
     /// Where it stalls, stops or takes too long; the ends of the logs are in the text.
     pub fn watch(&mut self, seen: &mut dyn FnMut(&Value)) -> Result<Value, String> {
+        self.watch_every(LOOK, seen)
+    }
+
+    /// The same, looking so often: each look is a process of its own.
+    ///
+    /// # Errors
+    /// As for [`watch`](Self::watch).
+    pub fn watch_every(
+        &mut self,
+        interval: Duration,
+        seen: &mut dyn FnMut(&Value),
+    ) -> Result<Value, String> {
         let (mut last, mut since) = (Value::Null, Instant::now());
         loop {
             let status = self.status()?;
@@ -100,7 +114,7 @@ impl Federation {
                 return Err(self.trouble("nothing moves any more"));
             }
             last = status;
-            std::thread::sleep(Duration::from_millis(200));
+            std::thread::sleep(interval);
         }
     }
 

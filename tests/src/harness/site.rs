@@ -106,6 +106,12 @@ impl Site {
         self.process.as_mut().is_none_or(|process| process.ended().is_some())
     }
 
+    /// The process id of the daemon, while it runs.
+    #[must_use]
+    pub fn id(&self) -> Option<u32> {
+        self.process.as_ref().map(Process::id)
+    }
+
     /// Where its files are.
     #[must_use]
     pub fn folder(&self) -> &Path {

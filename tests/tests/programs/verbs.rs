@@ -32,7 +32,10 @@ fn every_verb_has_a_sentence_and_takes_output_human_or_json() {
     for (mut program, status) in programs() {
         program.build();
         let name = program.get_name().to_owned();
-        assert!(program.clone().render_help().to_string().contains("Exit status: 0 done"), "{name}");
+        assert!(
+            program.clone().render_help().to_string().contains("Exit status: 0 done"),
+            "{name}"
+        );
         assert!(program.get_after_help().is_some_and(|text| text.to_string() == status), "{name}");
         let mut verbs = Vec::new();
         leaves(&program, "", &mut verbs);

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use roundelay_crypto::agreement::{AgreementSecret, HybridSecret, decapsulate};
+use roundelay_crypto::agreement::{AgreementSecret, HybridSecret, decapsulate, decapsulate_after};
 use roundelay_crypto::digest::Digest;
 use roundelay_crypto::sealed::open_once;
 use roundelay_crypto::secret::Seed;
@@ -91,8 +91,8 @@ impl Open {
         if delivery.leaf.to != own || delivery.leaf.mask_ciphertext.is_some() != (from < own) {
             return Err(bad_box);
         }
-        let secret = decapsulate(&self.boxes, &advert.boxes, &delivery.leaf.box_ciphertext)
-            .map_err(|_| bad_box.clone())?;
+        let box_ciphertext = &delivery.leaf.box_ciphertext;
+        let secret = decapsulate_after(&sent.exchange, &self.boxes, box_ciphertext);
         let place = BoxPlace::new(&core.scope, &self.adverts, (from, sender), (own, core.own));
         let shares = open_once(&place.key(&secret), &place.aad(), &delivery.leaf.sealed)
             .map_err(|_| bad_box.clone())?;

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use roundelay_crypto::agreement::{AgreementSecret, HybridSecret, encapsulate};
+use roundelay_crypto::agreement::{AgreementSecret, Exchange, HybridSecret, encapsulate_after};
 use roundelay_crypto::digest::Digest;
 use roundelay_crypto::sealed::seal_once;
 use roundelay_crypto::secret::{Secret, Seed};
@@ -37,6 +37,8 @@ pub(super) struct SentLeaf {
     pub(super) digest: Digest,
     /// The edge's mask secret where this client is the lower one.
     pub(super) mask: Option<HybridSecret>,
+    /// Of both sides' box keys: what comes back opens with the same.
+    pub(super) exchange: Exchange,
 }
 
 impl Share {
@@ -144,14 +146,15 @@ impl Share {
             (None, None)
         };
         let message: Seed = Secret::random(&mut self.seeds.noise);
+        let exchange = self.boxes.exchange(&advert.boxes).map_err(bad_key)?;
         let (box_ciphertext, secret) =
-            encapsulate(&self.boxes, &advert.boxes, &message).map_err(bad_key)?;
+            encapsulate_after(&exchange, &advert.boxes, &message).map_err(bad_key)?;
         let own = (self.seat.own, core.own);
         let place = BoxPlace::new(&core.scope, adverts, own, (to, neighbour));
         let shares = holding.joined();
         let sealed = seal_once(&place.key(&secret), &place.aad(), shares.expose());
         let leaf = ShareLeaf { to, mask_ciphertext, box_ciphertext, sealed };
         let digest = leaf_digest(self.seat.own, &leaf);
-        Ok((leaf, SentLeaf { digest, mask }))
+        Ok((leaf, SentLeaf { digest, mask, exchange }))
     }
 }
