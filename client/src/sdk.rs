@@ -88,6 +88,7 @@ use tokio::sync::watch;
 use crate::checkpoint::{CheckpointError, DirLock, StateDir};
 use crate::identity::certificate::CertificateError;
 use crate::session::SessionError;
+pub use crate::session::driver::Cause;
 use crate::session::driver::{Driver, DriverError, FederationNews, News, Settings, TrainerFactory};
 use crate::session::federation::Told;
 use crate::session::site::Site;
@@ -122,8 +123,8 @@ pub enum ClientError {
         name: String,
         /// Why, and what to do.
         reason: String,
-        /// Whether it is the data.
-        data: bool,
+        /// What is at fault.
+        cause: Cause,
     },
     /// The deadline passed before everything was over.
     #[error("the deadline of {} seconds passed before every federation was over: {standing}", .deadline.as_secs())]
@@ -145,7 +146,7 @@ impl From<DriverError> for ClientError {
             DriverError::Checkpoint(error) => Self::Checkpoint(error),
             DriverError::Certificate(error) => Self::Certificate(error),
             DriverError::Federation { name, error } => {
-                Self::Federation { name, reason: error.to_string(), data: error.is_data() }
+                Self::Federation { name, reason: error.to_string(), cause: error.cause() }
             }
         }
     }

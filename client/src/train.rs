@@ -21,6 +21,8 @@ mod local;
 mod model_file;
 #[cfg(feature = "daemon")]
 pub mod process;
+#[cfg(any(test, feature = "torch"))]
+mod release;
 #[cfg(feature = "torch")]
 pub mod torch;
 #[cfg(feature = "daemon")]

@@ -2,7 +2,8 @@
 //!
 //! `ROUNDELAY_FAILPOINT=NAME` aborts the process when it reaches the failpoint `NAME`, and
 //! `NAME:3` when it reaches it for the third time. An abort is like `kill -9`: no destructor runs,
-//! nothing is flushed. Unset, a failpoint costs one load and one branch.
+//! nothing is flushed. Unset, a failpoint costs one load and one branch. docs/failpoints.md lists
+//! all of them.
 
 use std::env;
 use std::sync::OnceLock;

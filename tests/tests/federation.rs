@@ -13,5 +13,7 @@ mod identity;
 mod killed;
 #[path = "federation/moved.rs"]
 mod moved;
+#[path = "federation/plain.rs"]
+mod plain;
 #[path = "federation/refused.rs"]
 mod refused;

@@ -3,6 +3,10 @@
 
 #[path = "programs/errors.rs"]
 mod errors;
+#[path = "programs/failpoints.rs"]
+mod failpoints;
+#[path = "programs/page.rs"]
+mod page;
 #[path = "programs/readme.rs"]
 mod readme;
 #[path = "programs/verbs.rs"]

@@ -5,14 +5,7 @@
 //! flushed. Unset, a failpoint costs one load and one branch. Unit tests arm one for their own
 //! thread instead ([`arm`]).
 //!
-//! | name | reached |
-//! |---|---|
-//! | `history.EVENT.before`, `history.EVENT.after` | before an event (`advertised`, `shared`, `uploading`, `signed`, `revealed`, `stands`) is appended, and once it is durable |
-//! | `history.append.after`, `history.sync.before` | in between |
-//! | `masked.before`, `masked.sync.before`, `masked.after` | around the storing of a masked vector |
-//! | `ledger.before`, `ledger.after` | around a line of the egress ledger |
-//! | `ledger.sync.before` | before the lines of the egress ledger are made durable |
-//! | `file.NAME.{create,write,sync,rename,directory}.before`, `file.NAME.after` | while the file `NAME` is replaced |
+//! docs/failpoints.md lists all of them.
 
 use std::env;
 use std::io;

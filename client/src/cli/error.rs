@@ -11,7 +11,7 @@ use crate::config::ConfigError;
 use crate::enrol::EnrolError;
 use crate::gate::GateError;
 use crate::identity::certificate::CertificateError;
-use crate::sdk::ClientError;
+use crate::sdk::{Cause, ClientError};
 use crate::session::SessionError;
 
 /// One line that says what is wrong, where, and what to do.
@@ -165,7 +165,12 @@ fn client_code(error: &ClientError) -> u8 {
     match error {
         ClientError::Checkpoint(_) | ClientError::Certificate(_) => 3,
         ClientError::Session(error) => session_code(error),
-        ClientError::Federation { .. } => 4,
+        ClientError::Federation { cause, .. } => match cause {
+            Cause::Data | Cause::Trainer => 4,
+            Cause::Manifest => 8,
+            Cause::State => 3,
+            Cause::Internal => 1,
+        },
         ClientError::Deadline { .. } => 7,
         ClientError::Incomplete(_) | ClientError::Runtime(_) => 1,
     }

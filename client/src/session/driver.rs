@@ -78,6 +78,7 @@ pub(crate) enum News {
     Federation(FederationId, FederationNews),
 }
 
+pub use federations::Cause;
 pub(crate) use federations::FederationNews;
 
 /// Why a driver ended with an error.

@@ -83,5 +83,5 @@ fn short(name: &str) -> TrainError {
 }
 
 fn wrong(file: &Path, what: &str) -> TrainError {
-    TrainError::Installation(format!("{}: {what}; give a model of this task", file.display()))
+    TrainError::Model(format!("{}: {what}; give a model of this task", file.display()))
 }

@@ -20,7 +20,8 @@ use crate::data::InputShape;
 use network::Network;
 use parameters::Parameters;
 
-pub use device::{LIBTORCH_VERSION, describe};
+pub use super::release::LIBTORCH_VERSION;
+pub use device::{check_version, describe};
 pub use script::inspect;
 
 /// Target value that the loss ignores; no class is negative.

@@ -162,3 +162,12 @@ fn a_run_that_diverges_is_an_error_and_not_an_update() {
     let error = trainer.train(&model, &wild, RoundNumber(4), &Uninterrupted).unwrap_err();
     assert_eq!(error, TrainError::Diverged { round: RoundNumber(4) });
 }
+
+#[test]
+fn the_libtorch_of_this_process_is_found_and_is_the_right_one() {
+    use roundelay_client::train::torch::{LIBTORCH_VERSION, check_version, describe};
+    assert_eq!(check_version(), Ok(()));
+    let line = describe(Device::Cpu);
+    assert!(line.starts_with(&format!("libtorch {LIBTORCH_VERSION}.")), "{line}");
+    assert!(line.ends_with(", on the CPU"), "{line}");
+}

@@ -49,6 +49,10 @@ pub fn lines(title: &str, x_name: &str, lines: &[Line<'_>]) -> String {
             line.points.iter().map(|(px, py)| format!("{:.1},{:.1}", x(*px), y(*py))).collect();
         let _ =
             write!(svg, r#"<polyline class="line {}" points="{}"/>"#, line.class, path.join(" "));
+        // The caption names a line that is alone.
+        if lines.len() == 1 {
+            continue;
+        }
         let (key_x, key_y) = (WIDTH - RIGHT - 150.0, HEIGHT - BOTTOM - 14.0 - 16.0 * place as f64);
         let _ = write!(
             svg,

@@ -34,7 +34,7 @@ pub struct Options {
     /// Keep the folder of the run (certificates, stores, logs) instead of deleting it.
     #[arg(long)]
     pub keep: bool,
-    /// `json`: end with one JSON line.
+    /// How the result is written; `json` ends with one JSON line.
     #[arg(long, value_enum, default_value_t = Output::Human)]
     pub output: Output,
 }
@@ -50,10 +50,22 @@ pub enum Model {
     Cnn,
 }
 
+impl Model {
+    /// As the page and the table name it.
+    #[must_use]
+    pub fn in_words(self) -> &'static str {
+        match self {
+            Self::Softmax => "softmax regression",
+            Self::Mlp => "an MLP",
+            Self::Cnn => "a CNN",
+        }
+    }
+}
+
 /// What the demo prints at its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Output {
-    /// A table.
+    /// A table, for people.
     Human,
     /// One JSON line.
     Json,

@@ -228,13 +228,13 @@ impl<'a> Prepared<'a> {
 
     fn subtitle(&self, options: &Options) -> String {
         format!(
-            "{}: {} rows over {} tenants (Dirichlet {}), {} rounds of a {:?} model, {} test rows",
+            "{}: {} rows over {} tenants (Dirichlet {}), {} rounds of {}, {} test rows",
             self.data.name,
             self.data.train.len(),
             self.tenants.len(),
             options.alpha,
             self.task.rounds,
-            options.model,
+            options.model.in_words(),
             self.data.test.len(),
         )
     }

@@ -7,8 +7,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// Bins of a histogram.
+/// Bins of a histogram at most.
 const BINS: usize = 64;
+
+/// Words in a bin on average, where a vector has enough of them: with fewer, chance alone makes a
+/// flat histogram look ragged.
+const WORDS_PER_BIN: usize = 128;
 
 /// Keeps the newest masked vector of a train round that a client has stored to send, byte for byte
 /// as it goes to the coordinator. The client removes the file when its round is over; a second link keeps it.
@@ -77,9 +81,10 @@ fn keep(file: &Path, target: &Path) -> bool {
 /// How often the 32-bit words of a masked vector fall into equal parts of the ring.
 #[must_use]
 pub fn words(masked: &[u8]) -> Vec<u64> {
-    let mut counts = vec![0; BINS];
-    for word in masked.as_chunks::<4>().0 {
-        let bin = (u64::from(u32::from_le_bytes(*word)) * BINS as u64) >> 32;
+    let words = masked.as_chunks::<4>().0;
+    let mut counts = vec![0; (words.len() / WORDS_PER_BIN).clamp(8, BINS)];
+    for word in words {
+        let bin = (u64::from(u32::from_le_bytes(*word)) * counts.len() as u64) >> 32;
         counts[bin as usize] += 1;
     }
     counts
@@ -107,7 +112,8 @@ mod tests {
         let masked: Vec<u8> =
             [0u32, 1, u32::MAX, 1 << 31].iter().flat_map(|w| w.to_le_bytes()).collect();
         let counts = words(&masked);
-        assert_eq!((counts[0], counts[BINS / 2], counts[BINS - 1]), (2, 1, 1));
+        assert_eq!(counts, [2, 0, 0, 0, 1, 0, 0, 1]);
+        assert_eq!(words(&[0; 4 * 128 * 20]).len(), 20);
         let (counts, range) = coordinates(&[-1.0, 0.0, 1.0, 1.0]);
         assert_eq!((counts.iter().sum::<u64>(), counts[BINS - 1]), (4, 2));
         assert_eq!(range, (-1.0, 1.0));

@@ -146,6 +146,20 @@ impl Site {
         })
     }
 
+    /// Runs a verb that is to fail; its exit status, and the message of its error.
+    ///
+    /// # Panics
+    /// Where it does not fail, or ends without an error.
+    #[must_use]
+    pub fn fails(&self, arguments: &[&str]) -> (i32, String) {
+        let output = self.command(arguments).output().expect("the client runs");
+        let errors = String::from_utf8_lossy(&output.stderr);
+        let last = errors.lines().last().unwrap_or_default();
+        let error: Value = serde_json::from_str(last).expect("an error object ends the log");
+        let message = error["error"]["message"].as_str().expect("a message").to_owned();
+        (output.status.code().expect("an exit status"), message)
+    }
+
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.programs.client);
         command.args(arguments).arg("--dir").arg(&self.folder).args(["--output", "json"]);

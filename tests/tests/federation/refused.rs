@@ -1,9 +1,19 @@
 //! What users get wrong: one clear line, a non-zero exit code, and nothing lost.
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use roundelay_client::data::Source;
+use roundelay_client::sdk::Client;
+use roundelay_client::train::{
+    Control, DataSummary, LocalTrainer, Metrics, Options, TrainError, Trainer, Update,
+};
+use roundelay_protocol::ids::RoundNumber;
+use roundelay_protocol::manifest::{Hyperparameters, Task};
+use roundelay_protocol::statistics::{ColumnStatistics, Standardisation};
 use roundelay_tests::harness::{Coordinator, Programs, Site, wait_until};
 
+use crate::plain::{exported, fedavg, trained};
 use crate::small::{Small, write_rows};
 
 #[test]
@@ -57,22 +67,150 @@ fn a_taken_port_and_a_config_key_that_does_not_exist_are_named() {
 #[test]
 fn data_that_does_not_fit_is_refused_before_the_first_round_with_file_row_and_column() {
     let mut small = Small::found(3, 1, false);
-    let site = &mut small.federation.sites[0];
+    let site = &small.federation.sites[0];
     let file = small.rows[0].join("data.csv");
     let good = std::fs::read_to_string(&file).expect("rows");
-    for (bad, word) in [
-        (good.replacen(",yes\n", ",maybe\n", 1), "maybe"),
-        (good.replacen("a,b,", "a,x,", 1), "column \"b\""),
-        (good.replacen("-1.", "abc", 1), "abc"),
-        (good.lines().next().expect("a header").to_owned() + "\n", "row"),
-        (good.replacen("-1.", "NaN", 1), "data.csv"),
+    let second_row = |cell: &str| {
+        let mut lines: Vec<String> = good.lines().map(str::to_owned).collect();
+        let rest = lines[2].split_once(',').expect("cells").1.to_owned();
+        lines[2] = format!("{cell},{rest}");
+        lines.join("\n")
+    };
+    for (bad, words) in [
+        (good.replacen(",yes\n", ",maybe\n", 1), ["maybe", "label"]),
+        (good.replacen("a,b,", "a,x,", 1), ["column \"b\"", "missing"]),
+        (second_row("abc"), ["abc", "\"a\""]),
+        (second_row("NaN"), ["NaN", "\"a\""]),
+        (second_row("9.5"), ["9.5", "\"a\""]),
+        (good.lines().next().expect("a header").to_owned() + "\n", ["no rows", "data.csv"]),
     ] {
         std::fs::write(&file, &bad).expect("a file");
-        let line = site.verb(&["run", "--once", "--deadline", "20"]).expect_err("it is refused");
-        assert!(line.contains("data.csv") && line.contains(word), "{word}: {line}");
+        let (status, line) = site.fails(&["run", "--once", "--deadline", "20"]);
+        assert_eq!(status, 4, "{line}");
+        for word in words.iter().chain(&["data.csv"]) {
+            assert!(line.contains(word), "{word}: {line}");
+        }
+        assert_eq!(line.lines().count(), 1, "{line}");
     }
     std::fs::write(&file, good).expect("a file");
     small.run_to_the_end();
+}
+
+#[test]
+fn what_is_wrong_at_a_site_is_one_line_with_its_own_exit_status_and_mended_it_goes_on() {
+    let mut small = Small::found(3, 1, false);
+    let id = small.federation.id.clone();
+    let site = &small.federation.sites[0];
+    let fails = |file: &str, content: &[u8], verb: &[&str]| {
+        let path = site.folder().join(file);
+        let before = std::fs::read(&path).expect("a file");
+        std::fs::write(&path, content).expect("a file");
+        let failed = site.fails(verb);
+        std::fs::write(&path, before).expect("a file");
+        failed
+    };
+    // A configuration key that does not exist.
+    let config = std::fs::read_to_string(site.folder().join("client.toml")).expect("a file");
+    let wrong = config.replace("threads", "thread");
+    let (status, line) = fails("client.toml", wrong.as_bytes(), &["run", "--once"]);
+    assert_eq!(status, 3, "{line}");
+    assert!(line.contains("client.toml, line") && line.contains("`threads`"), "{line}");
+    // The key of another tenant, whose signature would not be this tenant's.
+    let other =
+        std::fs::read(small.federation.sites[1].folder().join("tenant.key")).expect("a key");
+    let sign = ["manifest", "sign", &id, "--yes"];
+    let (status, line) = fails("tenant.key", &other, &sign);
+    assert_eq!(status, 8, "{line}");
+    assert!(line.contains("its tenant's key is another"), "{line}");
+    // A pinned manifest that was changed on the disk does not verify.
+    let pinned = format!("federations/{id}");
+    let files = std::fs::read_dir(site.folder().join(&pinned)).expect("a folder");
+    let names: Vec<String> = files
+        .map(|file| file.expect("a file").file_name().to_string_lossy().into_owned())
+        .filter(|name| name.starts_with("manifest"))
+        .collect();
+    assert!(!names.is_empty(), "{pinned}");
+    for name in names {
+        let name = format!("{pinned}/{name}");
+        let mut bytes = std::fs::read(site.folder().join(&name)).expect("a file");
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        let (status, line) = fails(&name, &bytes, &["run", "--once", "--deadline", "20"]);
+        assert_eq!(status, 3, "{line}");
+        assert!(line.contains("manifest"), "{line}");
+    }
+    small.run_to_the_end();
+}
+
+/// A trainer that hands out what no honest training comes to.
+struct Diverging(LocalTrainer);
+
+impl Trainer for Diverging {
+    fn prepare(&mut self, task: &Task) -> Result<DataSummary, TrainError> {
+        self.0.prepare(task)
+    }
+
+    fn statistics(&mut self) -> Result<Vec<ColumnStatistics>, TrainError> {
+        self.0.statistics()
+    }
+
+    fn standardise(&mut self, by: &Standardisation) -> Result<(), TrainError> {
+        self.0.standardise(by)
+    }
+
+    fn initial(&mut self) -> Result<Vec<f32>, TrainError> {
+        self.0.initial()
+    }
+
+    fn train(
+        &mut self,
+        model: &[f32],
+        settings: &Hyperparameters,
+        round: RoundNumber,
+        control: &dyn Control,
+    ) -> Result<Update, TrainError> {
+        let mut update = self.0.train(model, settings, round, control)?;
+        match round.0 % 3 {
+            0 => update.delta[0] = f32::NAN,
+            1 => update.delta.push(0.5),
+            _ => drop(update.delta.pop()),
+        }
+        Ok(update)
+    }
+
+    fn evaluate(&mut self, model: &[f32]) -> Result<Metrics, TrainError> {
+        self.0.evaluate(model)
+    }
+}
+
+#[test]
+fn a_trainer_of_nan_or_of_another_length_costs_its_own_site_the_round_and_nobody_else() {
+    let mut small = Small::found(4, 3, false);
+    let data = Source { path: small.rows[3].clone(), held_out_percent: 5 };
+    let folder = small.federation.sites[3].folder().to_path_buf();
+    let told = Arc::new(Mutex::new(String::new()));
+    let heard = Arc::clone(&told);
+    let client = Client::builder()
+        .dir(folder)
+        .once(true)
+        .trainer(Diverging(LocalTrainer::new(Options::new(data))))
+        .on_event(move |event| *heard.lock().expect("a lock") += &format!("{event}\n"))
+        .build()
+        .expect("a client");
+    let running = std::thread::spawn(move || client.run());
+    for site in &mut small.federation.sites[..3] {
+        site.start().expect("a client starts");
+    }
+    let id = small.federation.id.clone();
+    small.federation.coordinator.verb(&["federation", "start", &id]).expect("it starts");
+    small.federation.watch(&mut |_| {}).expect("it finishes");
+    running.join().expect("no panic").expect("the client ends with its federation");
+    let told = told.lock().expect("a lock").clone();
+    assert!(told.contains("not finite") && told.contains("has 10 words, not 9"), "{told}");
+    // The fourth tenant is in no sum.
+    let rounds = trained(&small, Some(3));
+    assert!(rounds.iter().all(|round| round.tenants == [0, 1, 2]), "{rounds:?}");
+    assert_eq!(exported(&small), fedavg(&small, &rounds), "the same bits");
 }
 
 #[test]
@@ -80,9 +218,16 @@ fn a_coordinator_that_is_not_there_is_said_once_and_a_deadline_ends_the_wait() {
     let mut small = Small::found(3, 1, false);
     small.federation.coordinator.kill();
     let site = &small.federation.sites[0];
-    let line = site.verb(&["run", "--once", "--deadline", "2"]).expect_err("nobody answers");
     let address = small.federation.coordinator.address();
-    assert!(line.contains(address), "{line}");
+    for (verb, expected) in [
+        (&["run", "--once", "--deadline", "2"][..], 7),
+        (&["run", "--once"], 5),
+        (&["manifest", "show"], 5),
+    ] {
+        let (status, line) = site.fails(verb);
+        assert_eq!(status, expected, "{verb:?}: {line}");
+        assert!(line.contains(address), "{line}");
+    }
 }
 
 #[test]

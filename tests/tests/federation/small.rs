@@ -9,6 +9,9 @@ use roundelay_tests::demo::task::task_of;
 use roundelay_tests::harness::{Programs, wait_until};
 use tempfile::TempDir;
 
+/// Thousandths of a cohort that may drop out of a round.
+const DROPOUT_PERMILLE: u16 = 400;
+
 /// A federation in a folder that goes with it.
 pub(crate) struct Small {
     pub(crate) federation: Federation,
@@ -20,11 +23,26 @@ pub(crate) struct Small {
 impl Small {
     /// Founds a federation of so many tenants that runs so many train rounds; nobody has started.
     pub(crate) fn found(tenants: usize, rounds: u32, standardise: bool) -> Self {
-        Self::found_with(tenants, rounds, standardise, "")
+        Self::found_as(tenants, rounds, standardise, DROPOUT_PERMILLE, "")
     }
 
     /// The same with a configuration of the coordinator.
     pub(crate) fn found_with(tenants: usize, rounds: u32, standardise: bool, config: &str) -> Self {
+        Self::found_as(tenants, rounds, standardise, DROPOUT_PERMILLE, config)
+    }
+
+    /// The same where nobody may be missing in a sum.
+    pub(crate) fn found_whole(tenants: usize, rounds: u32) -> Self {
+        Self::found_as(tenants, rounds, false, 0, "")
+    }
+
+    fn found_as(
+        tenants: usize,
+        rounds: u32,
+        standardise: bool,
+        dropout_permille: u16,
+        config: &str,
+    ) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let coordinator = folder.path().join("coordinator");
         std::fs::create_dir(&coordinator).expect("a folder");
@@ -36,7 +54,7 @@ impl Small {
         for (place, folder) in rows.iter().enumerate() {
             write_rows(folder, place, 60 + 20 * place);
         }
-        let text = task_toml(rounds, standardise);
+        let text = task_toml(rounds, standardise, dropout_permille);
         let file = folder.path().join("task.toml");
         std::fs::write(&file, &text).expect("a task file");
         let task = task_of(&text).expect("a task");
@@ -89,7 +107,7 @@ pub(crate) fn write_rows(folder: &Path, tenant: usize, rows: usize) {
     std::fs::write(folder.join("data.csv"), text).expect("rows are written");
 }
 
-fn task_toml(rounds: u32, standardise: bool) -> String {
+fn task_toml(rounds: u32, standardise: bool, dropout_permille: u16) -> String {
     let column = |name: &str| {
         format!(
             "[[schema.table.columns]]\nname = \"{name}\"\nkind = {{ number = {{ min = -4.0, max = 4.0 }} }}\n"
@@ -101,7 +119,7 @@ fn task_toml(rounds: u32, standardise: bool) -> String {
 
 [rules]
 coordinator = \"malicious\"
-dropout_permille = 400
+dropout_permille = {dropout_permille}
 clients_min = 2
 pinned_peers_min = 1
 whole_groups = false

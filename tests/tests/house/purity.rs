@@ -71,3 +71,18 @@ fn the_daemon_and_the_coordinator_link_no_libtorch() {
         assert!(!named, "{} links libtorch", program.display());
     }
 }
+
+#[test]
+fn what_needs_libtorch_is_tested_in_the_one_program_that_is_built_with_it() {
+    // `cargo xtask test` builds `client/tests/training` with the feature `torch` and every other
+    // test without, so unit tests here would never run.
+    let files = rust_files("client/src/train");
+    let torch: Vec<_> = files.iter().filter(|(name, _)| name.contains("train/torch")).collect();
+    assert!(torch.len() > 3, "{torch:?}");
+    for (name, text) in torch {
+        assert!(
+            !text.contains("#[cfg(test)]"),
+            "{name}: its tests belong to client/tests/training"
+        );
+    }
+}

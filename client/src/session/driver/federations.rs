@@ -53,6 +53,21 @@ pub(crate) enum FederationNews {
     Over(String),
 }
 
+/// What keeps a federation from running here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// The tenant's data.
+    Data,
+    /// The trainer: its installation, or how it ended.
+    Trainer,
+    /// What the members signed: it can't be trained, or names this client otherwise.
+    Manifest,
+    /// This client's state directory.
+    State,
+    /// This program.
+    Internal,
+}
+
 /// Why a federation can't run here.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PlaceError {
@@ -69,9 +84,16 @@ pub(crate) enum PlaceError {
 }
 
 impl PlaceError {
-    /// Whether the tenant's data is at fault.
-    pub(crate) fn is_data(&self) -> bool {
-        matches!(self, Self::Train(TrainError::Data(_)))
+    /// Who has to mend what.
+    pub(crate) fn cause(&self) -> Cause {
+        match self {
+            Self::Train(TrainError::Data(_) | TrainError::DataChanged) => Cause::Data,
+            Self::Train(TrainError::Task(_) | TrainError::Model(_)) => Cause::Manifest,
+            Self::Train(_) => Cause::Trainer,
+            Self::Pins(PinsError::Pin(_)) => Cause::Manifest,
+            Self::Pins(PinsError::Checkpoint(_)) | Self::Checkpoint(_) => Cause::State,
+            Self::Lineage(_) | Self::Internal(_) => Cause::Internal,
+        }
     }
 }
 

@@ -5,15 +5,13 @@
 //! for the whole process whether there is CUDA (ATen's CUDAHooksInterface).
 #![allow(unsafe_code, reason = "loading a library runs its initialisers; see the SAFETY comment")]
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use tch::Cuda;
 
+use crate::train::release::{LIBTORCH_VERSION, is_ours, release_of};
 use crate::train::{Device, TrainError};
-
-/// The libtorch release that this build was made for; its C++ interface changes with each.
-pub const LIBTORCH_VERSION: &str = "2.11";
 
 /// Where to compute.
 pub(super) fn choose(wanted: Device) -> Result<tch::Device, TrainError> {
@@ -73,7 +71,10 @@ pub fn describe(wanted: Device) -> String {
 }
 
 /// Refuses a libtorch of another release than this build was made for.
-pub(super) fn check_version() -> Result<(), TrainError> {
+///
+/// # Errors
+/// [`TrainError::Installation`] names both releases and where the other one was loaded from.
+pub fn check_version() -> Result<(), TrainError> {
     let Some(library) = loaded_library() else { return Ok(()) };
     match release_of(&library) {
         Some(release) if !is_ours(&release) => Err(TrainError::Installation(format!(
@@ -85,55 +86,9 @@ pub(super) fn check_version() -> Result<(), TrainError> {
     }
 }
 
-fn is_ours(release: &str) -> bool {
-    release.strip_prefix(LIBTORCH_VERSION).is_some_and(|rest| rest.starts_with('.'))
-}
-
 /// The file that libtorch was loaded from, where the system tells.
 fn loaded_library() -> Option<PathBuf> {
     let maps = std::fs::read_to_string("/proc/self/maps").ok()?;
     let line = maps.lines().find(|line| line.ends_with("/libtorch_cpu.so"))?;
     line.find('/').map(|at| PathBuf::from(&line[at..]))
-}
-
-/// The release that the files beside a library name: `build-version`, or PyTorch's `version.py`.
-fn release_of(library: &Path) -> Option<String> {
-    let root = library.parent()?.parent()?;
-    if let Ok(text) = std::fs::read_to_string(root.join("build-version")) {
-        return Some(text.trim().to_owned());
-    }
-    let python = std::fs::read_to_string(root.join("version.py")).ok()?;
-    let line = python.lines().find(|line| line.starts_with("__version__"))?;
-    line.split(['\'', '"']).nth(1).map(str::to_owned)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_the_release_of_this_build_is_taken() {
-        assert!(is_ours("2.11.0") && is_ours("2.11.1+cu130"));
-        assert!(!is_ours("2.1.1") && !is_ours("2.12.0") && !is_ours("2.110.0") && !is_ours("2.11"));
-    }
-
-    #[test]
-    fn the_release_is_read_beside_the_library() {
-        let folder = tempfile::tempdir().unwrap();
-        let library = folder.path().join("lib/libtorch_cpu.so");
-        assert_eq!(release_of(&library), None);
-        let python = "from typing import Optional\n__version__ = '2.9.1+cu128'\ndebug = False\n";
-        std::fs::write(folder.path().join("version.py"), python).unwrap();
-        assert_eq!(release_of(&library), Some("2.9.1+cu128".to_owned()));
-        std::fs::write(folder.path().join("build-version"), "2.11.0\n").unwrap();
-        assert_eq!(release_of(&library), Some("2.11.0".to_owned()));
-    }
-
-    #[test]
-    fn the_libtorch_of_this_process_is_found_and_is_the_right_one() {
-        // Any call makes sure that it is loaded.
-        assert!(tch::get_num_threads() > 0);
-        assert!(cfg!(not(target_os = "linux")) || loaded_library().is_some());
-        assert_eq!(check_version(), Ok(()));
-    }
 }

@@ -1,6 +1,6 @@
 //! The facts of a batch as writes of one transaction.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use roundelay_protocol::codec;
 use roundelay_protocol::ids::{FederationId, ModelVersion, RoundNumber, TenantId};
@@ -30,6 +30,18 @@ pub(super) struct Batch {
     results: BTreeMap<RoundNumber, Blobs>,
     writes: Vec<Write>,
     records: BTreeMap<RoundNumber, Vec<Record>>,
+}
+
+/// The stage that a record is made in; `None` where that may be any.
+fn stage_of(record: &Record) -> Option<&'static str> {
+    match record {
+        Record::Planned(_) | Record::Advert(..) | Record::AdvertsClosed => Some("advertise_keys"),
+        Record::Shares(..) | Record::SharesClosed => Some("share_keys"),
+        Record::Training(_) | Record::Survivors { .. } => Some("masked_input"),
+        Record::Quorum(_) => Some("consistency_check"),
+        Record::Revealed(..) => Some("unmasking"),
+        Record::Left(..) | Record::Finished(_) => None,
+    }
 }
 
 /// What a result is stored as.
@@ -68,6 +80,11 @@ impl Batch {
 
     pub(super) fn is_empty(&self) -> bool {
         self.writes.is_empty() && self.records.is_empty()
+    }
+
+    /// The stages of rounds that the waiting records are of.
+    pub(super) fn stages(&self) -> BTreeSet<&'static str> {
+        self.records.values().flatten().filter_map(stage_of).collect()
     }
 
     /// Everything, as one transaction. Records come first: whatever names a round in the same

@@ -27,6 +27,7 @@ use crate::accumulator::Accumulator;
 use crate::authority::Peer;
 use crate::clock::now_unix_ms;
 use crate::engine::{Applied, Effect, Engine, Event, Setup};
+use crate::failpoint;
 use crate::store::{Fence, LeaseName, StoreError, TenantStore, Write};
 
 mod effects;
@@ -449,7 +450,11 @@ impl<'a> Task<'a> {
         if self.batch.is_empty() {
             return Ok(());
         }
-        self.rows.transact("federation.batch", Some(&self.fence), self.batch.take()).await
+        let stages = self.batch.stages();
+        stages.iter().for_each(|stage| failpoint!("round", stage, "before"));
+        self.rows.transact("federation.batch", Some(&self.fence), self.batch.take()).await?;
+        stages.iter().for_each(|stage| failpoint!("round", stage, "after"));
+        Ok(())
     }
 
     async fn renew(&mut self) -> Result<(), StoreError> {
