@@ -4,11 +4,11 @@
 use std::path::Path;
 
 /// The libtorch release that this build was made for; its C++ interface changes with each.
-pub const LIBTORCH_VERSION: &str = "2.11";
+pub(super) const OURS: &str = "2.11";
 
 /// Whether a release is the one of this build.
 pub(super) fn is_ours(release: &str) -> bool {
-    release.strip_prefix(LIBTORCH_VERSION).is_some_and(|rest| rest.starts_with('.'))
+    release.strip_prefix(OURS).is_some_and(|rest| rest.starts_with('.'))
 }
 
 /// The release that the files beside a library name: `build-version`, or PyTorch's `version.py`.

@@ -20,9 +20,11 @@ use crate::data::InputShape;
 use network::Network;
 use parameters::Parameters;
 
-pub use super::release::LIBTORCH_VERSION;
 pub use device::{check_version, describe};
 pub use script::inspect;
+
+/// The libtorch release that this build was made for.
+pub const LIBTORCH_VERSION: &str = super::release::OURS;
 
 /// Target value that the loss ignores; no class is negative.
 const IGNORED_CLASS: i64 = -100;

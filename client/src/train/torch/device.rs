@@ -10,7 +10,7 @@ use std::sync::OnceLock;
 
 use tch::Cuda;
 
-use crate::train::release::{LIBTORCH_VERSION, is_ours, release_of};
+use crate::train::release::{OURS, is_ours, release_of};
 use crate::train::{Device, TrainError};
 
 /// Where to compute.
@@ -27,7 +27,7 @@ pub(super) fn choose(wanted: Device) -> Result<tch::Device, TrainError> {
     match (wanted, loaded) {
         (Device::Cuda, Err(error)) => Err(TrainError::Installation(format!(
             "device = \"cuda\", but libtorch's CUDA part is not there ({error}); \
-             put a torch {LIBTORCH_VERSION} with CUDA on LD_LIBRARY_PATH, or set device to auto"
+             put a torch {OURS} with CUDA on LD_LIBRARY_PATH, or set device to auto"
         ))),
         (Device::Cuda, Ok(())) => Err(TrainError::Installation(
             "device = \"cuda\", but no usable GPU or driver was found; set device to auto".into(),
@@ -62,7 +62,7 @@ fn load_cuda_now() -> Result<(), String> {
 #[must_use]
 pub fn describe(wanted: Device) -> String {
     let release = loaded_library().and_then(|library| release_of(&library));
-    let release = release.unwrap_or_else(|| LIBTORCH_VERSION.to_owned());
+    let release = release.unwrap_or_else(|| OURS.to_owned());
     match choose(wanted) {
         Ok(tch::Device::Cuda(_)) => format!("libtorch {release}, on the GPU"),
         Ok(_) => format!("libtorch {release}, on the CPU"),
@@ -78,7 +78,7 @@ pub fn check_version() -> Result<(), TrainError> {
     let Some(library) = loaded_library() else { return Ok(()) };
     match release_of(&library) {
         Some(release) if !is_ours(&release) => Err(TrainError::Installation(format!(
-            "libtorch {release} is loaded from {}, this trainer was built for {LIBTORCH_VERSION}; \
+            "libtorch {release} is loaded from {}, this trainer was built for {OURS}; \
              take the other one off LD_LIBRARY_PATH",
             library.display()
         ))),
