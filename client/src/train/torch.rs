@@ -35,7 +35,7 @@ const IGNORED_CLASS: i64 = -100;
 /// [`TrainError::Installation`] where libtorch, the GPU or the module file is not as asked for,
 /// [`TrainError::Task`] where the model does not fit the schema.
 pub(super) fn learner(task: &Task, options: &Options) -> Result<Box<dyn Learner>, TrainError> {
-    device::check_version()?;
+    check_version()?;
     let device = device::choose(options.device)?;
     tch::set_num_threads(i32::from(options.threads.max(1)));
     let shape = InputShape::of(&task.schema);
