@@ -22,9 +22,10 @@
 use std::sync::Arc;
 
 use roundelay_crypto::digest::Digest;
+use roundelay_crypto::identity::Signature;
 use roundelay_protocol::error::{AbortReason, Refusal};
 use roundelay_protocol::ids::{ModelVersion, RoundNumber};
-use roundelay_protocol::lineage::State;
+use roundelay_protocol::lineage::{Attested, Standing, State};
 use roundelay_protocol::message::{FromClient, ToClient};
 use roundelay_protocol::metrics::Metrics;
 use roundelay_protocol::plan::PlanKind;
@@ -40,22 +41,15 @@ pub mod work;
 pub use federation::Federation;
 use work::{Contribution, Derivation, Derived, MaskWork, TrainWork, WorkFailure};
 
-/// What the coordinator says about the newest model when a client joins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Newest {
-    /// The version.
-    pub model_version: ModelVersion,
-    /// Hash of model and optimiser state.
-    pub state: Digest,
-    /// Root of the last published transcript.
-    pub transcript: Digest,
-}
-
 /// What a driver tells a federation.
 #[derive(Debug)]
 pub enum Input {
-    /// The coordinator took the client in.
-    Joined(Newest),
+    /// The coordinator took the client in, and names the newest result.
+    Joined(Standing),
+    /// Signatures under the newest state.
+    Attested(Attested),
+    /// The coordinator asks for the state of this standing: it has lost it.
+    StateAsked(Standing),
     /// A message of a round, in the order of that round.
     Message {
         /// The round.
@@ -133,6 +127,17 @@ pub enum Effect {
     },
     /// Ask the coordinator for a vector that is expected.
     Fetch(VectorKind),
+    /// Tell the coordinator that this client has derived the state itself. Nothing waits for it.
+    Attest {
+        /// Where it stands.
+        standing: Standing,
+        /// Its signature under that.
+        signature: Signature,
+    },
+    /// Ask the coordinator for the signatures under the newest state.
+    FetchAttested,
+    /// Send the coordinator this state, which it asked for.
+    GiveState(Arc<State>),
     /// Derive a state, then input [`Input::Derived`].
     Derive(Box<Derivation>),
     /// Keep this state for the next start. Nothing waits for it: a newer one may take its place.
@@ -206,8 +211,14 @@ pub enum Event {
         /// The version.
         version: ModelVersion,
     },
-    /// A model that this client fetched was not the announced one.
+    /// The newest model was not taken over: too few members have signed it, in which case it is
+    /// asked for again, or what was fetched is not what they signed.
     NotCaughtUp(String),
+    /// This client gives the coordinator back a state that it has lost.
+    GaveState {
+        /// The version.
+        version: ModelVersion,
+    },
     /// The coordinator is behind what this client has seen: it may have been restored from a
     /// backup. This client does not step back.
     CoordinatorBehind {

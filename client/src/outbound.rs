@@ -24,12 +24,14 @@
 //! ```
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use roundelay_crypto::digest::Digest;
 use roundelay_crypto::identity::Signature;
 use roundelay_protocol::bounded::{List, Text};
 use roundelay_protocol::codec::{self, OversizedFrame};
 use roundelay_protocol::ids::{FederationId, ModelVersion, RoundNumber};
+use roundelay_protocol::lineage::{Standing, State};
 use roundelay_protocol::limits::{FRAME_BYTES_MAX, FRAME_BYTES_PREAUTH_MAX};
 use roundelay_protocol::message::FromClient;
 use roundelay_protocol::session::{
@@ -186,6 +188,95 @@ impl Outbound for FetchState {
     }
     fn why(&self) -> &'static str {
         "public: a request that names a version"
+    }
+    fn about(&self) -> (Option<FederationId>, Option<RoundNumber>) {
+        (Some(self.federation), None)
+    }
+}
+
+/// Asks for the signatures under the newest model state.
+#[derive(Debug, Clone, Copy)]
+pub struct FetchAttested {
+    /// The federation.
+    pub federation: FederationId,
+}
+
+impl Pack for FetchAttested {
+    fn pack(&self) -> Result<Packed, OversizedFrame> {
+        control(&ToCoordinator::FetchAttested { federation: self.federation })
+    }
+}
+
+impl Outbound for FetchAttested {
+    fn kind(&self) -> &'static str {
+        "fetch-attested"
+    }
+    fn why(&self) -> &'static str {
+        "public: a request without content"
+    }
+    fn about(&self) -> (Option<FederationId>, Option<RoundNumber>) {
+        (Some(self.federation), None)
+    }
+}
+
+/// This client's signature under a model state that it has derived itself.
+#[derive(Debug, Clone, Copy)]
+pub struct StateAttestation {
+    /// The federation.
+    pub federation: FederationId,
+    /// Where this client stands.
+    pub standing: Standing,
+    /// By its identity key.
+    pub signature: Signature,
+}
+
+impl Pack for StateAttestation {
+    fn pack(&self) -> Result<Packed, OversizedFrame> {
+        let Self { federation, standing, signature } = *self;
+        control(&ToCoordinator::Attest { federation, standing, signature })
+    }
+}
+
+impl Outbound for StateAttestation {
+    fn kind(&self) -> &'static str {
+        "state-attestation"
+    }
+    fn why(&self) -> &'static str {
+        "public: a signature under hashes of what all members know"
+    }
+    fn about(&self) -> (Option<FederationId>, Option<RoundNumber>) {
+        (Some(self.federation), Some(self.standing.round))
+    }
+}
+
+/// A model state that the coordinator once published and has lost. Public by construction: a
+/// [`State`] is the initial one, derived from published aggregates, or taken over from the
+/// coordinator; nothing local goes into one.
+#[derive(Debug, Clone)]
+pub struct ModelState {
+    /// The federation.
+    pub federation: FederationId,
+    /// The state.
+    pub state: Arc<State>,
+}
+
+impl Pack for ModelState {
+    fn pack(&self) -> Result<Packed, OversizedFrame> {
+        let (federation, state) = (self.federation, self.state.to_bytes());
+        let (kind, bytes) = (VectorKind::State(self.state.version()), state.len() as u64);
+        let header = codec::encode(&StreamHeader::Vector { federation, kind, bytes });
+        let mut stream = codec::frame(&header, FRAME_BYTES_MAX)?;
+        stream.extend(state);
+        Ok(Packed::Stream(stream))
+    }
+}
+
+impl Outbound for ModelState {
+    fn kind(&self) -> &'static str {
+        "model-state"
+    }
+    fn why(&self) -> &'static str {
+        "public to the federation: a model that the coordinator published and has lost"
     }
     fn about(&self) -> (Option<FederationId>, Option<RoundNumber>) {
         (Some(self.federation), None)

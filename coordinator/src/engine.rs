@@ -24,9 +24,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use roundelay_crypto::digest::Digest;
+use roundelay_crypto::identity::Signature;
 use roundelay_protocol::error::{AbortReason, Fault};
 use roundelay_protocol::ids::{ClientId, ModelVersion, RoundNumber, TenantId};
 use roundelay_protocol::layout::Layout;
+use roundelay_protocol::lineage::{Attested, Standing};
 use roundelay_protocol::manifest::Manifest;
 use roundelay_protocol::message::{FromClient, ToClient};
 use roundelay_protocol::metrics::Metrics;
@@ -150,6 +152,25 @@ pub enum Event {
     },
     /// Work of a round can't be done: nothing follows from the aggregate, or the sum is not exact.
     WorkFailed(RoundNumber, AbortReason),
+    /// A client that has joined has derived a state itself.
+    Attests {
+        /// The client.
+        client: ClientId,
+        /// Where it stands.
+        standing: Standing,
+        /// Its signature under that.
+        signature: Signature,
+    },
+    /// A client that has joined asks for the signatures under the newest state.
+    AsksAttested(ClientId),
+    /// A client has sent the state that it was asked for: it was checked and is stored. Or it is
+    /// another one.
+    StateGiven {
+        /// The client.
+        client: ClientId,
+        /// Whether the state holds statistics; none where it is not the one that was asked for.
+        standardised: Option<bool>,
+    },
     /// The moment of the last [`Effect::WakeAt`] has passed.
     Timer,
 }
@@ -174,12 +195,25 @@ pub enum Effect {
     Admit {
         /// The client.
         client: ClientId,
-        /// The newest model version.
-        model_version: ModelVersion,
-        /// Hash of its state.
-        state: Digest,
-        /// Root of the last published transcript.
-        transcript: Digest,
+        /// The newest result.
+        standing: Standing,
+    },
+    /// Make durable with what comes next, or in a while: nothing waits for it.
+    Keep(Fact),
+    /// Give these clients the signatures under the newest state.
+    Attested {
+        /// The clients.
+        to: Vec<ClientId>,
+        /// State and signatures.
+        attested: Attested,
+    },
+    /// Ask a client for a state that was lost here: check and store what it sends, then tell
+    /// [`Event::StateGiven`].
+    AskState {
+        /// The client.
+        client: ClientId,
+        /// Which state.
+        standing: Standing,
     },
     /// Answer a client that asked to take part: it can't.
     Refuse {
@@ -310,6 +344,9 @@ impl Effect {
             | Self::Close(_) => true,
             Self::Persist(_)
             | Self::Audit(_)
+            | Self::Keep(_)
+            | Self::Attested { .. }
+            | Self::AskState { .. }
             | Self::Amended
             | Self::OpenUploads { .. }
             | Self::Settle { .. }
@@ -337,6 +374,8 @@ pub enum Fact {
     Progress(Box<Progress>),
     /// A round has made a state.
     Model(NewModel),
+    /// The state of this standing was lost here, and a client gave it back.
+    Recovered(Standing),
     /// A version was evaluated.
     Evaluated(ModelVersion, Metrics),
     /// Whether rounds run: running, stopped or finished.

@@ -141,6 +141,17 @@ pub enum Refusal {
     /// The tenant's side ended its part: the manifest or the policy changed, or the client stops.
     #[error("the tenant's client withdrew from the round")]
     Withdrawn,
+    /// A state that too few members have derived themselves: it could be a forged one.
+    #[error(
+        "{present} of the {required} members that it takes have signed the model state; it could \
+         be a forged one and is not taken"
+    )]
+    StateNotAttested {
+        /// Distinct other members with a valid signature under it.
+        present: u16,
+        /// c + 1.
+        required: u16,
+    },
 }
 
 /// What a client did that no honest client does. It is expelled from the round.

@@ -16,6 +16,9 @@ pub const SEALED_SHARES_BYTES: usize = 32 + 32 + 16;
 pub const PARAMETERS_MAX: u64 = 1 << 31;
 /// Segments in a layout.
 pub const SEGMENTS_MAX: usize = 64;
+/// Signatures under one state that travel together: more than the colluding clients that any
+/// cohort can bear, and one.
+pub const ATTESTATIONS_MAX: usize = 256;
 /// Members of a federation.
 pub const MEMBERS_MAX: usize = 512;
 /// Bytes of a signed manifest.

@@ -3,17 +3,21 @@
 //! training plan names and what a transcript binds.
 
 use roundelay_crypto::digest::Digest;
+use serde::{Deserialize, Serialize};
 
-use crate::ids::ModelVersion;
+use crate::ids::{ModelVersion, RoundNumber};
 use crate::layout::{LanesError, Layout, ValueError, names};
 use crate::manifest::Task;
 use crate::metrics::Metrics;
 use crate::model::{ModelError, initial};
 use crate::plan::PlanKind;
 use crate::statistics::{Standardisation, StatisticsError};
+use crate::transcript::NO_TRANSCRIPT;
 
+mod attested;
 mod bytes;
 
+pub use attested::Attested;
 pub use bytes::StateError;
 
 /// Everything that a round starts from: the model, what the server optimiser carries along, and
@@ -24,6 +28,28 @@ pub struct State {
     standardisation: Option<Standardisation>,
     model: Vec<f32>,
     moments: Vec<Vec<f32>>,
+}
+
+/// Where somebody stands in the lineage: a state, and the published round that led to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Standing {
+    /// The round that published it, 0 for the initial model.
+    pub round: RoundNumber,
+    /// The version.
+    pub model_version: ModelVersion,
+    /// Hash of the model and optimiser state.
+    pub state: Digest,
+    /// Root of the transcript of that round, zero before the first.
+    pub transcript: Digest,
+}
+
+impl Standing {
+    /// The start, which is a function of the manifest: the initial state has this hash.
+    #[must_use]
+    pub fn initial(state: Digest) -> Self {
+        let (round, model_version) = (RoundNumber(0), ModelVersion(0));
+        Self { round, model_version, state, transcript: NO_TRANSCRIPT }
+    }
 }
 
 /// Why no state follows. Where masks did not cancel, the round is void; everything else means that

@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::bounded::{List, Text};
 use crate::ids::{FederationId, ModelVersion, RoundNumber, TenantId};
+use crate::lineage::{Attested, Standing};
 use crate::message;
 
 mod roster;
@@ -93,6 +94,21 @@ pub enum ToCoordinator {
         /// Hash of the manifest.
         manifest: Digest,
     },
+    /// This client has derived the state itself, and signs that.
+    Attest {
+        /// The federation.
+        federation: FederationId,
+        /// Where it stands.
+        standing: Standing,
+        /// Over [`Statement::Stands`](crate::signed::Statement::Stands).
+        signature: Signature,
+    },
+    /// Asks for the signatures under the newest state. Answered by [`ToClient::Attested`], once
+    /// there are enough of them.
+    FetchAttested {
+        /// The federation.
+        federation: FederationId,
+    },
 }
 
 /// A client is ready for rounds of one federation.
@@ -106,10 +122,10 @@ pub struct Join {
     pub highest_round: RoundNumber,
     /// Rounds of which this client still holds keys and can go on.
     pub resumable: List<RoundNumber, 16>,
-    /// The version of the model that this client has derived.
-    pub model_version: ModelVersion,
-    /// Hash of that model and optimiser state.
-    pub state: Digest,
+    /// Where this client stands.
+    pub standing: Standing,
+    /// Its signature under that, if it derived the state itself.
+    pub attestation: Option<Signature>,
     /// Digest of the schema that the client's data was checked against.
     pub schema: Digest,
 }
@@ -139,16 +155,12 @@ pub enum ToClient {
         /// Signatures needed.
         required: u16,
     },
-    /// Joined: the newest model state and what the client's peers have signed.
+    /// Joined: the newest published result.
     Joined {
         /// The federation.
         federation: FederationId,
-        /// The newest version.
-        model_version: ModelVersion,
-        /// Hash of the newest model and optimiser state.
-        state: Digest,
-        /// Root of the last published transcript.
-        transcript: Digest,
+        /// The newest model state and the round that led to it.
+        standing: Standing,
     },
     /// A message of a round. Rosters never travel here.
     Round {
@@ -180,6 +192,21 @@ pub enum ToClient {
         /// A sentence for people.
         reason: Text<256>,
     },
+    /// The newest state with the signatures of enough members for any client.
+    Attested {
+        /// The federation.
+        federation: FederationId,
+        /// What they signed.
+        attested: Attested,
+    },
+    /// Asks for the bytes of a model state, as a vector: the coordinator was restored from a backup
+    /// that is older than this state.
+    GiveState {
+        /// The federation.
+        federation: FederationId,
+        /// Where the client stands.
+        standing: Standing,
+    },
 }
 
 /// A refusal in words.
@@ -189,13 +216,21 @@ pub struct Refused {
     pub code: Text<64>,
     /// A sentence that says what to do.
     pub message: Text<512>,
+    /// The federation that it is about, if any.
+    pub federation: Option<FederationId>,
 }
 
 impl Refused {
     /// A refusal; a message that is too long loses its end.
     #[must_use]
     pub fn new(code: &str, message: &str) -> Self {
-        Self { code: Text::clipped(code), message: Text::clipped(message) }
+        Self { code: Text::clipped(code), message: Text::clipped(message), federation: None }
+    }
+
+    /// The same, about a federation.
+    #[must_use]
+    pub fn about(self, federation: FederationId) -> Self {
+        Self { federation: Some(federation), ..self }
     }
 }
 
@@ -279,7 +314,8 @@ pub enum VectorKind {
     MaskedInput(RoundNumber),
     /// A published aggregate, coordinator to client.
     Aggregate(RoundNumber),
-    /// Model and optimiser state of a version, coordinator to client.
+    /// Model and optimiser state of a version, coordinator to client; the other way only where the
+    /// coordinator has asked for it ([`ToClient::GiveState`]).
     State(ModelVersion),
     /// An encoded [`crate::manifest::SignedManifest`], coordinator to client.
     Manifest(Digest),

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::codec;
 use crate::ids::{FederationId, RoundNumber};
+use crate::lineage::Standing;
 use crate::message::Advert;
 use crate::plan::RosterPlan;
 use crate::transcript::TrainingContext;
@@ -57,6 +58,8 @@ pub enum Statement<'a> {
         /// Root of MaskedInput, over U3 with its roots.
         set: &'a Digest,
     },
+    /// After the round: I have derived this state myself. The scope's round is the standing's.
+    Stands(&'a Standing),
 }
 
 impl Scope {
@@ -77,6 +80,9 @@ impl Scope {
             Statement::Shares { adverts, root } => self.encode("shares", &(adverts, root)),
             Statement::Input { context, root } => self.encode("input", &(context, root)),
             Statement::Survivors { context, set } => self.encode("survivors", &(context, set)),
+            Statement::Stands(Standing { model_version, state, transcript, .. }) => {
+                self.encode("stands", &(model_version, state, transcript))
+            }
         }
     }
 

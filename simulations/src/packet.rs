@@ -22,7 +22,7 @@ pub enum Packet {
     Piece(Piece),
     /// A control frame or roster of the coordinator.
     Down(ToClient),
-    /// A whole vector of the coordinator.
+    /// A whole vector: of the coordinator, or a state that a client gives back.
     Vector(VectorKind, Arc<[u8]>),
 }
 

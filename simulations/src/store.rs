@@ -10,6 +10,7 @@ use roundelay_coordinator::engine::rounds::{Interrupted, RoundState};
 use roundelay_coordinator::engine::{Fact, NewModel};
 use roundelay_crypto::digest::Digest;
 use roundelay_protocol::ids::{ClientId, ModelVersion, RoundNumber};
+use roundelay_protocol::lineage::Standing;
 use roundelay_protocol::message::BoxRoster;
 use roundelay_protocol::round::horizontal::client;
 use roundelay_protocol::round::horizontal::coordinator::{Record, stored_boxes};
@@ -79,6 +80,19 @@ impl Rows {
             Fact::Model(model) => {
                 let blob = results.get(&model.round).and_then(|stored| stored.state);
                 self.models.extend(blob.map(|blob| (model.version, (model, blob))));
+            }
+            Fact::Recovered(Standing { round, model_version: version, state, transcript }) => {
+                let aggregate = Digest([0; 32]);
+                let model = NewModel {
+                    version,
+                    parent: None,
+                    round,
+                    state,
+                    aggregate,
+                    transcript,
+                    survivors: 0,
+                };
+                self.take(Fact::Model(model), results);
             }
             Fact::Evaluated(..) => {}
             Fact::State(state) => self.state = state,

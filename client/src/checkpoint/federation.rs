@@ -187,7 +187,7 @@ fn event_name(event: &Event) -> &'static str {
         Event::Uploading { .. } => "uploading",
         Event::Signed { .. } => "signed",
         Event::Revealed => "revealed",
-        Event::Stands(_) => "stands",
+        Event::Stands(_) | Event::Adopted(_) => "stands",
     }
 }
 

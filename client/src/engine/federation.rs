@@ -11,25 +11,24 @@ use roundelay_protocol::lineage::State;
 use roundelay_protocol::manifest::Task;
 use roundelay_protocol::message::{Published, ToClient};
 use roundelay_protocol::metrics::Metrics;
-use roundelay_protocol::plan::{PlanKind, TrainingPlan};
+use roundelay_protocol::plan::TrainingPlan;
 use roundelay_protocol::round::horizontal::client::{
     self as machine, Action, History, MaskPlan, Outcome, Record, Round, Setup, Standing,
 };
 use roundelay_protocol::session::{Join, VectorKind};
 use roundelay_protocol::time::{Millis, Time};
-use roundelay_protocol::transcript::NO_TRANSCRIPT;
 
 use super::rounds::{Alive, Applying, Room, Rounds, Work, room_for};
 use super::state::{Catching, Model, Then};
 use super::work::{Derivation, DeriveError, Derived, MaskWork, TrainWork};
-use super::{Effect, Event, Input, Newest};
+use super::{Effect, Event, Input};
 
 /// An aggregate is pushed with its announcement; one that has not come by then is asked for.
 pub(super) const PUSH_PATIENCE: Millis = Millis(5_000);
 
 /// One federation as its client sees it.
 pub struct Federation {
-    setup: Setup,
+    pub(super) setup: Setup,
     pub(super) task: Arc<Task>,
     schema: Digest,
     pub(super) history: History,
@@ -40,7 +39,9 @@ pub struct Federation {
     /// A state that was fetched and was not the announced one; not fetched again on a connection.
     pub(super) not_caught: Option<Digest>,
     /// What the coordinator named while a result was being applied.
-    pub(super) newest: Option<Newest>,
+    pub(super) newest: Option<Standing>,
+    /// This client can't derive the newest state: the signatures under it are asked for again then.
+    pub(super) wanted: Option<Time>,
     /// The last published evaluation that was derived and is to be told with its round.
     evaluated: Option<(RoundNumber, Option<Metrics>)>,
     /// The coordinator's lineage does not hold: nothing is caught up with any more.
@@ -65,14 +66,9 @@ impl Federation {
         let mut effects = Vec::new();
         let initial = Model::new(initial);
         if history.standing().is_none() {
-            let standing = Standing {
-                round: RoundNumber(0),
-                model_version: ModelVersion(0),
-                state: initial.hash,
-                transcript: NO_TRANSCRIPT,
-            };
             // Nothing stands yet, so nothing steps back.
-            effects.extend(history.adopt(standing).ok().map(Effect::Persist));
+            let adopted = history.adopt(Standing::initial(initial.hash));
+            effects.extend(adopted.ok().map(Effect::Persist));
         }
         let stands = history.standing().map(|standing| standing.state);
         let stored = stored.map(Model::new);
@@ -89,6 +85,7 @@ impl Federation {
             catching: None,
             not_caught: None,
             newest: None,
+            wanted: None,
             evaluated: None,
             broken: false,
             deadline: None,
@@ -112,8 +109,8 @@ impl Federation {
             manifest: self.setup.terms.hash(),
             highest_round: self.history.highest_round(),
             resumable: List::clipped(resumable.map(|(round, _)| *round)),
-            model_version: standing.model_version,
-            state: standing.state,
+            attestation: self.attestation().map(|(_, signature)| signature),
+            standing,
             schema: self.schema,
         }
     }
@@ -134,7 +131,7 @@ impl Federation {
     /// every result was applied or caught up with.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        self.rounds.is_empty() && self.catching.is_none()
+        self.rounds.is_empty() && self.catching.is_none() && self.wanted.is_none()
     }
 
     /// Whether a round is under way here.
@@ -153,6 +150,8 @@ impl Federation {
     ) {
         match input {
             Input::Joined(newest) => self.joined(now, newest, effects),
+            Input::Attested(attested) => self.attested(&attested, effects),
+            Input::StateAsked(standing) => self.state_asked(standing, effects),
             Input::Message { round, message } => self.message(now, round, message, rng, effects),
             Input::Trained { round, result } => self.trained(now, round, result, effects),
             Input::Masked { round, result } => {
@@ -174,18 +173,13 @@ impl Federation {
             Input::PersistFailed => self.drop_rounds(effects, |_| true),
             Input::Ended => self.drop_rounds(effects, |alive| alive.applying.is_none()),
         }
-        self.go_on(effects);
+        self.go_on(now, effects);
         self.watch(effects);
     }
 
     /// Where the client stands; the initial model before anything else.
     pub(super) fn stands(&self) -> Standing {
-        self.history.standing().copied().unwrap_or(Standing {
-            round: RoundNumber(0),
-            model_version: ModelVersion(0),
-            state: Digest([0; 32]),
-            transcript: NO_TRANSCRIPT,
-        })
+        self.history.standing().copied().unwrap_or(Standing::initial(Digest([0; 32])))
     }
 
     fn message(
@@ -212,7 +206,7 @@ impl Federation {
         match &message {
             ToClient::RosterPlan(plan) => self.planned(round, &plan.cohort, effects),
             ToClient::TrainingPlan(plan) if self.has_to_catch_up(round, plan) => {
-                return self.hold(round, plan.clone(), effects);
+                return self.hold(now, round, plan.clone(), effects);
             }
             _ => {}
         }
@@ -297,6 +291,7 @@ impl Federation {
                 self.evaluated = Some((round, metrics));
                 self.drive(now, round, machine::Input::Applied(Some(hash)), effects);
                 effects.push(Effect::Save(state));
+                self.attest(effects);
                 self.end_known(effects);
             }
             Ok((_, hash, _)) => {
@@ -326,6 +321,7 @@ impl Federation {
                 self.drive(now, round, machine::Input::Deadline, effects);
             }
         }
+        self.ask_attested_again(now, effects);
     }
 
     fn drop_rounds(&mut self, effects: &mut Vec<Effect>, which: impl Fn(&Alive) -> bool) {
@@ -420,19 +416,19 @@ impl Federation {
     }
 
     /// Starts what can be started now: the oldest result first, then local work.
-    fn go_on(&mut self, effects: &mut Vec<Effect>) {
+    fn go_on(&mut self, now: Time, effects: &mut Vec<Effect>) {
         if self.is_applying() {
-            return self.derive_oldest(effects);
+            return self.derive_oldest(now, effects);
         }
         if let Some(newest) = self.newest.take_if(|_| self.catching.is_none()) {
-            self.compare(newest, effects);
+            self.compare(now, newest, effects);
         }
         if self.catching.is_none() {
             self.work_on_oldest(effects);
         }
     }
 
-    fn derive_oldest(&mut self, effects: &mut Vec<Effect>) {
+    fn derive_oldest(&mut self, now: Time, effects: &mut Vec<Effect>) {
         let mut rounds = self.rounds.iter_mut();
         let oldest = rounds.find_map(|(round, alive)| Some((*round, alive.applying.as_mut()?)));
         let Some((round, applying)) = oldest else { return };
@@ -443,9 +439,8 @@ impl Federation {
             model.state.version() == applying.published.model_version && applying.layout.is_some()
         });
         let Some(base) = base else {
-            applying.under_way = true;
-            let (version, state) = (version_after(&applying.published), applying.published.state);
-            return self.catch_up(version, state, Then::Apply(round), effects);
+            let version = applying.published.model_version;
+            return self.find_base(now, version, effects);
         };
         let Some(layout) = applying.layout.clone() else { return };
         let Some(aggregate) = applying.aggregate.take() else { return };
@@ -481,7 +476,8 @@ impl Federation {
     }
 
     fn watch(&mut self, effects: &mut Vec<Effect>) {
-        let deadline = self.rounds.values().filter_map(Alive::wakes_at).min();
+        let ask_at = self.wanted;
+        let deadline = self.rounds.values().filter_map(Alive::wakes_at).chain(ask_at).min();
         if deadline != self.deadline {
             self.deadline = deadline;
             effects.push(Effect::SetDeadline(deadline));
@@ -493,12 +489,5 @@ fn mask(round: RoundNumber, alive: &mut Alive, plan: MaskPlan, effects: &mut Vec
     // The machine plans masks only for a contribution that it was told of.
     if let Some(contribution) = alive.contribution.take() {
         effects.push(Effect::Mask(Box::new(MaskWork { round, contribution, plan })));
-    }
-}
-
-fn version_after(published: &Published) -> ModelVersion {
-    match published.kind {
-        PlanKind::Train => published.model_version.next(),
-        PlanKind::Statistics | PlanKind::Evaluate => published.model_version,
     }
 }

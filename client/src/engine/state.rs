@@ -1,27 +1,31 @@
 //! The model that a client holds, and how it catches up with peers that trained without it.
 //!
-//! A client derives each state itself from the published aggregates. One that was away takes the
-//! newest state whole, by the hash that the coordinator names. That the coordinator told everyone
-//! the same is not taken on trust: the hash is bound into every mask and every signature, so that
-//! masks over different models do not cancel, and nothing of this client is opened before a quorum
-//! of more than c members has signed the very same model.
+//! A client derives each state itself from the published aggregates, and signs that it did. One
+//! that was away takes the newest state whole, but only where more members than may collude have
+//! signed it: the coordinator's word is not enough. What it holds it can give back to a coordinator
+//! that was restored from an older backup.
 
 use std::mem;
 use std::sync::Arc;
 
 use roundelay_crypto::digest::Digest;
-use roundelay_protocol::ids::{ModelVersion, RoundNumber};
-use roundelay_protocol::lineage::State;
+use roundelay_crypto::identity::Signature;
+use roundelay_protocol::ids::{ClientId, ModelVersion, RoundNumber};
+use roundelay_protocol::lineage::{Attested, State};
 use roundelay_protocol::message::ToClient;
 use roundelay_protocol::plan::{PlanKind, TrainingPlan};
 use roundelay_protocol::round::horizontal::client::{self as machine, Standing};
 use roundelay_protocol::session::VectorKind;
-use roundelay_protocol::time::Time;
+use roundelay_protocol::signed::Statement;
+use roundelay_protocol::time::{Millis, Time};
 
 use super::federation::{Federation, PUSH_PATIENCE};
 use super::rounds::Alive;
 use super::work::{Derivation, DeriveError};
-use super::{Effect, Event, Newest};
+use super::{Effect, Event};
+
+/// Signatures under the newest state that have not come, or were too few, are asked for again.
+const ATTESTED_PATIENCE: Millis = Millis(5_000);
 
 /// A state with its hash.
 #[derive(Clone)]
@@ -52,51 +56,119 @@ pub(super) struct Catching {
 pub(super) enum Then {
     /// Nothing: the client stood there already and had lost the bytes.
     Stand,
-    /// The client takes it over.
+    /// The client takes it over: enough members have signed it.
     Adopt(Standing),
-    /// It is the result of this round, which the client could not derive.
-    Apply(RoundNumber),
 }
 
 impl Federation {
-    pub(super) fn joined(&mut self, now: Time, newest: Newest, effects: &mut Vec<Effect>) {
+    pub(super) fn joined(&mut self, now: Time, newest: Standing, effects: &mut Vec<Effect>) {
         self.ask_again(now, effects);
-        self.compare(newest, effects);
+        self.compare(now, newest, effects);
     }
 
     /// Holds what the coordinator names against what this client derived. While a result is being
     /// applied there is no telling: then it waits.
-    pub(super) fn compare(&mut self, newest: Newest, effects: &mut Vec<Effect>) {
+    pub(super) fn compare(&mut self, now: Time, newest: Standing, effects: &mut Vec<Effect>) {
         self.newest = self.is_applying().then_some(newest);
-        let Newest { model_version, state, transcript } = newest;
         let stands = self.stands();
-        if model_version < stands.model_version {
-            let (theirs, ours) = (model_version, stands.model_version);
+        if newest.round < stands.round {
+            let (theirs, ours) = (newest.model_version, stands.model_version);
             effects.push(Effect::Tell(Event::CoordinatorBehind { theirs, ours }));
-        } else if state == stands.state {
+        } else if newest.state == stands.state {
             if self.model.is_none() {
-                self.catch_up(model_version, state, Then::Stand, effects);
+                self.catch_up(stands.model_version, stands.state, Then::Stand, effects);
             }
-        } else if transcript == stands.transcript {
+        } else if newest.round == stands.round {
             let words = "the coordinator names another model than the one this client derived";
             self.break_lineage(words, effects);
         } else if self.newest.is_none() {
-            let standing = Standing { model_version, state, transcript, round: stands.round };
-            self.catch_up(model_version, state, Then::Adopt(standing), effects);
+            self.want_attested(now, effects);
         }
     }
 
     /// What was under way on the connection before is lost.
     fn ask_again(&mut self, now: Time, effects: &mut Vec<Effect>) {
         self.not_caught = None;
-        if let Some(lost) = self.catching.take_if(|catching| !catching.under_way)
-            && let Then::Apply(round) = lost.then
-            && let Some(applying) = self.rounds.get_mut(&round).and_then(|it| it.applying.as_mut())
-        {
-            applying.under_way = false;
-        }
+        self.catching.take_if(|catching| !catching.under_way);
+        self.wanted = None;
         let rounds: Vec<RoundNumber> = self.rounds.keys().copied().collect();
         rounds.into_iter().for_each(|round| self.fetch_aggregate(now, round, effects));
+    }
+
+    /// The newest state can't be derived here: asks for the signatures under it.
+    fn want_attested(&mut self, now: Time, effects: &mut Vec<Effect>) {
+        if self.wanted.is_none() && !self.broken {
+            self.wanted = Some(now + ATTESTED_PATIENCE);
+            effects.push(Effect::FetchAttested);
+        }
+    }
+
+    pub(super) fn ask_attested_again(&mut self, now: Time, effects: &mut Vec<Effect>) {
+        if self.wanted.take_if(|at| *at <= now).is_some() && self.catching.is_none() {
+            self.want_attested(now, effects);
+        }
+    }
+
+    /// Takes over a state that this client can't derive, if more members than may collude have
+    /// signed it. A state that it has derived meanwhile is passed over.
+    pub(super) fn attested(&mut self, attested: &Attested, effects: &mut Vec<Effect>) {
+        let Attested { standing, .. } = *attested;
+        if standing.round <= self.stands().round {
+            self.wanted = None;
+        }
+        if self.wanted.is_none() {
+            return;
+        }
+        let own = ClientId(self.setup.identity.public().fingerprint());
+        match attested.verify(&self.setup.terms, own) {
+            Ok(()) => {
+                let (version, state) = (standing.model_version, standing.state);
+                self.catch_up(version, state, Then::Adopt(standing), effects);
+            }
+            Err(refusal) => effects.push(Effect::Tell(Event::NotCaughtUp(refusal.to_string()))),
+        }
+    }
+
+    /// The state that a result starts from is not at hand: this client stands there and has lost
+    /// the bytes, or it has missed what led there.
+    pub(super) fn find_base(
+        &mut self,
+        now: Time,
+        version: ModelVersion,
+        effects: &mut Vec<Effect>,
+    ) {
+        let stands = self.stands();
+        if self.catching.is_some() {
+            // On its way.
+        } else if self.model.is_none() && stands.model_version == version {
+            self.catch_up(version, stands.state, Then::Stand, effects);
+        } else {
+            self.want_attested(now, effects);
+        }
+    }
+
+    /// This client's signature under the state that it has derived itself, if it has.
+    pub(super) fn attestation(&self) -> Option<(Standing, Signature)> {
+        let standing = *self.history.derived()?;
+        let scope = self.setup.terms.scope(standing.round);
+        Some((standing, scope.sign(&self.setup.identity, &Statement::Stands(&standing))))
+    }
+
+    pub(super) fn attest(&self, effects: &mut Vec<Effect>) {
+        let attestation = self.attestation();
+        effects.extend(
+            attestation.map(|(standing, signature)| Effect::Attest { standing, signature }),
+        );
+    }
+
+    /// The coordinator has lost a state: this client gives it back, if it stands there.
+    pub(super) fn state_asked(&self, standing: Standing, effects: &mut Vec<Effect>) {
+        let held = self.model.as_ref().filter(|model| model.hash == standing.state);
+        if let Some(model) = held.filter(|_| standing == self.stands()) {
+            let version = standing.model_version;
+            effects.push(Effect::Tell(Event::GaveState { version }));
+            effects.push(Effect::GiveState(Arc::clone(&model.state)));
+        }
     }
 
     /// Asks for the aggregate of a result that is to be applied, if it is not there.
@@ -135,18 +207,12 @@ impl Federation {
 
     pub(super) fn hold(
         &mut self,
+        now: Time,
         round: RoundNumber,
         plan: Box<TrainingPlan>,
         effects: &mut Vec<Effect>,
     ) {
-        let before = RoundNumber(round.0.saturating_sub(1));
-        let standing = Standing {
-            round: before.max(self.stands().round),
-            model_version: plan.model_version,
-            state: plan.model,
-            transcript: plan.previous_transcript,
-        };
-        self.catch_up(plan.model_version, plan.model, Then::Adopt(standing), effects);
+        self.want_attested(now, effects);
         if let Some(alive) = self.rounds.get_mut(&round) {
             alive.held = Some(ToClient::TrainingPlan(plan));
         }
@@ -195,14 +261,10 @@ impl Federation {
     ) {
         let Some(catching) = self.catching.take_if(|it| it.version == version) else { return };
         match result {
-            Ok(state) => self.take(now, state, &catching, effects),
+            Ok(state) => self.take(state, &catching, effects),
             Err(error) => {
                 self.not_caught = Some(catching.state);
                 effects.push(Effect::Tell(Event::NotCaughtUp(error.to_string())));
-                if let Then::Apply(round) = catching.then {
-                    self.drive(now, round, machine::Input::Applied(None), effects);
-                    self.break_lineage(&error.to_string(), effects);
-                }
             }
         }
         self.release_held(now, effects);
@@ -210,7 +272,6 @@ impl Federation {
 
     fn take(
         &mut self,
-        now: Time,
         state: Arc<State>,
         catching: &Catching,
         effects: &mut Vec<Effect>,
@@ -222,15 +283,12 @@ impl Federation {
                 // Something newer was derived while this one was fetched.
                 Err(_) => return,
             },
-            Then::Apply(_) => {}
         }
         let version = catching.version;
+        self.wanted = None;
         self.model = Some(Model { state: Arc::clone(&state), hash: catching.state });
         effects.push(Effect::Save(state));
         effects.push(Effect::Tell(Event::CaughtUp { version }));
-        if let Then::Apply(round) = catching.then {
-            self.drive(now, round, machine::Input::Applied(Some(catching.state)), effects);
-        }
         self.end_known(effects);
     }
 
@@ -239,7 +297,7 @@ impl Federation {
     pub(super) fn end_known(&mut self, effects: &mut Vec<Effect>) {
         let stands = self.stands().round;
         let is_known = |(round, alive): &(&RoundNumber, &Alive)| match &alive.applying {
-            Some(applying) => self.is_known(&applying.published),
+            Some(applying) => **round <= stands || self.is_known(&applying.published),
             None => **round <= stands,
         };
         let known: Vec<RoundNumber> =

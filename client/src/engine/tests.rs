@@ -2,14 +2,15 @@
 
 use roundelay_protocol::error::Refusal;
 use roundelay_protocol::ids::{ModelVersion, RoundNumber};
-use roundelay_protocol::lineage::State;
+use roundelay_protocol::lineage::{Standing, State};
 use roundelay_protocol::message::ToClient;
 use roundelay_protocol::plan::PlanKind;
 use roundelay_protocol::session::VectorKind;
 use roundelay_protocol::time::Millis;
 
 use super::work::{Contribution, WorkFailure};
-use super::{Event, Input, Newest};
+use super::work::{Derivation, Derived};
+use super::{Event, Input};
 use crate::train::TrainError;
 
 pub(crate) mod world;
@@ -248,6 +249,101 @@ fn a_state_that_is_not_the_announced_one_is_not_taken_over() {
     world.assert_agreed(&ALL);
 }
 
+/// A newcomer's coordinator names a state of its own making.
+fn forged_for_a_newcomer() -> (World, Standing, State) {
+    let mut world = World::new(5, task(false));
+    world.disconnect(4);
+    world.round(PlanKind::Train);
+    world.round(PlanKind::Train);
+    let honest = world.newest();
+    let task = world.terms.manifest().task.clone();
+    let mut bytes = world.state.to_bytes();
+    let end = bytes.len();
+    bytes[end - 4..].copy_from_slice(&0.5_f32.to_le_bytes());
+    let forged = State::from_bytes(&task, &bytes).unwrap();
+    let standing = Standing { state: forged.hash(), ..honest };
+    world.on_vector = Some(Box::new(move |kind, vector| {
+        if matches!(kind, VectorKind::State(_)) {
+            vector.clone_from(&bytes);
+        }
+    }));
+    world.sites[4].connected = true;
+    world.site_input(4, Input::Joined(standing));
+    (world, standing, forged)
+}
+
+#[test]
+fn a_newcomer_does_not_take_a_forged_state_from_a_lying_coordinator_and_a_colluder() {
+    let (mut world, standing, forged) = forged_for_a_newcomer();
+    // Nothing but its word, the word of the one who may collude, that twice, or the newcomer's own.
+    for by in [&[][..], &[0], &[0, 0], &[0, 4]] {
+        let attested = world.attested_by(standing, by);
+        world.site_input(4, Input::Attested(attested));
+        world.settle();
+        assert_eq!(world.sites[4].engine.version(), ModelVersion(0), "{by:?}");
+    }
+    let refused = Refusal::StateNotAttested { present: 1, required: 2 }.to_string();
+    assert!(world.sites[4].events.contains(&Event::NotCaughtUp(refused)));
+    // The coordinator's word alone, as it was once taken, would have done: hash and bytes agree.
+    let (task, bytes) = (world.sites[0].engine.task.clone(), forged.to_bytes());
+    let (version, expected) = (standing.model_version, standing.state);
+    let taken = Derivation::Take { version, task, expected, bytes }.run();
+    assert!(matches!(taken, Derived::Taken { result: Ok(_), .. }));
+    // And so would one signature less than is asked for: with two, the same state is taken.
+    let attested = world.attested_by(standing, &[0, 1]);
+    world.site_input(4, Input::Attested(attested));
+    world.settle();
+    assert_eq!(world.sites[4].engine.state().unwrap().hash(), forged.hash());
+}
+
+#[test]
+fn a_newcomer_that_was_refused_a_state_asks_again_and_takes_the_signed_one() {
+    let (mut world, standing, _) = forged_for_a_newcomer();
+    world.site_input(4, Input::Attested(world.attested_by(standing, &[0])));
+    world.on_vector = None;
+    world.pass(Millis(6_000));
+    world.assert_agreed(&ALL);
+    let round = world.round(PlanKind::Train);
+    assert_eq!(world.published(round).survivors, 5);
+}
+
+#[test]
+fn a_client_signs_what_it_derived_itself_and_not_what_it_took_over() {
+    let mut world = World::new(5, task(false));
+    assert_eq!(world.sites[0].engine.join().attestation, None, "nobody derives the initial model");
+    world.disconnect(4);
+    world.round(PlanKind::Train);
+    world.connect(4);
+    world.assert_agreed(&ALL);
+    assert_eq!(world.sites[4].engine.join().attestation, None);
+    let join = world.sites[0].engine.join();
+    let signature = join.attestation.unwrap();
+    assert!(world.terms.attests(world.sites[0].id, &join.standing, &signature));
+    world.restart(0);
+    assert_eq!(world.sites[0].engine.join().attestation, Some(signature), "also after a restart");
+    world.restart(4);
+    assert_eq!(world.sites[4].engine.join().attestation, None);
+}
+
+#[test]
+fn a_client_gives_back_the_state_that_it_stands_at_and_no_other() {
+    let mut world = World::new(5, task(false));
+    world.round(PlanKind::Train);
+    let standing = world.newest();
+    for wrong in [
+        Standing { round: RoundNumber(9), ..standing },
+        Standing { model_version: ModelVersion(0), ..standing },
+        Standing { state: standing.transcript, ..standing },
+    ] {
+        world.site_input(0, Input::StateAsked(wrong));
+    }
+    assert!(world.given.is_empty());
+    world.site_input(0, Input::StateAsked(standing));
+    let given: Vec<_> = world.given.iter().map(|state| state.hash()).collect();
+    assert_eq!(given, [standing.state]);
+    assert!(world.sites[0].events.contains(&Event::GaveState { version: ModelVersion(1) }));
+}
+
 #[test]
 fn a_coordinator_restored_from_a_backup_does_not_take_a_client_back() {
     let mut world = World::new(5, task(false));
@@ -255,7 +351,7 @@ fn a_coordinator_restored_from_a_backup_does_not_take_a_client_back() {
     let transcript = world.transcript;
     world.round(PlanKind::Train);
     world.round(PlanKind::Train);
-    (world.state, world.transcript) = (old, transcript);
+    (world.state, world.transcript, world.published) = (old, transcript, RoundNumber(0));
     world.disconnect(0);
     world.connect(0);
     let (theirs, ours) = (ModelVersion(0), ModelVersion(2));
@@ -316,8 +412,7 @@ fn a_client_that_comes_back_after_the_end_still_gets_the_last_model() {
     let mut world = World::new(5, task(false));
     world.disconnect(4);
     world.round(PlanKind::Train);
-    let (model_version, state) = (world.state.version(), world.state.hash());
-    let newest = Newest { model_version, state, transcript: world.transcript };
+    let newest = world.newest();
     world.sites[4].connected = true;
     world.site_input(4, Input::Joined(newest));
     world.site_input(4, Input::Ended);

@@ -163,6 +163,12 @@ pub enum FederationEvent {
         /// The version.
         version: u64,
     },
+    /// The coordinator was restored from a backup older than a model that this client holds, and asked
+    /// for it.
+    GaveState {
+        /// The version.
+        version: u64,
+    },
     /// A model that this client fetched was not the announced one; it tries again with the next
     /// round.
     NotCaughtUp {
@@ -304,6 +310,7 @@ impl FederationEvent {
             }
             EngineEvent::CaughtUp { version } => Self::CaughtUp { version: version.0 },
             EngineEvent::NotCaughtUp(reason) => Self::NotCaughtUp { reason: reason.clone() },
+            EngineEvent::GaveState { version } => Self::GaveState { version: version.0 },
             EngineEvent::CoordinatorBehind { theirs, ours } => {
                 Self::CoordinatorBehind { theirs: theirs.0, ours: ours.0 }
             }
@@ -371,6 +378,9 @@ impl fmt::Display for FederationEvent {
             }
             Self::CaughtUp { version } => write!(f, "caught up with model version {version}"),
             Self::NotCaughtUp { reason } => write!(f, "not caught up: {reason}"),
+            Self::GaveState { version } => {
+                write!(f, "the coordinator has lost model version {version}: giving it back")
+            }
             Self::CoordinatorBehind { theirs, ours } => write!(
                 f,
                 "the coordinator stands at model version {theirs}, this client at {ours}: it may \

@@ -20,7 +20,7 @@ use super::notice::{BadNotice, Notices, Obeyed};
 use super::site::Site;
 use crate::checkpoint::CheckpointError;
 use crate::clock::{Clock, unix_ms};
-use crate::engine::{Input, Newest};
+use crate::engine::Input;
 use crate::gate::Gate;
 use crate::identity::certificate::CertificateError;
 use crate::identity::os_rng;
@@ -362,11 +362,16 @@ impl Driver {
 
     async fn control(&mut self, message: ToClient) -> Result<Option<End>, DriverError> {
         match message {
-            ToClient::Joined { federation, model_version, state, transcript } => {
+            ToClient::Joined { federation, standing } => {
                 self.joins.answered(federation);
-                let newest = Newest { model_version, state, transcript };
-                self.hand(federation, Input::Joined(newest)).await;
+                self.hand(federation, Input::Joined(standing)).await;
                 self.join_all().await;
+            }
+            ToClient::Attested { federation, attested } => {
+                self.hand(federation, Input::Attested(attested)).await;
+            }
+            ToClient::GiveState { federation, standing } => {
+                self.hand(federation, Input::StateAsked(standing)).await;
             }
             ToClient::Refused(refused) => self.refused(&refused).await,
             ToClient::FederationEnded { federation, reason } => {

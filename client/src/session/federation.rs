@@ -22,7 +22,10 @@ use crate::engine::work::{MaskWork, TrainWork, WorkFailure};
 use crate::engine::{Effect, Event, Federation, Input};
 use crate::gate::{Gate, GateError};
 use crate::identity::os_rng;
-use crate::outbound::{FetchAggregate, FetchState, MaskedVector, RoundMessage};
+use crate::outbound::{
+    FetchAggregate, FetchAttested, FetchState, MaskedVector, ModelState, RoundMessage,
+    StateAttestation,
+};
 
 mod records;
 mod saver;
@@ -231,6 +234,12 @@ impl Runner {
             Effect::Forget(round) => self.forget(round),
             Effect::Expect { kind, bytes_max } => self.allowances.allow(self.id, kind, bytes_max),
             Effect::Fetch(kind) => self.fetch(kind).await,
+            Effect::Attest { standing, signature } => {
+                let federation = self.id;
+                self.send(&StateAttestation { federation, standing, signature }).await;
+            }
+            Effect::FetchAttested => self.send(&FetchAttested { federation: self.id }).await,
+            Effect::GiveState(state) => self.give(&state),
             Effect::Derive(derivation) => {
                 let inbox = self.inbox.clone();
                 spawn_blocking(move || {
@@ -269,6 +278,17 @@ impl Runner {
             VectorKind::State(version) => self.send(&FetchState { federation, version }).await,
             VectorKind::MaskedInput(_) | VectorKind::Manifest(_) => {}
         }
+    }
+
+    /// Beside everything else: a model may be long.
+    fn give(&self, state: &Arc<State>) {
+        let (gate, on_told, id) = (Arc::clone(&self.gate), Arc::clone(&self.on_told), self.id);
+        let state = ModelState { federation: id, state: Arc::clone(state) };
+        tokio::spawn(async move {
+            if let Err(GateError::Checkpoint(error)) = gate.send(&state).await {
+                on_told(id, Told::Checkpoint(error));
+            }
+        });
     }
 
     fn train(&mut self, work: Box<TrainWork>) {

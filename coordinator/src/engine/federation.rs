@@ -5,11 +5,13 @@
 //! Statistics (once, if the schema standardises) ─▶ Train 0 ─▶ Train 1 ─▶ … ─▶ Evaluate R
 //! ```
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use roundelay_crypto::digest::Digest;
+use roundelay_crypto::identity::Signature;
 use roundelay_protocol::error::AbortReason;
 use roundelay_protocol::ids::{ClientId, ModelVersion, RoundNumber};
+use roundelay_protocol::lineage::Standing;
 use roundelay_protocol::manifest::Manifest;
 use roundelay_protocol::metrics::Metrics;
 use roundelay_protocol::plan::PlanKind;
@@ -59,6 +61,11 @@ pub struct Progress {
     pub state: Digest,
     /// Root of the last published transcript.
     pub transcript: Digest,
+    /// Its round, 0 before the first.
+    pub published: RoundNumber,
+    /// Signatures of members that have derived this state themselves, as many as a client asks for
+    /// and one.
+    pub attested: BTreeMap<ClientId, Signature>,
     /// The highest round number that was planned here or that a client has reported.
     pub highest_round: RoundNumber,
     /// Whether the statistics are part of the state.
@@ -93,6 +100,8 @@ impl Progress {
             version: ModelVersion(0),
             state,
             transcript,
+            published: RoundNumber(0),
+            attested: BTreeMap::new(),
             highest_round: RoundNumber(0),
             standardised: false,
             evaluated: false,
@@ -129,17 +138,38 @@ impl Progress {
         self.highest_round.next()
     }
 
+    /// The newest result.
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        let Self { published: round, version: model_version, state, transcript, .. } = *self;
+        Standing { round, model_version, state, transcript }
+    }
+
+    /// Goes on from another result: what was tried and signed was for the one before.
+    pub fn stand(&mut self, at: &Standing) {
+        self.published = at.round;
+        self.version = at.model_version;
+        self.state = at.state;
+        self.transcript = at.transcript;
+        self.highest_round = self.highest_round.max(at.round);
+        self.attested = BTreeMap::new();
+        self.tries = Tries::default();
+    }
+
     /// A goal is reached.
     pub fn reach(&mut self, goal: &Goal, reached: Reached) {
-        self.transcript = reached.transcript;
-        self.state = reached.state;
-        self.tries = Tries::default();
+        let model_version = match goal.kind {
+            PlanKind::Train => goal.version.next(),
+            PlanKind::Statistics | PlanKind::Evaluate => goal.version,
+        };
+        let Reached { round, state, transcript, .. } = reached;
+        self.stand(&Standing { round, model_version, state, transcript });
         if let Some(metrics) = reached.metrics {
             self.metrics = Some((goal.version, metrics));
         }
         match goal.kind {
             PlanKind::Statistics => self.standardised = true,
-            PlanKind::Train => self.version = goal.version.next(),
+            PlanKind::Train => {}
             PlanKind::Evaluate => self.evaluated = true,
         }
     }
@@ -148,6 +178,8 @@ impl Progress {
 /// The published result of a round, as far as progress goes.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Reached {
+    /// The round.
+    pub round: RoundNumber,
     /// Hash of the state after it.
     pub state: Digest,
     /// Root of its transcript.
@@ -168,7 +200,7 @@ mod tests {
 
     fn reached(round: u64) -> Reached {
         let state = Digest([100 + u8::try_from(round).unwrap(); 32]);
-        Reached { state, transcript: Digest([200; 32]), metrics: None }
+        Reached { round: RoundNumber(round), state, transcript: Digest([200; 32]), metrics: None }
     }
 
     fn kinds(course: &Course) -> Vec<(PlanKind, u64)> {

@@ -20,6 +20,9 @@ use super::tenant::{Members, Newest};
 use super::{Effect, Event, Fact, NewModel, Setup};
 
 mod course;
+mod lineage;
+
+use lineage::Lineage;
 
 /// The machine of one federation.
 pub struct Engine {
@@ -40,6 +43,7 @@ pub struct Engine {
     wake: Option<Time>,
     last: Option<RoundSummary>,
     expelled: BTreeMap<ClientId, Expelled>,
+    lineage: Lineage,
     /// What the aggregate that is being published says about the model that it started from.
     metrics: Option<Metrics>,
 }
@@ -79,6 +83,7 @@ impl Engine {
             wake: None,
             last: None,
             expelled: BTreeMap::new(),
+            lineage: Lineage::default(),
             metrics: None,
         };
         for interrupted in interrupted {
@@ -120,8 +125,16 @@ impl Engine {
             Event::WorkFailed(round, reason) => {
                 self.input(round, Input::Abort(reason), now, effects);
             }
+            Event::Attests { client, standing, signature } => {
+                self.attests(client, &standing, &signature, effects);
+            }
+            Event::AsksAttested(client) => self.asks_attested(client, effects),
+            Event::StateGiven { client, standardised } => {
+                self.given(client, standardised, now, effects);
+            }
             Event::Timer => self.expire(now, effects),
         }
+        self.recover(now, effects);
         self.go_on(now, effects);
     }
 
@@ -212,8 +225,7 @@ impl Engine {
         let newest = Newest {
             manifest: self.setup.terms.hash(),
             schema: self.setup.terms.manifest().task.schema.digest(),
-            version: self.progress.version,
-            state: self.progress.state,
+            standing: self.progress.standing(),
             round: self.progress.highest_round,
         };
         if let Err(denied) = self.members.admit(client, tenant, join, &newest) {
@@ -221,13 +233,21 @@ impl Engine {
             return;
         }
         self.progress.highest_round = self.progress.highest_round.max(join.highest_round);
-        effects.push(Effect::Admit {
-            client,
-            model_version: newest.version,
-            state: newest.state,
-            transcript: self.progress.transcript,
-        });
+        effects.push(Effect::Admit { client, standing: newest.standing });
         self.tell_end(client, effects);
+        self.lineage.forget(client);
+        if self.is_ahead(client, join) {
+            // Whatever it took part in on another connection, it does so no more.
+            return self.withdraw(client, now, effects);
+        }
+        if let Some(signature) = &join.attestation {
+            self.attests(client, &join.standing, signature, effects);
+        }
+        self.arrive(client, now, effects);
+    }
+
+    /// A client may be planned for rounds from now on, and goes on with those that it is in.
+    fn arrive(&mut self, client: ClientId, now: Time, effects: &mut Vec<Effect>) {
         let assembled = self.is_enough();
         self.members.arrive(client, now);
         if !assembled {
@@ -250,6 +270,11 @@ impl Engine {
     }
 
     fn left(&mut self, client: ClientId, now: Time, effects: &mut Vec<Effect>) {
+        self.lineage.forget(client);
+        self.withdraw(client, now, effects);
+    }
+
+    fn withdraw(&mut self, client: ClientId, now: Time, effects: &mut Vec<Effect>) {
         self.members.leave(client, now);
         for slot in [Slot::Training, Slot::Ahead] {
             self.drive(slot, Input::Lost(client), now, effects);
@@ -258,6 +283,7 @@ impl Engine {
 
     fn expire(&mut self, now: Time, effects: &mut Vec<Effect>) {
         self.wake = None;
+        self.ask_another(now);
         for slot in [Slot::Training, Slot::Ahead] {
             if self.slot(slot).as_mut().is_some_and(|live| live.has_expired(now)) {
                 self.drive(slot, Input::Deadline, now, effects);

@@ -80,6 +80,8 @@ pub struct View<'a> {
     pub training: bool,
     /// The round that is prepared, if there is one.
     pub ahead: Option<Ahead<'a>>,
+    /// Clients that have signed that they stand further than this coordinator.
+    pub ahead_of_us: u16,
     /// Members that are there.
     pub ready: &'a BTreeSet<ClientId>,
     /// When a member last came or went.
@@ -124,6 +126,12 @@ pub enum Waiting {
     Assembly,
     /// A moment before a retry.
     Retry,
+    /// Clients stand further than this coordinator: it was restored from an older backup, and waits
+    /// until enough of them are there to give it the newest model.
+    Restored {
+        /// How many have signed that.
+        ahead: u16,
+    },
 }
 
 /// Why a federation does not go on by itself.
@@ -155,10 +163,13 @@ pub enum Stalled {
 /// The next step.
 #[must_use]
 pub fn next(view: &View<'_>) -> Step {
-    if view.goal.is_none() {
+    if view.goal.is_none() && view.ahead_of_us == 0 {
         return Step::Finish;
     }
     match (view.training, view.ahead) {
+        (false, _) if view.ahead_of_us > 0 => {
+            Step::Wait(Waiting::Restored { ahead: view.ahead_of_us }, None)
+        }
         (false, Some(ahead)) if is_given_up(view) || !allowed(view.tries, ahead.cohort) => {
             Step::Burn
         }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use roundelay_crypto::digest::Digest;
 use roundelay_protocol::ids::{ClientId, ModelVersion, RoundNumber, TenantId};
+use roundelay_protocol::lineage::Standing;
 use roundelay_protocol::session::{Join, Refused};
 use roundelay_protocol::time::Time;
 
@@ -33,18 +34,7 @@ pub enum Denied {
         "this client's data was checked against another schema than the manifest's; restart it"
     )]
     OtherSchema,
-    /// It has derived a version that is not known here.
-    #[error(
-        "this client has derived model version {client}, the newest one here is {ours}: the \
-         coordinator was restored from an older backup; restore it from a newer one"
-    )]
-    AheadOfCoordinator {
-        /// The client's version.
-        client: ModelVersion,
-        /// The newest version here.
-        ours: ModelVersion,
-    },
-    /// It has derived another state of the newest version.
+    /// It has derived another state in the round that published the newest one.
     #[error(
         "this client's state of model version {0} is not the one published here; remove its state so that it fetches the published one"
     )]
@@ -66,7 +56,6 @@ impl Denied {
             Self::NotAMember => "not_a_member",
             Self::OtherManifest { .. } => "other_manifest",
             Self::OtherSchema => "other_schema",
-            Self::AheadOfCoordinator { .. } => "ahead_of_coordinator",
             Self::OtherState(_) => "other_state",
             Self::ImplausibleRound(_) => "implausible_round",
         }
@@ -80,10 +69,8 @@ pub struct Newest {
     pub manifest: Digest,
     /// Hash of its schema.
     pub schema: Digest,
-    /// The newest model version.
-    pub version: ModelVersion,
-    /// Its state hash.
-    pub state: Digest,
+    /// The newest result.
+    pub standing: Standing,
     /// The highest round number in use.
     pub round: RoundNumber,
 }
@@ -121,14 +108,11 @@ impl Members {
             Err(Denied::OtherManifest { pinned: join.manifest, current: newest.manifest })
         } else if join.schema != newest.schema {
             Err(Denied::OtherSchema)
-        } else if join.model_version > newest.version {
-            let (client, ours) = (join.model_version, newest.version);
-            Err(Denied::AheadOfCoordinator { client, ours })
-        } else if join.model_version == newest.version
-            && join.model_version > ModelVersion(0)
-            && join.state != newest.state
+        } else if join.standing.round == newest.standing.round
+            && join.standing.round > RoundNumber(0)
+            && join.standing != newest.standing
         {
-            Err(Denied::OtherState(newest.version))
+            Err(Denied::OtherState(newest.standing.model_version))
         } else if highest.0 > newest.round.0.saturating_add(ROUNDS_AHEAD_MAX) {
             Err(Denied::ImplausibleRound(highest))
         } else {

@@ -5,6 +5,7 @@ use roundelay_protocol::time::Millis;
 
 use super::audit::Entry;
 use super::rounds::RoundState;
+use super::scheduler::Waiting;
 use super::*;
 
 mod world;
@@ -205,30 +206,93 @@ fn the_coordinator_may_die_at_any_call_and_goes_on_from_its_records() {
     }
 }
 
-#[test]
-fn a_coordinator_restored_from_a_backup_never_uses_a_round_number_again() {
-    let mut world = World::new(4, 2, false, 11);
-    world.script =
-        vec![incident(0, 2, At::Upload, What::Die), incident(1, 2, At::Upload, What::Die)];
-    world.pace(|pace| pace.failures_max = 1);
-    let backup = {
-        let mut first = World::new(4, 2, false, 11);
-        first.pace(|pace| pace.failures_max = 1);
-        first.script =
-            vec![incident(0, 1, At::Upload, What::Die), incident(1, 1, At::Upload, What::Die)];
-        first.run();
-        first.disk
-    };
-    world.run();
-    assert_eq!(world.status().state, State::Stalled);
-    let highest = world.clients.iter().map(|client| client.join().highest_round).max().unwrap();
-    assert!(highest > backup.progress.as_ref().unwrap().highest_round);
+/// Runs until this version, takes a backup, runs until another one, and puts the backup back.
+fn restored(world: &mut World, backup_at: u64, until: u64) {
+    world.run_until(|world| world.status().model_version == backup_at);
+    let backup = world.disk.clone();
+    // Everyone has heard of it: a result that none has heard of is lost with the coordinator.
+    world.go_on_until(|world| {
+        world.clients.iter().all(|client| client.standing().model_version == ModelVersion(until))
+    });
     world.disk = backup;
     world.kill(Millis(10));
-    (0..2).for_each(|client| world.return_now(client));
+}
+
+#[test]
+fn a_coordinator_restored_from_a_backup_goes_on_from_what_its_clients_have_signed() {
+    let mut world = World::new(5, 6, true, 11);
+    restored(&mut world, 1, 4);
+    let highest = world.clients.iter().map(|client| client.join().highest_round).max().unwrap();
+    assert!(highest > world.progress().highest_round);
     world.go_on();
-    let ahead: Vec<_> = world.refused.iter().map(|(_, code)| code.as_str()).collect();
-    assert_eq!(ahead, ["ahead_of_coordinator"; 4], "all have derived version 1");
+    assert_finished(&world);
+    assert_eq!(world.progress().version, ModelVersion(6));
+    let standings: Vec<_> = world.disk.recovered.iter().map(|at| at.model_version).collect();
+    assert_eq!(standings, [ModelVersion(4)], "the newest one, once");
+    assert!(world.disk.audit.contains(&Entry::Recovered(ModelVersion(4))));
+    assert!(world.refused.is_empty(), "{:?}", world.refused);
+    let again = world.disk.rounds.values().filter(|round| {
+        round.round <= highest && round.state == RoundState::Published && round.round.0 > 3
+    });
+    assert_eq!(again.count(), 0, "no number that a client has signed is used again");
+}
+
+#[test]
+fn a_restored_coordinator_waits_for_one_more_client_than_may_collude_and_asks_the_next_for_a_state() {
+    let mut world = World::new(5, 6, false, 12);
+    restored(&mut world, 1, 4);
+    world.forged.insert(0);
+    world.keep_away(&[1, 2, 3, 4]);
+    world.go_on();
+    let status = world.status();
+    assert_eq!(status.waiting, Some(Waiting::Restored { ahead: 1 }));
+    assert!(world.asked.is_empty(), "one of five may lie");
+    (1..5).for_each(|client| world.return_now(client));
+    world.go_on();
+    assert_finished(&world);
+    let asked: Vec<_> = world.asked.iter().map(|(client, at)| (*client, at.model_version)).collect();
+    assert!(asked.len() <= 2 && asked.iter().all(|(_, version)| *version == ModelVersion(4)));
+    assert!(asked.iter().any(|(client, _)| *client != 0), "{asked:?}");
+}
+
+#[test]
+fn the_word_of_a_client_without_its_signature_holds_nothing_up() {
+    let mut world = World::new(5, 2, false, 13);
+    world.run_until(|world| world.status().model_version == 1);
+    let liar = &world.clients[0];
+    let (client, tenant) = (liar.id, liar.tenant.clone());
+    let mut join = liar.join();
+    join.standing.round = RoundNumber(99);
+    world.tell(Event::Joined { client, tenant, join: Box::new(join) });
+    assert_eq!(world.status().ready, 4, "it takes no part");
+    world.go_on();
+    assert_eq!(world.progress().version, ModelVersion(2));
+}
+
+#[test]
+fn signatures_under_the_newest_state_go_to_whoever_asks_once_they_are_enough() {
+    let mut world = World::new(5, 1, false, 14);
+    world.run();
+    assert_finished(&world);
+    let (asks, standing) = (world.clients[4].id, world.progress().standing());
+    let attest = |world: &mut World, client: usize, standing: Standing| {
+        let (id, signature) = (world.clients[client].id, world.clients[client].attestation());
+        let signature = signature.unwrap();
+        world.tell(Event::Attests { client: id, standing, signature });
+    };
+    world.tell(Event::AsksAttested(asks));
+    attest(&mut world, 0, standing);
+    attest(&mut world, 0, standing);
+    attest(&mut world, 4, standing);
+    let other = Standing { round: RoundNumber(1), ..standing };
+    attest(&mut world, 1, other);
+    assert!(world.attested.is_empty(), "one may collude, and its own does not count");
+    attest(&mut world, 2, standing);
+    let [(to, attested)] = &world.attested[..] else { panic!("{:?}", world.attested) };
+    assert_eq!((&to[..], attested.standing), (&[asks][..], standing));
+    assert_eq!(attested.verify(&world.terms(), asks), Ok(()));
+    attest(&mut world, 3, standing);
+    assert_eq!(world.progress().attested.len(), 3, "no more are kept than anybody needs");
 }
 
 #[test]

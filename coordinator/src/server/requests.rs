@@ -78,6 +78,12 @@ impl Requests {
             ToCoordinator::Round { federation, round, message } => {
                 self.connected.round(federation, round, message).await;
             }
+            ToCoordinator::Attest { federation, standing, signature } => {
+                self.connected.attest(federation, standing, signature).await;
+            }
+            ToCoordinator::FetchAttested { federation } => {
+                self.connected.fetch_attested(federation).await;
+            }
             ToCoordinator::RenewCertificate { certificate_request } => {
                 self.renew(&certificate_request).await;
             }

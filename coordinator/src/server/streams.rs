@@ -152,6 +152,13 @@ impl Streams {
             StreamHeader::Vector { federation, kind: VectorKind::MaskedInput(round), bytes } => {
                 self.upload(frames, (federation, round), bytes, uploads).await
             }
+            StreamHeader::Vector { federation, kind: VectorKind::State(version), bytes } => {
+                let (held, incoming) = frames.into_raw();
+                let stall_ms = limits.stall_ms;
+                let mut pieces = Pieces { held, incoming, left: bytes, stall_ms, ended: None };
+                self.connected.state(federation, version, bytes, &mut pieces).await;
+                pieces.ended.map_or(Ok(()), Err)
+            }
             StreamHeader::Roster { kind, .. } => {
                 Err(Closing::malformed(format_args!("a client sends no roster of {kind:?}")))
             }

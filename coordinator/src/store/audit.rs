@@ -83,6 +83,12 @@ pub enum AuditEvent {
         /// The last model version.
         version: ModelVersion,
     },
+    /// The coordinator was restored from an older backup, and a client gave it this model version
+    /// back, signed by more members than may collude.
+    FederationRecovered {
+        /// The model version.
+        version: ModelVersion,
+    },
     /// A model was exported.
     ModelExported {
         /// Which version.

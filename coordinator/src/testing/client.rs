@@ -6,10 +6,10 @@ use std::sync::Arc;
 use rand::rngs::ChaCha20Rng;
 use rand::{RngExt, SeedableRng};
 use roundelay_crypto::chunks::ChunkRoot;
-use roundelay_crypto::identity::IdentityKey;
+use roundelay_crypto::identity::{IdentityKey, Signature};
 use roundelay_crypto::mask::{MaskKey, add_masks};
 use roundelay_protocol::contribution;
-use roundelay_protocol::ids::{ClientId, ModelVersion, RoundNumber, TenantId};
+use roundelay_protocol::ids::{ClientId, RoundNumber, TenantId};
 use roundelay_protocol::layout::Layout;
 use roundelay_protocol::lineage::State;
 use roundelay_protocol::message::{FromClient, Published, ToClient};
@@ -20,9 +20,10 @@ use roundelay_protocol::round::horizontal::client::{
 };
 use roundelay_protocol::round::horizontal::terms::Terms;
 use roundelay_protocol::session::Join;
+use roundelay_protocol::signed::Statement;
 use roundelay_protocol::statistics::ColumnStatistics;
 use roundelay_protocol::time::{Millis, Time};
-use roundelay_protocol::transcript::{NO_TRANSCRIPT, aggregate_digest};
+use roundelay_protocol::transcript::aggregate_digest;
 
 /// What a client does.
 #[derive(Debug, Clone)]
@@ -58,13 +59,7 @@ impl TestClient {
         let named = manifest.clients().find(|client| client.id == id).unwrap();
         let state = State::initial(&manifest.task, None).unwrap();
         let mut history = History::new(terms.federation());
-        let standing = Standing {
-            round: RoundNumber(0),
-            model_version: ModelVersion(0),
-            state: state.hash(),
-            transcript: NO_TRANSCRIPT,
-        };
-        let adopted = history.adopt(standing).unwrap();
+        let adopted = history.adopt(Standing::initial(state.hash())).unwrap();
         Self {
             id,
             tenant: named.tenant.clone(),
@@ -98,10 +93,17 @@ impl TestClient {
             manifest: terms.hash(),
             highest_round: self.history.highest_round(),
             resumable: self.rounds.keys().copied().collect::<Vec<_>>().try_into().unwrap(),
-            model_version: self.state.version(),
-            state: self.state.hash(),
+            standing: self.standing(),
+            attestation: self.attestation(),
             schema: terms.manifest().task.schema.digest(),
         }
+    }
+
+    /// Its signature under the state that it has derived.
+    pub(crate) fn attestation(&self) -> Option<Signature> {
+        let (standing, terms) = (*self.history.derived()?, &self.setup.terms);
+        let scope = terms.scope(standing.round);
+        Some(scope.sign(&self.setup.identity, &Statement::Stands(&standing)))
     }
 
     /// Takes over a newer state, as a newcomer or one that was away.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use rand::RngExt;
 use rand::rngs::ChaCha12Rng;
 use roundelay_client::engine::work::{Derivation, MaskWork, Masked, TrainWork};
-use roundelay_client::engine::{Effect, Federation, Input, Newest};
+use roundelay_client::engine::{Effect, Federation, Input};
 use roundelay_client::train::Uninterrupted;
 use roundelay_protocol::ids::RoundNumber;
 use roundelay_protocol::lineage::State;
@@ -243,10 +243,12 @@ impl Client {
         }
         turn.watch.see(turn.now, &Observed::Heard(self.number, &packet));
         let input = match packet {
-            Packet::Down(ToClient::Joined { model_version, state, transcript, .. }) => {
+            Packet::Down(ToClient::Joined { standing, .. }) => {
                 life.joined = true;
-                Input::Joined(Newest { model_version, state, transcript })
+                Input::Joined(standing)
             }
+            Packet::Down(ToClient::Attested { attested, .. }) => Input::Attested(attested),
+            Packet::Down(ToClient::GiveState { standing, .. }) => Input::StateAsked(standing),
             Packet::Down(ToClient::Round { round, message, .. }) => {
                 Input::Message { round, message }
             }
@@ -382,6 +384,18 @@ impl Client {
                     self.send(Packet::Up(said), turn);
                 }
             }
+            Effect::Attest { standing, signature } => {
+                let federation = life.federation.id();
+                self.say(ToCoordinator::Attest { federation, standing, signature }, turn);
+            }
+            Effect::FetchAttested => {
+                let federation = life.federation.id();
+                self.say(ToCoordinator::FetchAttested { federation }, turn);
+            }
+            Effect::GiveState(state) => {
+                let kind = VectorKind::State(state.version());
+                self.send(Packet::Vector(kind, state.to_bytes().into()), turn);
+            }
             Effect::Train(work) => {
                 life.cancelled.remove(&work.round);
                 let wait = Millis(self.work_ms + self.rng.random_range(0..=self.work_ms));
@@ -484,6 +498,13 @@ impl Client {
             VectorKind::MaskedInput(_) | VectorKind::Manifest(_) => return,
         };
         self.send(Packet::Up(packet), turn);
+    }
+
+    /// On a connection over which this client has joined.
+    fn say(&self, message: ToCoordinator, turn: &mut Turn<'_>) {
+        if self.life.as_ref().is_some_and(|life| life.joined) {
+            self.send(Packet::Up(message), turn);
+        }
     }
 
     fn send(&self, packet: Packet, turn: &mut Turn<'_>) {

@@ -15,9 +15,10 @@ use roundelay_coordinator::engine::federation::Progress;
 use roundelay_coordinator::engine::scheduler::Pace;
 use roundelay_coordinator::engine::{self, Applied, Effect, Engine, Event, Fact};
 use roundelay_crypto::digest::Digest;
+use roundelay_crypto::identity::Signature;
 use roundelay_protocol::error::Fault;
 use roundelay_protocol::ids::{ClientId, RoundNumber};
-use roundelay_protocol::lineage;
+use roundelay_protocol::lineage::{self, Standing};
 use roundelay_protocol::message::{self, FromClient};
 use roundelay_protocol::session::{Join, Refused, ToClient, ToCoordinator, VectorKind};
 use roundelay_protocol::time::{Millis, Time};
@@ -67,6 +68,9 @@ enum Mail {
     Gone { client: ClientId, connection: ConnectionId },
     Said { client: ClientId, connection: ConnectionId, round: RoundNumber, message: FromClient },
     Fetch { client: ClientId, connection: ConnectionId, kind: VectorKind },
+    Attests { client: ClientId, connection: ConnectionId, standing: Standing, signature: Signature },
+    AsksAttested { client: ClientId, connection: ConnectionId },
+    Given { client: ClientId, connection: ConnectionId, state: Arc<[u8]> },
     Uploaded { client: ClientId, round: RoundNumber, root: Digest, to: Arc<Accumulator> },
     Refused { client: ClientId, round: RoundNumber, fault: Fault, to: Arc<Accumulator> },
     Done(RoundNumber, Done),
@@ -96,6 +100,8 @@ struct Life {
     works: BTreeMap<RoundNumber, Work>,
     /// The newest state.
     model: Arc<lineage::State>,
+    /// The state that a client was asked for.
+    asked: Option<Standing>,
     alarm: Option<Time>,
 }
 
@@ -176,6 +182,7 @@ impl Coordinator {
             results: BTreeMap::new(),
             works: BTreeMap::new(),
             model,
+            asked: None,
             alarm: None,
         });
         self.carry_out(effects, turn);
@@ -228,6 +235,15 @@ impl Coordinator {
             }
             Packet::Up(ToCoordinator::FetchState { version, .. }) => {
                 Mail::Fetch { client, connection, kind: VectorKind::State(version) }
+            }
+            Packet::Up(ToCoordinator::Attest { standing, signature, .. }) => {
+                Mail::Attests { client, connection, standing, signature }
+            }
+            Packet::Up(ToCoordinator::FetchAttested { .. }) => {
+                Mail::AsksAttested { client, connection }
+            }
+            Packet::Vector(VectorKind::State(_), state) => {
+                Mail::Given { client, connection, state }
             }
             Packet::Piece(piece) => match life.uploads.take((client, connection), piece) {
                 Some(mail) => mail,
@@ -302,6 +318,24 @@ impl Coordinator {
                 }
                 Event::Message { client, round, message }
             }
+            Mail::Attests { client, connection, standing, signature } => {
+                if life.seats.get(&client) != Some(&connection) {
+                    return;
+                }
+                Event::Attests { client, standing, signature }
+            }
+            Mail::AsksAttested { client, connection } => {
+                if life.seats.get(&client) != Some(&connection) {
+                    return;
+                }
+                Event::AsksAttested(client)
+            }
+            Mail::Given { client, connection, state } => {
+                if life.seats.get(&client) != Some(&connection) {
+                    return;
+                }
+                Event::StateGiven { client, standardised: self.given(&state) }
+            }
             Mail::Fetch { client, connection, kind } => {
                 return self.fetch(client, connection, kind, turn);
             }
@@ -373,6 +407,21 @@ impl Coordinator {
         turn.send((number, connection, Side::Client), packet);
     }
 
+    /// Stores a state that a client gave back, if it is the one that was asked for.
+    fn given(&mut self, bytes: &Arc<[u8]>) -> Option<bool> {
+        let life = self.life.as_mut()?;
+        let asked = life.asked.take()?;
+        let state = lineage::State::from_bytes(self.population.task(), bytes).ok()?;
+        if state.hash() != asked.state {
+            return None;
+        }
+        let (blob, aggregate) = (Some(self.rows.put(bytes)), Digest([0; 32]));
+        life.results.insert(asked.round, Stored { state: blob, aggregate });
+        let standardised = state.standardisation().is_some();
+        life.model = Arc::new(state);
+        Some(standardised)
+    }
+
     fn done(&mut self, round: RoundNumber, done: Done) -> Option<Event> {
         let life = self.life.as_mut()?;
         let Some(work) = life.works.get_mut(&round) else {
@@ -413,7 +462,7 @@ impl Coordinator {
         let (mut rest, known) = (Vec::new(), life.facts.len());
         for effect in effects {
             match effect {
-                Effect::Persist(fact) => life.facts.push(fact),
+                Effect::Persist(fact) | Effect::Keep(fact) => life.facts.push(fact),
                 Effect::Audit(_) => {}
                 effect => rest.push(effect),
             }
@@ -459,10 +508,21 @@ impl Coordinator {
     fn effect(&mut self, effect: Effect, turn: &mut Turn<'_>) {
         let Some(life) = &mut self.life else { return };
         match effect {
-            Effect::Admit { client, model_version, state, transcript } => {
+            Effect::Admit { client, standing } => {
                 let federation = self.population.terms().federation();
-                let joined = ToClient::Joined { federation, model_version, state, transcript };
-                self.say(client, joined, turn);
+                self.say(client, ToClient::Joined { federation, standing }, turn);
+            }
+            Effect::Attested { to, attested } => {
+                let federation = self.population.terms().federation();
+                for client in to {
+                    let attested = attested.clone();
+                    self.say(client, ToClient::Attested { federation, attested }, turn);
+                }
+            }
+            Effect::AskState { client, standing } => {
+                life.asked = Some(standing);
+                let federation = self.population.terms().federation();
+                self.say(client, ToClient::GiveState { federation, standing }, turn);
             }
             Effect::End { client, reason } => {
                 let (federation, reason) = (self.population.terms().federation(), reason);

@@ -119,7 +119,7 @@ fn remembered(event: &Event) -> Option<Step> {
         Event::Uploading { .. } => Step::Input,
         Event::Signed { .. } => Step::Signature,
         Event::Revealed => Step::Reveal,
-        Event::Stands(_) => return None,
+        Event::Stands(_) | Event::Adopted(_) => return None,
     })
 }
 

@@ -87,7 +87,7 @@ fn agrees(held: &Held, (version, state): (ModelVersion, Digest)) -> bool {
 /// The version that a client is told of.
 fn announced(packet: &Packet) -> Option<ModelVersion> {
     match packet {
-        Packet::Down(session::ToClient::Joined { model_version, .. }) => Some(*model_version),
+        Packet::Down(session::ToClient::Joined { standing, .. }) => Some(standing.model_version),
         Packet::Down(session::ToClient::Round { message, .. }) => match message {
             ToClient::TrainingPlan(plan) => Some(plan.model_version),
             ToClient::Published(published) if published.kind == PlanKind::Train => {

@@ -26,7 +26,7 @@ impl Invariant for SameState {
     fn observe(&mut self, scene: &Scene<'_>, seen: &Observed<'_>) -> Result<(), String> {
         let (who, transcript, version, state) = match seen {
             Observed::Remembered(client, record) => match record.event {
-                Event::Stands(standing) => {
+                Event::Stands(standing) | Event::Adopted(standing) => {
                     let who = format!("c{client}");
                     (who, standing.transcript, standing.model_version, standing.state)
                 }

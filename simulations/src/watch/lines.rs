@@ -77,6 +77,10 @@ fn kept(fact: &Fact) -> String {
             format!("version {version} {state}, highest round {highest}")
         }
         Fact::Model(model) => format!("version {} {}", model.version, short(&model.state)),
+        Fact::Recovered(standing) => {
+            let state = short(&standing.state);
+            format!("version {} {state}, given back", standing.model_version)
+        }
         Fact::Evaluated(version, _) => format!("the evaluation of version {version}"),
         Fact::State(state) => format!("state {state:?}"),
     }
@@ -112,8 +116,12 @@ fn heard(packet: &Packet) -> String {
         Packet::Down(session::ToClient::Round { round, message, .. }) => {
             format!("round {round} {}", told(message))
         }
-        Packet::Down(session::ToClient::Joined { model_version, state, .. }) => {
-            format!("Joined, version {model_version} {}", short(state))
+        Packet::Down(session::ToClient::Joined { standing, .. }) => {
+            format!("Joined, version {} {}", standing.model_version, short(&standing.state))
+        }
+        Packet::Down(session::ToClient::Attested { attested, .. }) => {
+            let (at, by) = (attested.standing.round, attested.signatures.len());
+            format!("Attested round {at} by {by}")
         }
         Packet::Down(message) => format!("{message:?}"),
         Packet::Vector(kind, words) => format!("{kind:?} {}", short(&hash(words))),
@@ -168,6 +176,9 @@ fn remembered(event: &Remembered) -> String {
     match event {
         Remembered::Uploading { kind, model, .. } => format!("Uploading {kind:?} {}", short(model)),
         Remembered::Signed { set } => format!("Signed {}", short(set)),
+        Remembered::Adopted(standing) => {
+            format!("Adopted {} {}", standing.model_version, short(&standing.state))
+        }
         Remembered::Stands(standing) => {
             format!("Stands {} {}", standing.model_version, short(&standing.state))
         }

@@ -7,11 +7,12 @@ use std::sync::Arc;
 use rand::SeedableRng;
 use rand::rngs::ChaCha20Rng;
 use roundelay_crypto::digest::Digest;
-use roundelay_crypto::identity::IdentityKey;
+use roundelay_crypto::identity::{IdentityKey, Signature};
 use roundelay_crypto::mask::{add_masks, add_words};
+use roundelay_protocol::bounded::List;
 use roundelay_protocol::ids::{ClientId, FederationId, ModelVersion, RoundNumber};
 use roundelay_protocol::layout::Layout;
-use roundelay_protocol::lineage::State;
+use roundelay_protocol::lineage::{Attested, Standing, State};
 use roundelay_protocol::manifest::{
     AmendmentRule, CoordinatorTrust, Hyperparameters, Manifest, Member, Quantisation, Rules, Task,
 };
@@ -26,11 +27,12 @@ use roundelay_protocol::round::horizontal::coordinator::{
 use roundelay_protocol::round::horizontal::terms::Terms;
 use roundelay_protocol::schema::{Column, ColumnKind, Schema};
 use roundelay_protocol::session::VectorKind;
+use roundelay_protocol::signed::Statement;
 use roundelay_protocol::time::{Millis, Time};
 use roundelay_protocol::transcript::{NO_TRANSCRIPT, aggregate_digest};
 
 use super::super::work::{Contribution, WorkFailure};
-use super::super::{Effect, Event, Federation, Input, Newest};
+use super::super::{Effect, Event, Federation, Input};
 use crate::data::{Data, Source};
 use crate::train::{LocalTrainer, Options, Trainer, Uninterrupted};
 
@@ -84,8 +86,16 @@ pub(super) struct World {
     pub(super) on_message: Option<OnMessage>,
     /// Changes what local work gives.
     pub(super) on_work: Option<OnWork>,
+    /// The round that was published last.
+    pub(super) published: RoundNumber,
+    /// What clients have signed about states.
+    attestations: Vec<(ClientId, Standing, Signature)>,
+    /// Clients that asked for signatures when there were too few.
+    asked: BTreeSet<usize>,
     /// The client to which aggregates are not pushed.
     pub(super) lost_pushes: Option<usize>,
+    /// States that clients gave back.
+    pub(super) given: Vec<Arc<State>>,
     rounds: BTreeMap<RoundNumber, Hosted>,
     queue: VecDeque<Step>,
     rng: ChaCha20Rng,
@@ -193,7 +203,11 @@ impl World {
             on_vector: None,
             on_message: None,
             on_work: None,
+            published: RoundNumber(0),
+            attestations: Vec::new(),
+            asked: BTreeSet::new(),
             lost_pushes: None,
+            given: Vec::new(),
             rounds: BTreeMap::new(),
             queue: VecDeque::new(),
             rng,
@@ -329,11 +343,7 @@ impl World {
         let id = self.sites[site].id;
         let join = self.sites[site].engine.join();
         assert_eq!(join.manifest, self.terms.hash());
-        let newest = Newest {
-            model_version: self.state.version(),
-            state: self.state.hash(),
-            transcript: self.transcript,
-        };
+        let newest = self.newest();
         self.queue.push_back(Step::ToSite(site, Input::Joined(newest)));
         for round in self.rounds.keys().copied().collect::<Vec<_>>() {
             self.queue.push_back(Step::ToHost(round, coordinator::Input::Returned(id)));
@@ -407,6 +417,14 @@ impl World {
                 self.queue.push_back(Step::ToSite(index, derived));
             }
             Effect::Expect { kind, bytes_max } => site.allowed.push((kind, bytes_max)),
+            Effect::Attest { standing, signature } => {
+                self.attestations.push((id, standing, signature));
+                for asked in std::mem::take(&mut self.asked) {
+                    self.give_attested(asked);
+                }
+            }
+            Effect::FetchAttested => self.give_attested(index),
+            Effect::GiveState(state) => self.given.push(state),
             Effect::Fetch(kind) => {
                 if site.connected {
                     self.vector(index, kind);
@@ -533,6 +551,7 @@ impl World {
             }
             Action::Finish(outcome) => {
                 if let Outcome::Published(published) = &outcome {
+                    self.published = round;
                     self.transcript = published.transcript;
                 }
                 self.outcomes.insert(round, outcome);
@@ -577,6 +596,36 @@ impl World {
             }
         }
         sum
+    }
+
+    /// What was published last.
+    pub(super) fn newest(&self) -> Standing {
+        let (round, transcript) = (self.published, self.transcript);
+        let (model_version, state) = (self.state.version(), self.state.hash());
+        Standing { round, model_version, state, transcript }
+    }
+
+    /// The signatures under the newest state, once they are enough.
+    fn give_attested(&mut self, site: usize) {
+        let newest = self.newest();
+        let signed = self.attestations.iter().filter(|(_, standing, _)| *standing == newest);
+        let signed = signed.map(|(client, _, signature)| (*client, signature.clone()));
+        let attested = Attested { standing: newest, signatures: List::clipped(signed) };
+        if attested.verify(&self.terms, self.sites[site].id).is_err() {
+            self.asked.insert(site);
+        } else if self.sites[site].connected {
+            self.queue.push_back(Step::ToSite(site, Input::Attested(attested)));
+        }
+    }
+
+    /// A standing with signatures by these clients, whatever they hold.
+    pub(super) fn attested_by(&self, standing: Standing, by: &[usize]) -> Attested {
+        let sign = |site: &usize| {
+            let Site { id, setup, .. } = &self.sites[*site];
+            let scope = self.terms.scope(standing.round);
+            (*id, scope.sign(&setup.identity, &Statement::Stands(&standing)))
+        };
+        Attested { standing, signatures: List::clipped(by.iter().map(sign)) }
     }
 
     /// Every client holds the coordinator's model.

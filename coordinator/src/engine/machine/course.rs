@@ -51,6 +51,7 @@ impl Engine {
                 .ahead
                 .as_ref()
                 .map(|live| Ahead { cohort: live.cohort(), prepared: live.is_prepared() }),
+            ahead_of_us: self.lineage.ahead(),
             ready: self.members.ready(),
             changed: self.members.changed(),
             enough_since: self.enough_since,
@@ -142,7 +143,7 @@ impl Engine {
         if let Some(metrics) = metrics {
             effects.push(Effect::Persist(Fact::Evaluated(goal.version, metrics)));
         }
-        self.progress.reach(&goal, Reached { state, transcript, metrics });
+        self.progress.reach(&goal, Reached { round, state, transcript, metrics });
         self.keep_progress(effects);
     }
 
@@ -162,7 +163,7 @@ impl Engine {
         self.keep_progress(effects);
     }
 
-    fn keep_progress(&self, effects: &mut Vec<Effect>) {
+    pub(super) fn keep_progress(&self, effects: &mut Vec<Effect>) {
         effects.push(Effect::Persist(Fact::Progress(Box::new(self.progress.clone()))));
     }
 
@@ -178,6 +179,8 @@ impl Engine {
         if let Some(setup) = self.amended.take() {
             effects.extend(self.members.ready().iter().copied().map(Effect::Disconnect));
             self.members = Members::new(setup.members(), now);
+            // What was signed under the manifest before counts no more: clients sign anew.
+            (self.lineage, self.progress.attested) = (Lineage::default(), BTreeMap::new());
             self.course = setup.course();
             self.setup = *setup;
             effects.push(Effect::Amended);
@@ -207,7 +210,7 @@ impl Engine {
 
     fn set_alarm(&mut self, effects: &mut Vec<Effect>) {
         let deadlines = [&self.training, &self.ahead].into_iter().flatten().map(Live::deadline);
-        let wake = deadlines.chain([self.look_again]).flatten().min();
+        let wake = deadlines.chain([self.look_again, self.lineage.deadline()]).flatten().min();
         if wake != self.wake {
             self.wake = wake;
             effects.push(Effect::WakeAt(wake));

@@ -44,7 +44,11 @@ impl Scene {
     }
 
     fn next(&self) -> Step {
-        next(&View {
+        next(&self.view())
+    }
+
+    fn view(&self) -> View<'_> {
+        View {
             now: Time(self.now),
             pace: &self.pace,
             terms: &self.terms,
@@ -57,11 +61,12 @@ impl Scene {
                 .ahead
                 .as_ref()
                 .map(|(cohort, prepared)| Ahead { cohort, prepared: *prepared }),
+            ahead_of_us: 0,
             ready: &self.ready,
             changed: Time(self.changed),
             enough_since: Time(self.changed),
             seed: Digest([2; 32]),
-        })
+        }
     }
 }
 
@@ -69,6 +74,15 @@ impl Scene {
 fn a_round_is_planned_as_soon_as_everyone_is_there() {
     let scene = Scene::new();
     assert_eq!(scene.next(), Step::Plan(scene.all()));
+}
+
+#[test]
+fn nothing_is_planned_while_clients_are_ahead_of_the_coordinator() {
+    let scene = Scene::new();
+    for goal in [scene.goal, None] {
+        let view = View { ahead_of_us: 2, goal, ..scene.view() };
+        assert_eq!(next(&view), Step::Wait(Waiting::Restored { ahead: 2 }, None));
+    }
 }
 
 #[test]

@@ -15,12 +15,20 @@ fn members() -> Members {
     Members::new(BTreeMap::from(tenants), Time(5))
 }
 
+fn standing(round: u64, version: u64, state: u8) -> Standing {
+    Standing {
+        round: RoundNumber(round),
+        model_version: ModelVersion(version),
+        state: Digest([state; 32]),
+        transcript: Digest([6; 32]),
+    }
+}
+
 fn newest() -> Newest {
     Newest {
         manifest: Digest([3; 32]),
         schema: Digest([4; 32]),
-        version: ModelVersion(6),
-        state: Digest([5; 32]),
+        standing: standing(8, 6, 5),
         round: RoundNumber(9),
     }
 }
@@ -31,8 +39,8 @@ fn join() -> Join {
         manifest: newest().manifest,
         highest_round: RoundNumber(9),
         resumable: Vec::new().try_into().unwrap(),
-        model_version: ModelVersion(6),
-        state: newest().state,
+        standing: newest().standing,
+        attestation: None,
         schema: newest().schema,
     }
 }
@@ -59,23 +67,17 @@ fn another_manifest_or_schema_is_refused() {
 }
 
 #[test]
-fn a_client_behind_is_admitted_and_one_ahead_shows_that_the_coordinator_is_behind() {
-    let old = Join { model_version: ModelVersion(2), state: Digest([1; 32]), ..join() };
-    assert_eq!(admit(&old), Ok(()));
-    let ahead = admit(&Join { model_version: ModelVersion(7), ..join() }).unwrap_err();
-    assert_eq!(
-        ahead,
-        Denied::AheadOfCoordinator { client: ModelVersion(7), ours: ModelVersion(6) }
-    );
-    assert_eq!(ahead.refused().code.to_string(), "ahead_of_coordinator");
-    let forked = Join { state: Digest([1; 32]), ..join() };
+fn a_client_behind_or_ahead_is_admitted_and_one_with_another_result_of_the_same_round_is_not() {
+    assert_eq!(admit(&Join { standing: standing(3, 2, 1), ..join() }), Ok(()));
+    assert_eq!(admit(&Join { standing: standing(9, 7, 1), ..join() }), Ok(()));
+    let forked = Join { standing: standing(8, 6, 1), ..join() };
     assert_eq!(admit(&forked), Err(Denied::OtherState(ModelVersion(6))));
 }
 
 #[test]
 fn a_newcomer_does_not_hold_the_statistics_and_is_admitted_all_the_same() {
-    let newest = Newest { version: ModelVersion(0), ..newest() };
-    let newcomer = Join { model_version: ModelVersion(0), state: Digest([1; 32]), ..join() };
+    let newest = Newest { standing: standing(1, 0, 5), ..newest() };
+    let newcomer = Join { standing: standing(0, 0, 1), ..join() };
     assert_eq!(members().admit(client(1), &tenant("acme"), &newcomer, &newest), Ok(()));
 }
 

@@ -29,6 +29,7 @@ pub(super) struct Disk {
     pub(super) models: BTreeMap<ModelVersion, NewModel>,
     pub(super) evaluated: BTreeMap<ModelVersion, Metrics>,
     pub(super) audit: Vec<Entry>,
+    pub(super) recovered: Vec<Standing>,
     pub(super) state: Option<State>,
     /// Masked sums, and model states, by their hashes.
     sums: BTreeMap<Digest, Vec<u8>>,
@@ -66,6 +67,12 @@ pub(super) struct World {
     /// Clients that were told of the end.
     pub(super) ended: BTreeSet<usize>,
     pub(super) expelled: Vec<(usize, Fault)>,
+    /// Signatures under states that were given to clients.
+    pub(super) attested: Vec<(Vec<ClientId>, Attested)>,
+    /// Clients that were asked for a state.
+    pub(super) asked: Vec<(usize, Standing)>,
+    /// Clients that give another state than the one that they are asked for.
+    pub(super) forged: BTreeSet<usize>,
     /// Vectors that are in a sum for good.
     pub(super) settled: Vec<(RoundNumber, ClientId)>,
     /// How long clients train.
@@ -133,6 +140,9 @@ impl World {
             refused: Vec::new(),
             ended: BTreeSet::new(),
             expelled: Vec::new(),
+            attested: Vec::new(),
+            asked: Vec::new(),
+            forged: BTreeSet::new(),
             settled: Vec::new(),
             training: Millis(0),
             crash: None,
@@ -177,11 +187,28 @@ impl World {
     pub(super) fn run_until(&mut self, holds: impl Fn(&Self) -> bool) {
         self.revive();
         (0..self.clients.len()).for_each(|client| self.post(Millis(1), Delivery::Join { client }));
+        self.go_on_until(holds);
+    }
+
+    /// Things move until this holds.
+    pub(super) fn go_on_until(&mut self, holds: impl Fn(&Self) -> bool) {
         while !holds(self) {
             let ((time, _), delivery) = self.queue.pop_first().expect("it holds at some time");
             self.now = self.now.max(time);
             self.deliver(delivery);
         }
+    }
+
+    /// These clients do not come by themselves.
+    pub(super) fn keep_away(&mut self, clients: &[usize]) {
+        let stays = |delivery: &Delivery| {
+            matches!(delivery, Delivery::Join { client } if clients.contains(client))
+        };
+        self.queue.retain(|_, delivery| !stays(delivery));
+    }
+
+    pub(super) fn terms(&self) -> &Terms {
+        &self.setup.terms
     }
 
     /// The members agree on more rounds.
@@ -395,7 +422,7 @@ impl World {
         let mut rest = Vec::new();
         for effect in effects {
             match effect {
-                Effect::Persist(fact) => self.disk.keep(fact),
+                Effect::Persist(fact) | Effect::Keep(fact) => self.disk.keep(fact),
                 Effect::Audit(entry) => self.disk.audit.push(entry),
                 effect => rest.push(effect),
             }
@@ -413,11 +440,16 @@ impl World {
 
     fn effect(&mut self, effect: Effect) {
         match effect {
-            Effect::Admit { client, model_version, state, transcript } => {
-                self.admitted(
-                    client,
-                    Standing { round: RoundNumber(0), model_version, state, transcript },
-                );
+            Effect::Admit { client, standing } => self.admitted(client, standing),
+            Effect::Attested { to, attested } => self.attested.push((to, attested)),
+            Effect::AskState { client, standing } => {
+                let who = self.who(client);
+                self.asked.push((who, standing));
+                let state = &self.clients[who].state;
+                let standardised = (state.hash() == standing.state && !self.forged.contains(&who))
+                    .then_some(state.standardisation().is_some());
+                self.disk.states.insert(state.hash(), state.to_bytes());
+                self.tell(Event::StateGiven { client, standardised });
             }
             Effect::Refuse { client, refused } => {
                 let who = self.who(client);
@@ -530,12 +562,9 @@ impl World {
     fn admitted(&mut self, client: ClientId, offered: Standing) {
         let who = self.who(client);
         let stands = self.clients[who].standing();
-        if stands.state != offered.state || stands.transcript != offered.transcript {
-            let rounds = self.disk.rounds.values();
-            let published = rounds.filter(|round| round.state == RoundState::Published);
-            let round = published.map(|round| round.round).max().unwrap_or_default();
+        if offered.round > stands.round {
             let bytes = self.disk.states[&offered.state].clone();
-            self.clients[who].adopt(Standing { round, ..offered }, &bytes);
+            self.clients[who].adopt(offered, &bytes);
         }
     }
 
@@ -559,6 +588,7 @@ impl Disk {
             Fact::Round(summary) => drop(self.rounds.insert(summary.round, summary)),
             Fact::Forget(round) => drop(self.records.remove(&round)),
             Fact::Progress(progress) => self.progress = Some(*progress),
+            Fact::Recovered(standing) => self.recovered.push(standing),
             Fact::Model(model) => drop(self.models.insert(model.version, model)),
             Fact::Evaluated(version, metrics) => drop(self.evaluated.insert(version, metrics)),
             Fact::State(state) => self.state = Some(state),

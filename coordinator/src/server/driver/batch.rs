@@ -2,8 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use roundelay_crypto::digest::Digest;
 use roundelay_protocol::codec;
 use roundelay_protocol::ids::{FederationId, ModelVersion, RoundNumber, TenantId};
+use roundelay_protocol::lineage::Standing;
 use roundelay_protocol::metrics::Metrics as Sums;
 use roundelay_protocol::round::horizontal::coordinator::Record;
 use roundelay_protocol::time::Time;
@@ -26,6 +28,8 @@ pub(super) struct Batch {
     members: Vec<TenantId>,
     /// Rows of the newest versions, to add their evaluation.
     models: BTreeMap<ModelVersion, Model>,
+    /// A state that a client gave back, and its blob.
+    given: Option<(Digest, Digest)>,
     /// Blobs of the results that are being published.
     results: BTreeMap<RoundNumber, Blobs>,
     writes: Vec<Write>,
@@ -47,8 +51,8 @@ fn stage_of(record: &Record) -> Option<&'static str> {
 /// What a result is stored as.
 #[derive(Clone, Copy)]
 struct Blobs {
-    state: Option<roundelay_crypto::digest::Digest>,
-    aggregate: roundelay_crypto::digest::Digest,
+    state: Option<Digest>,
+    aggregate: Digest,
 }
 
 impl Batch {
@@ -58,10 +62,16 @@ impl Batch {
             row,
             members,
             models: BTreeMap::from([(newest.version, newest)]),
+            given: None,
             results: BTreeMap::new(),
             writes: Vec::new(),
             records: BTreeMap::new(),
         }
+    }
+
+    /// Where a state is stored that a client gave back.
+    pub(super) fn given(&mut self, state: Digest, blob: Digest) {
+        self.given = Some((state, blob));
     }
 
     /// The members under a newer manifest, whose logs are written from now on, and all that are
@@ -110,9 +120,12 @@ impl Batch {
             }
             Fact::Progress(progress) => {
                 let progress = codec::encode(&*progress);
+                // The last of a transaction is the one that stays.
+                self.writes.retain(|write| !matches!(write, Write::PutProgress { .. }));
                 self.writes.push(Write::PutProgress { federation, progress });
             }
             Fact::Model(model) => self.model(&model, now),
+            Fact::Recovered(standing) => self.recovered(&standing, now),
             Fact::Evaluated(version, metrics) => self.evaluated(version, &metrics),
             Fact::State(state) => self.state(state),
         }
@@ -163,6 +176,25 @@ impl Batch {
         }
     }
 
+    /// Its aggregate and where it came from are lost.
+    fn recovered(&mut self, standing: &Standing, now: Time) {
+        let Some((_, blob)) = self.given.take_if(|(state, _)| *state == standing.state) else {
+            return;
+        };
+        self.put(Model {
+            version: standing.model_version,
+            parent: None,
+            round: Some(standing.round),
+            state: standing.state,
+            blob,
+            aggregate: None,
+            transcript: Some(standing.transcript),
+            survivors: 0,
+            created_unix_ms: now.0,
+            metrics: None,
+        });
+    }
+
     fn evaluated(&mut self, version: ModelVersion, sums: &Sums) {
         if let Some(model) = self.models.get(&version) {
             let (rows, loss, accuracy) = (sums.rows, sums.loss(), sums.accuracy());
@@ -191,6 +223,7 @@ impl Batch {
             Entry::Started => (None, AuditEvent::FederationStarted),
             Entry::Stopped => (None, AuditEvent::FederationStopped),
             Entry::Finished(version) => (None, AuditEvent::FederationFinished { version }),
+            Entry::Recovered(version) => (None, AuditEvent::FederationRecovered { version }),
         };
         let federation = Some(self.federation);
         let record = Box::new(AuditRecord { unix_ms: now.0, federation, round, event });

@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use roundelay_crypto::digest::Digest;
-use roundelay_protocol::ids::{FederationId, RoundNumber};
+use roundelay_crypto::identity::Signature;
+use roundelay_protocol::ids::{FederationId, ModelVersion, RoundNumber};
+use roundelay_protocol::lineage::Standing;
 use roundelay_protocol::message::FromClient;
 use roundelay_protocol::session::{Join, Refused, VectorKind};
 use tokio::sync::oneshot;
@@ -67,6 +69,46 @@ impl Connected {
             // A task that is gone takes no messages: the client joins again when it is back.
             let _ = handle.mail.send(Mail::Said { client, connection, round, message }).await;
         }
+    }
+
+    /// A client has derived a state itself. Dropped where it has not joined.
+    pub async fn attest(&self, federation: FederationId, standing: Standing, signature: Signature) {
+        if let Some(handle) = self.handle(federation) {
+            let (client, connection) = (self.peer.client, self.connection);
+            let mail = Mail::Attests { client, connection, standing, signature };
+            // As above.
+            let _ = handle.mail.send(mail).await;
+        }
+    }
+
+    /// A client asks for the signatures under the newest state: they go to its outbox, once there
+    /// are enough. Dropped where it has not joined.
+    pub async fn fetch_attested(&self, federation: FederationId) {
+        if let Some(handle) = self.handle(federation) {
+            let (client, connection) = (self.peer.client, self.connection);
+            // As above.
+            let _ = handle.mail.send(Mail::AsksAttested { client, connection }).await;
+        }
+    }
+
+    /// Takes a model state that the driver has asked this client for; another one is not taken.
+    pub async fn state(
+        &self,
+        federation: FederationId,
+        version: ModelVersion,
+        bytes: u64,
+        chunks: &mut dyn ChunkSource,
+    ) {
+        let Some(handle) = self.handle(federation) else { return };
+        let client = self.peer.client;
+        let asked = handle.desk.takes_state(client, version);
+        let Some(capacity) = asked.filter(|most| bytes <= *most) else { return };
+        let mut state = Vec::with_capacity(usize::try_from(capacity.min(bytes)).unwrap_or(0));
+        while let Ok(Some(piece)) = chunks.next().await {
+            state.extend_from_slice(&piece);
+        }
+        // As above.
+        let _ = handle.mail.send(Mail::Given { client, state: state.into() }).await;
     }
 
     /// Takes a masked vector piece by piece, as fast as there is memory for it.

@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 use roundelay_crypto::digest::Digest;
 use roundelay_protocol::error::AbortReason;
 use roundelay_protocol::ids::{ClientId, FederationId, RoundNumber, TenantId};
-use roundelay_protocol::lineage::{Advanced, LineageError, State};
+use roundelay_protocol::lineage::{Advanced, LineageError, Standing, State};
 use roundelay_protocol::manifest::Task;
 use roundelay_protocol::message::BoxRoster;
 use roundelay_protocol::metrics::Metrics;
@@ -160,6 +160,30 @@ pub(super) async fn apply(
     };
     let (state_blob, aggregate_blob) = tokio::try_join!(put_state, shelf.put(aggregate))?;
     Ok(Stored { state, hash, state_blob, aggregate_blob, metrics })
+}
+
+/// A state that a client gave back, and the blob that holds it.
+pub(super) struct Given {
+    pub(super) state: Arc<State>,
+    pub(super) blob: Digest,
+}
+
+/// Stores a state that was lost here, if the bytes are the one that was asked for.
+pub(super) async fn take_state(
+    shelf: Shelf,
+    task: Arc<Task>,
+    asked: Standing,
+    bytes: Bytes,
+) -> Result<Option<Given>, JobError> {
+    let read = bytes.clone();
+    let state = heavy(bytes.len() as u64, move || {
+        let state = State::from_bytes(&task, &read).ok()?;
+        let same = state.hash() == asked.state && state.version() == asked.model_version;
+        same.then_some(state)
+    });
+    let Some(state) = state.await? else { return Ok(None) };
+    let blob = shelf.put(bytes).await?;
+    Ok(Some(Given { state: Arc::new(state), blob }))
 }
 
 /// The boxes of a client, from the records of a round; none where these are gone.

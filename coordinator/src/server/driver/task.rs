@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use roundelay_crypto::digest::Digest;
+use roundelay_crypto::identity::Signature;
 use roundelay_protocol::error::Fault;
 use roundelay_protocol::ids::{ClientId, FederationId, RoundNumber, TenantId};
-use roundelay_protocol::lineage::State as ModelState;
+use roundelay_protocol::lineage::{Standing, State as ModelState};
 use roundelay_protocol::manifest::{Manifest, Task as LearningTask};
 use roundelay_protocol::message::FromClient;
 use roundelay_protocol::session::{Join, Refused};
@@ -20,7 +21,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::batch::Batch;
 use super::boundary::Outbox;
 use super::desk::Desk;
-use super::jobs::{JobError, Shelf, Stored, StoredSum, Unmasked};
+use super::jobs::{Given, JobError, Shelf, Stored, StoredSum, Unmasked};
 use super::load::{self, LEASE_MS, Loaded};
 use super::{DriverError, DriverSettings, FederationStatus, Shared};
 use crate::accumulator::Accumulator;
@@ -34,6 +35,8 @@ mod effects;
 
 /// Facts that no message waits for are durable after this long at the latest.
 const LINGER: Duration = Duration::from_millis(20);
+/// Facts that nothing waits for at all are durable after this long at the latest.
+const LINGER_LONG: Duration = Duration::from_secs(1);
 /// Mail that is taken at once.
 const BATCH_MAIL: usize = 512;
 /// The longest wait before a task that failed begins again.
@@ -53,6 +56,14 @@ pub(super) enum Mail {
     Uploaded { client: ClientId, round: RoundNumber, root: Digest, to: Arc<Accumulator> },
     /// A vector was refused and taken back.
     UploadRefused { client: ClientId, round: RoundNumber, fault: Fault, to: Arc<Accumulator> },
+    /// A client has derived a state itself.
+    Attests { client: ClientId, connection: u64, standing: Standing, signature: Signature },
+    /// A client asks for the signatures under the newest state.
+    AsksAttested { client: ClientId, connection: u64 },
+    /// A client has sent the state that it was asked for, or what it says is that.
+    Given { client: ClientId, state: Bytes },
+    /// That state was checked and stored by a job of this run of the task, or is another one.
+    Recovered { run: u64, client: ClientId, given: Result<Option<Given>, JobError> },
     /// A job of this run of the task has ended.
     Job { run: u64, round: RoundNumber, done: Result<Done, JobError> },
     /// Start, or start again.
@@ -184,6 +195,10 @@ struct Task<'a> {
     model: Arc<ModelState>,
     /// Rounds that are past their training plan and not over.
     works: BTreeMap<RoundNumber, Work>,
+    /// Which state a client was asked for.
+    asked: Option<Standing>,
+    /// The state that a client gave back.
+    given: Option<Arc<ModelState>>,
     /// A newer manifest that is not in force yet.
     amended: Option<Amendment>,
 }
@@ -269,6 +284,8 @@ impl<'a> Task<'a> {
             renew_at: Instant::now() + Duration::from_millis(LEASE_MS / 3),
             model,
             works: BTreeMap::new(),
+            asked: None,
+            given: None,
             amended: None,
         };
         task.carry_out(effects).await?;
@@ -344,11 +361,25 @@ impl<'a> Task<'a> {
                     self.tell(Event::UploadRefused { client, round, fault }, effects);
                 }
             }
+            Mail::Attests { client, connection, standing, signature } => {
+                if self.is_seated(client, connection) {
+                    self.tell(Event::Attests { client, standing, signature }, effects);
+                }
+            }
+            Mail::AsksAttested { client, connection } => {
+                if self.is_seated(client, connection) {
+                    self.tell(Event::AsksAttested(client), effects);
+                }
+            }
+            Mail::Given { client, state } => self.check_given(client, state),
+            Mail::Recovered { run, client, given } if run == self.run => {
+                self.recovered(client, given, effects)?;
+            }
             Mail::Job { run, round, done } if run == self.run => {
                 self.done(round, done, effects)?;
             }
             // Of a run that has failed.
-            Mail::Job { .. } => {}
+            Mail::Job { .. } | Mail::Recovered { .. } => {}
             Mail::Start(answer) => self.verb(Event::Start, answer, effects),
             Mail::Stop(answer) => self.verb(Event::Stop, answer, effects),
             Mail::Amended => self.amended(effects).await?,
@@ -399,6 +430,27 @@ impl<'a> Task<'a> {
         let members = load::members(&*self.rows, &manifest).await?;
         self.amended = Some(Amendment { manifest: manifest.clone(), members });
         self.tell(Event::Amended(Box::new(Setup::new(manifest, pace, timing))), effects);
+        Ok(())
+    }
+
+    /// A state that a client gave back goes to the engine.
+    fn recovered(
+        &mut self,
+        client: ClientId,
+        given: Result<Option<Given>, JobError>,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), End> {
+        let given = match given {
+            Ok(given) => given,
+            Err(JobError::Store(error)) => return Err(error.into()),
+            Err(_) => None,
+        };
+        let standardised = given.as_ref().map(|given| given.state.standardisation().is_some());
+        if let Some(Given { state, blob }) = given {
+            self.batch.given(state.hash(), blob);
+            self.given = Some(state);
+        }
+        self.tell(Event::StateGiven { client, standardised }, effects);
         Ok(())
     }
 

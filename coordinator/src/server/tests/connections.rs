@@ -7,6 +7,7 @@ use roundelay_crypto::identity::Signature;
 use roundelay_protocol::close::CloseCode;
 use roundelay_protocol::ids::{FederationId, ModelVersion, RoundNumber};
 use roundelay_protocol::message::{FromClient, ShareRoster};
+use roundelay_protocol::lineage::Standing;
 use roundelay_protocol::session::{
     Join, RosterKind, StreamHeader, ToClient, ToCoordinator, VectorKind,
 };
@@ -217,8 +218,8 @@ async fn requests_about_federations_that_do_not_run_are_refused_by_name() {
         manifest: Digest([0; 32]),
         highest_round: RoundNumber(0),
         resumable: Default::default(),
-        model_version: ModelVersion(0),
-        state: Digest([0; 32]),
+        standing: Standing::initial(Digest([0; 32])),
+        attestation: None,
         schema: Digest([0; 32]),
     };
     let (federation, manifest) = (FEDERATION, Digest([0; 32]));

@@ -57,7 +57,8 @@ mod seeds;
 mod share;
 mod unmask;
 
-pub use history::{Event, History, Record, Standing, StepsBack};
+pub use crate::lineage::Standing;
+pub use history::{Event, History, Record, StepsBack};
 pub use machine::Round;
 
 /// What every round of a client in one federation needs; cheap to clone.

@@ -4,13 +4,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use roundelay_crypto::digest::Digest;
-use roundelay_crypto::identity::IdentityPublic;
+use roundelay_crypto::identity::{IdentityPublic, Signature};
 
 use crate::ids::{ClientId, FederationId, RoundNumber};
 use crate::layout::Layout;
 use crate::limits::COHORT_MAX;
+use crate::lineage::Standing;
 use crate::manifest::{Floors, FloorsError, Groups, Hyperparameters, Manifest, Rules};
 use crate::plan::{PlanKind, RosterPlan};
+use crate::signed::{Scope, Statement};
 
 /// A manifest, ready to hold rounds against it. Immutable; shared by all rounds under it.
 #[derive(Debug)]
@@ -120,6 +122,29 @@ impl Terms {
     /// The floors for a cohort of so many clients.
     pub fn floors(&self, cohort: usize) -> Result<Floors, FloorsError> {
         self.manifest.floors(cohort)
+    }
+
+    /// c + 1 for the whole federation: of so many members, one is honest.
+    #[must_use]
+    pub fn attesters_min(&self) -> usize {
+        // A manifest of which no cohort can run a round has no states either.
+        let floors = self.floors(self.identities.len());
+        floors.map_or(usize::MAX, |floors| usize::from(floors.corrupt()) + 1)
+    }
+
+    /// Whether a client of this manifest has signed that it stands there.
+    #[must_use]
+    pub fn attests(&self, client: ClientId, standing: &Standing, signature: &Signature) -> bool {
+        let scope = self.scope(standing.round);
+        self.identity(client).is_some_and(|identity| {
+            scope.verifies(identity, &Statement::Stands(standing), signature)
+        })
+    }
+
+    /// What signatures of a round under this manifest cover.
+    #[must_use]
+    pub fn scope(&self, round: RoundNumber) -> Scope {
+        Scope { federation: self.federation(), round, manifest: self.hash }
     }
 
     /// The plan of a round for a cohort, which has to be a union of fixed groups.

@@ -60,6 +60,11 @@ def training_plan(bytes_):
     return head + hyperparameters + layout + active + bytes_[-32:]
 
 
+def standing(bytes_):
+    """Round and version as built here; the digests of state and transcript as they are."""
+    return ROUND + u64(3) + bytes_[16:80]
+
+
 def main():
     checked = 0
 
@@ -81,13 +86,25 @@ def main():
         "to_coordinator",
         "join",
         lambda b: u32(3) + FEDERATION + b[20:52] + ROUND + u64(2) + ROUND
-        + u64(0x0102030405060709) + u64(3) + b[-64:],
+        + u64(0x0102030405060709) + standing(b[84:]) + bytes([1]) + bytes([10]) * 64 + b[-32:],
+    )
+    check(
+        "to_coordinator",
+        "attest",
+        lambda b: u32(9) + FEDERATION + standing(b[20:]) + bytes([11]) * 64,
+    )
+    check(
+        "to_client",
+        "attested",
+        lambda b: u32(11) + FEDERATION + standing(b[20:]) + u64(2)
+        + b[108:140] + bytes([12]) * 64 + b[108:140] + bytes([13]) * 64,
     )
     check("to_client", "welcome", lambda b: u32(0) + u16(1) + u64(1_700_000_000_000))
     check(
         "to_client",
         "refused",
-        lambda b: u32(1) + text("unknown_federation") + text("ask its owner"),
+        lambda b: u32(1) + text("unknown_federation") + text("ask its owner")
+        + bytes([1]) + FEDERATION,
     )
     check(
         "to_client",

@@ -5,9 +5,11 @@ use roundelay_protocol::message::ToClient;
 use roundelay_protocol::session::{self, StreamHeader, VectorKind};
 
 use super::super::boundary::VectorSource;
+use super::super::desk::Wanted;
 use super::super::jobs;
 use super::*;
 use crate::accumulator::Shape;
+use crate::engine::Fact;
 
 impl Task<'_> {
     /// Carries out the effects of one batch of mail. One transaction holds all that they persist:
@@ -15,10 +17,18 @@ impl Task<'_> {
     pub(super) async fn carry_out(&mut self, effects: Vec<Effect>) -> Result<(), StoreError> {
         let now = self.clock.now();
         let mut rest = Vec::with_capacity(effects.len());
+        let mut linger = LINGER_LONG;
         for effect in effects {
             match effect {
-                Effect::Persist(fact) => self.batch.fact(fact, now),
-                Effect::Audit(entry) => self.batch.audit(entry, now),
+                Effect::Persist(fact) => {
+                    linger = LINGER;
+                    self.persist(fact, now);
+                }
+                Effect::Audit(entry) => {
+                    linger = LINGER;
+                    self.batch.audit(entry, now);
+                }
+                Effect::Keep(fact) => self.batch.fact(fact, now),
                 effect => rest.push(effect),
             }
         }
@@ -26,7 +36,8 @@ impl Task<'_> {
         if leaves {
             self.flush().await?;
         } else if !self.batch.is_empty() {
-            self.flush_at.get_or_insert(Instant::now() + LINGER);
+            let flush_at = Instant::now() + linger;
+            self.flush_at = Some(self.flush_at.map_or(flush_at, |at| at.min(flush_at)));
         }
         for effect in rest {
             self.effect(effect).await;
@@ -34,6 +45,36 @@ impl Task<'_> {
         self.verbs.drain(..).for_each(|verb| drop(verb.send(Ok(()))));
         self.show();
         Ok(())
+    }
+
+    fn persist(&mut self, fact: Fact, now: Time) {
+        if let Fact::Recovered(standing) = &fact
+            && let Some(state) = self.given.take_if(|state| state.hash() == standing.state)
+        {
+            self.model = state;
+        }
+        self.batch.fact(fact, now);
+    }
+
+    /// Has a client give back a state that was lost here.
+    fn ask_state(&mut self, client: ClientId, standing: Standing) {
+        let Ok(bytes_max) = ModelState::bytes_max(&self.learning) else { return };
+        let (federation, version) = (self.place.federation, standing.model_version);
+        self.asked = Some(standing);
+        self.place.desk.want(Some(Wanted { client, version, bytes_max }));
+        self.say(client, session::ToClient::GiveState { federation, standing });
+    }
+
+    /// Checks and stores a state beside the task; what is found comes back as mail.
+    pub(super) fn check_given(&mut self, client: ClientId, bytes: Bytes) {
+        let Some(asked) = self.asked.take() else { return };
+        let job = jobs::take_state(self.shelf(), Arc::clone(&self.learning), asked, bytes);
+        let (mail, run) = (self.place.mail.clone(), self.run);
+        tokio::spawn(async move {
+            let given = job.await;
+            // A task that has ended needs no result.
+            let _ = mail.send(Mail::Recovered { run, client, given }).await;
+        });
     }
 
     fn show(&self) {
@@ -47,15 +88,21 @@ impl Task<'_> {
 
     async fn effect(&mut self, effect: Effect) {
         match effect {
-            Effect::Persist(_) | Effect::Audit(_) => {}
-            Effect::Admit { client, model_version, state, transcript } => {
+            Effect::Persist(_) | Effect::Audit(_) | Effect::Keep(_) => {}
+            Effect::Admit { client, standing } => {
                 let federation = self.place.federation;
-                let joined =
-                    session::ToClient::Joined { federation, model_version, state, transcript };
-                self.say(client, joined);
+                self.say(client, session::ToClient::Joined { federation, standing });
                 self.answer(client, Ok(()));
             }
             Effect::Refuse { client, refused } => self.answer(client, Err(refused)),
+            Effect::Attested { to, attested } => {
+                let federation = self.place.federation;
+                for client in to {
+                    let attested = attested.clone();
+                    self.say(client, session::ToClient::Attested { federation, attested });
+                }
+            }
+            Effect::AskState { client, standing } => self.ask_state(client, standing),
             Effect::End { client, reason } => {
                 let (federation, reason) = (self.place.federation, Text::clipped(reason));
                 self.say(client, session::ToClient::FederationEnded { federation, reason });

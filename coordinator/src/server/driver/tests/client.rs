@@ -174,13 +174,10 @@ impl Seat {
                 let outs = self.client.take(now(), round, message);
                 self.act(connected, outs).await;
             }
-            ToClient::Joined { federation, model_version, state, transcript } => {
-                let stands = self.client.standing();
-                if stands.state != state || stands.transcript != transcript {
-                    let kind = VectorKind::State(model_version);
+            ToClient::Joined { federation, standing } => {
+                if standing.round > self.client.standing().round {
+                    let kind = VectorKind::State(standing.model_version);
                     let source = connected.vector(federation, kind).await.unwrap();
-                    let round = self.client.join().highest_round.max(stands.round);
-                    let standing = Standing { round, model_version, state, transcript };
                     self.client.adopt(standing, &whole(source).await);
                 }
             }
@@ -242,8 +239,8 @@ pub(super) async fn refusals(driver: &Driver, terms: &Terms, client: ClientId) -
         manifest: terms.hash(),
         highest_round: RoundNumber(0),
         resumable: Vec::new().try_into().unwrap(),
-        model_version: ModelVersion(0),
-        state: roundelay_crypto::digest::Digest([0; 32]),
+        standing: Standing::initial(roundelay_crypto::digest::Digest([0; 32])),
+        attestation: None,
         schema: terms.manifest().task.schema.digest(),
     };
     let elsewhere = Join { federation: FederationId([3; 16]), ..join.clone() };

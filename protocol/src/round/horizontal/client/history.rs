@@ -11,7 +11,8 @@ use roundelay_crypto::digest::Digest;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Refusal, Stage};
-use crate::ids::{FederationId, ModelVersion, RoundNumber};
+use crate::ids::{FederationId, RoundNumber};
+use crate::lineage::Standing;
 use crate::plan::PlanKind;
 use crate::transcript::NO_TRANSCRIPT;
 
@@ -49,21 +50,10 @@ pub enum Event {
     },
     /// Reveals shares.
     Revealed,
-    /// Saw a result published and derived it, or took a state over from its peers.
+    /// Saw a result published and derived it.
     Stands(Standing),
-}
-
-/// The model that a client holds, and the last transcript that it has seen published.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Standing {
-    /// The round that published it, 0 for the initial model.
-    pub round: RoundNumber,
-    /// The version.
-    pub model_version: ModelVersion,
-    /// Hash of the model and optimiser state.
-    pub state: Digest,
-    /// Root of the transcript of that round, zero before the first.
-    pub transcript: Digest,
+    /// Took a state over: the initial one, or one that enough peers have signed.
+    Adopted(Standing),
 }
 
 /// A state that would take a client back.
@@ -85,6 +75,8 @@ pub struct History {
     /// One entry for each (kind, model hash) over which a set may have been opened.
     opened: BTreeMap<(PlanKind, Digest), Opened>,
     standing: Option<Standing>,
+    /// Whether this client derived it itself.
+    derived: bool,
     /// Rounds whose published results are being applied: the standing is about to change. Not
     /// durable.
     applying: BTreeSet<RoundNumber>,
@@ -103,7 +95,8 @@ impl History {
     #[must_use]
     pub fn new(federation: FederationId) -> Self {
         let (highest, opened) = (BTreeMap::new(), BTreeMap::new());
-        Self { federation, highest, opened, standing: None, applying: BTreeSet::new() }
+        let applying = BTreeSet::new();
+        Self { federation, highest, opened, standing: None, derived: false, applying }
     }
 
     /// The history that these records, in their order, left behind. Records of other federations
@@ -144,7 +137,8 @@ impl History {
             }
         }
         if let Some(standing) = self.standing {
-            push(standing.round, Event::Stands(standing));
+            let event = if self.derived { Event::Stands } else { Event::Adopted };
+            push(standing.round, event(standing));
         }
         records
     }
@@ -162,6 +156,12 @@ impl History {
         self.standing.as_ref()
     }
 
+    /// Where this client stands, if it derived that state itself: what it may attest to.
+    #[must_use]
+    pub fn derived(&self) -> Option<&Standing> {
+        self.standing.as_ref().filter(|_| self.derived)
+    }
+
     /// Takes over a state: the initial model, or one that enough peers have signed. The record
     /// has to be durable before the client joins with it.
     pub fn adopt(&mut self, standing: Standing) -> Result<Record, StepsBack> {
@@ -169,7 +169,7 @@ impl History {
         if standing.round < stands {
             return Err(StepsBack { stands: stands.0, offered: standing.round.0 });
         }
-        Ok(self.record(standing.round, Event::Stands(standing)))
+        Ok(self.record(standing.round, Event::Adopted(standing)))
     }
 
     /// The last transcript that this client has seen published.
@@ -265,7 +265,8 @@ impl History {
                     opened.signed = Some(*set);
                 }
             }
-            Event::Stands(standing) => {
+            Event::Stands(standing) | Event::Adopted(standing) => {
+                self.derived = matches!(record.event, Event::Stands(_));
                 // A later result may still be on its way.
                 self.applying.retain(|applying| *applying > standing.round);
                 self.standing = Some(*standing);

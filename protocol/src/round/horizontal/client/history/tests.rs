@@ -2,6 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::fixtures::wire::digest;
+use crate::ids::ModelVersion;
 
 const FEDERATION: FederationId = FederationId([7; 16]);
 
@@ -75,7 +76,9 @@ fn a_standing_never_steps_back() {
     history.record(RoundNumber(4), Event::Stands(standing(4)));
     assert_eq!(history.adopt(standing(3)), Err(StepsBack { stands: 4, offered: 3 }));
     assert_eq!(history.standing(), Some(&standing(4)));
+    assert_eq!(history.derived(), Some(&standing(4)));
     assert!(history.adopt(standing(6)).is_ok());
+    assert_eq!(history.derived(), None, "what others derived");
     assert_eq!(history.transcript(), standing(6).transcript);
 }
 
@@ -95,6 +98,7 @@ fn event() -> impl Strategy<Value = Event> {
         (name.clone(), name.clone()).prop_map(|(model, cohort)| uploading(model, cohort)),
         name.prop_map(|set| Event::Signed { set: digest(set) }),
         (0_u64..9).prop_map(|round| Event::Stands(standing(round))),
+        (0_u64..9).prop_map(|round| Event::Adopted(standing(round))),
     ]
 }
 
@@ -119,11 +123,14 @@ proptest! {
                     history.rises(Stage::ConsistencyCheck, round).is_ok()
                         && history.opened.values().any(is_open)
                 }
-                Event::Stands(standing) => standing.round >= history.standing.map_or(RoundNumber(0), |s| s.round),
+                Event::Stands(standing) | Event::Adopted(standing) => standing.round >= history.standing.map_or(RoundNumber(0), |s| s.round),
                 _ => true,
             };
             if allowed {
-                let round = if let Event::Stands(standing) = &event { standing.round } else { round };
+                let round = match &event {
+                    Event::Stands(standing) | Event::Adopted(standing) => standing.round,
+                    _ => round,
+                };
                 records.push(history.record(round, event));
             }
         }
