@@ -9,7 +9,7 @@ use roundelay_crypto::identity::Signature;
 use roundelay_protocol::close::CloseCode;
 use roundelay_protocol::ids::FederationId;
 use roundelay_protocol::message::FromClient;
-use roundelay_protocol::session::{StreamHeader, ToClient, ToCoordinator, VectorKind};
+use roundelay_protocol::session::{Refused, StreamHeader, ToClient, ToCoordinator, VectorKind};
 use tokio::sync::watch;
 
 use super::closing::Closing;
@@ -59,8 +59,9 @@ impl Requests {
             }
             // The driver answers a join itself, ahead of what the rounds have to say.
             ToCoordinator::Join(join) => {
+                let federation = join.federation;
                 if let Err(refused) = self.connected.join(join).await {
-                    self.post.reply(ToClient::Refused(refused)).await;
+                    self.refuse(federation, refused).await;
                 }
             }
             ToCoordinator::FetchState { federation, version } => {
@@ -103,8 +104,13 @@ impl Requests {
                 let (signatures, required) = (small(standing.signatures), small(standing.required));
                 self.post.reply(ToClient::SignatureTaken { signatures, required }).await;
             }
-            Err(error) => self.post.reply(ToClient::Refused(error.refused())).await,
+            Err(error) => self.refuse(federation, error.refused()).await,
         }
+    }
+
+    /// Says no to something about a federation.
+    async fn refuse(&self, federation: FederationId, refused: Refused) {
+        self.post.reply(ToClient::Refused(refused.about(federation))).await;
     }
 
     async fn list_federations(&self) {
@@ -122,7 +128,7 @@ impl Requests {
     async fn fetch_manifest(&self, federation: FederationId, manifest: Digest) {
         match self.context.federations.manifest(&self.peer, federation, manifest).await {
             Ok(signed) => self.deliver_manifest(federation, manifest, signed).await,
-            Err(error) => self.post.reply(ToClient::Refused(error.refused())).await,
+            Err(error) => self.refuse(federation, error.refused()).await,
         }
     }
 
@@ -138,7 +144,7 @@ impl Requests {
                 let header = StreamHeader::Vector { federation, kind, bytes: source.bytes() };
                 self.post.deliver(header, source).await;
             }
-            Err(refused) => self.post.reply(ToClient::Refused(refused)).await,
+            Err(refused) => self.refuse(federation, refused).await,
         }
     }
 

@@ -1,4 +1,4 @@
-//! Joining, one federation at a time: a refusal does not say which federation it is about.
+//! Joining, one federation at a time.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -60,9 +60,11 @@ impl Joins {
         !self.joined.contains(&federation) && !waits
     }
 
-    /// The federation that the refusal is about, if one was asked for.
-    fn refused(&mut self, now: Instant) -> Option<FederationId> {
-        let (federation, _) = self.asked.take()?;
+    /// The federation whose join is refused, if one was asked for and the refusal is not about
+    /// another one.
+    fn refused(&mut self, about: Option<FederationId>, now: Instant) -> Option<FederationId> {
+        let asked = self.asked.take_if(|(asked, _)| about.is_none_or(|about| about == *asked));
+        let (federation, _) = asked?;
         let before = self.refused.iter().position(|(id, ..)| *id == federation);
         let wait = match before.and_then(|at| self.refused.remove(at)) {
             Some((_, _, wait)) => (wait * 2).min(RETRY_LONGEST),
@@ -95,7 +97,7 @@ impl Driver {
     pub(super) async fn refused(&mut self, refused: &Refused) {
         let code = refused.code.as_str();
         let about_vector = matches!(code, "no_such_vector" | "not_joined");
-        let federation = if about_vector { None } else { self.joins.refused(Instant::now()) };
+        let federation = if about_vector { None } else { self.joins.refused(refused.federation, Instant::now()) };
         if code == "other_manifest" {
             self.joins.outdated.extend(federation);
         }
