@@ -31,8 +31,8 @@ use roundelay_crypto::identity::Signature;
 use roundelay_protocol::bounded::{List, Text};
 use roundelay_protocol::codec::{self, OversizedFrame};
 use roundelay_protocol::ids::{FederationId, ModelVersion, RoundNumber};
-use roundelay_protocol::lineage::{Standing, State};
 use roundelay_protocol::limits::{FRAME_BYTES_MAX, FRAME_BYTES_PREAUTH_MAX};
+use roundelay_protocol::lineage::{Standing, State};
 use roundelay_protocol::message::FromClient;
 use roundelay_protocol::session::{
     EnrolRequest, Join, PROTOCOL_VERSIONS, Roster, StreamHeader, ToCoordinator, VectorKind,

@@ -49,6 +49,9 @@ struct Chosen {
     /// Train rounds of every federation, instead of 1 to 2.
     #[arg(long)]
     rounds: Option<u32>,
+    /// Restore the coordinator once from an older backup; nothing else goes wrong.
+    #[arg(long)]
+    restores: bool,
     /// Plant a mistake in the simulator's drivers, to see whether it is found.
     #[arg(long, value_enum)]
     bug: Option<Bug>,
@@ -67,7 +70,8 @@ enum Output {
 
 impl Chosen {
     fn choices(&self) -> Choices {
-        Choices { clients: self.clients, rounds: self.rounds, bug: self.bug }
+        let Self { clients, rounds, restores, bug, .. } = *self;
+        Choices { clients, rounds, restores, bug }
     }
 }
 

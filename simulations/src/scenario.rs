@@ -42,6 +42,9 @@ pub struct Scenario {
     pub batch_ms: u64,
     /// What goes wrong, and until when.
     pub rates: Rates,
+    /// Whether the coordinator is restored once from a backup that is older than what its clients
+    /// hold; then nothing else goes wrong.
+    pub restores: bool,
     /// A mistake planted in the drivers, to see whether it is found.
     pub bug: Option<Bug>,
 }
@@ -55,6 +58,9 @@ pub struct Choices {
     /// Train rounds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rounds: Option<u32>,
+    /// The coordinator is restored once from an older backup, and nothing else goes wrong.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub restores: bool,
     /// A planted mistake.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bug: Option<Bug>,
@@ -90,7 +96,8 @@ impl Scenario {
         let clients_min = if rng.random_bool(0.5) { 2 } else { 3 };
         let whole_groups = rng.random_bool(0.2);
         let dropout_permille = rng.random_range(0..=500);
-        let rates = Rates::draw(&mut rng);
+        let drawn = Rates::draw(&mut rng);
+        let rates = if choices.restores { Rates::CALM } else { drawn };
         let batch_ms = if rng.random_bool(0.5) { 0 } else { rng.random_range(1..=40) };
         let encodes = rng.random_ratio(1, 16);
         let late = rng.random_bool(0.2);
@@ -110,6 +117,7 @@ impl Scenario {
             work_ms: (0..clients).map(|_| work_ms(&mut rng)).collect(),
             batch_ms,
             rates,
+            restores: choices.restores,
             bug: choices.bug,
         }
     }
@@ -124,7 +132,7 @@ impl Scenario {
     #[must_use]
     pub fn is_calm(&self) -> bool {
         let quick = self.work_ms.iter().all(|work_ms| 2 * work_ms + 2_000 < TIMING.masked_input.0);
-        self.rates == Rates::CALM && quick && self.bug.is_none()
+        self.rates == Rates::CALM && quick && self.bug.is_none() && !self.restores
     }
 
     /// A generator for one purpose; purposes do not disturb each other.
@@ -170,7 +178,7 @@ mod tests {
         let free = Choices::default();
         assert_eq!(Scenario::draw(5, &free), Scenario::draw(5, &free));
         assert_ne!(Scenario::draw(5, &free), Scenario::draw(6, &free));
-        let fixed = Choices { clients: Some(10), rounds: Some(7), bug: None };
+        let fixed = Choices { clients: Some(10), rounds: Some(7), ..free };
         let scenario = Scenario::draw(5, &fixed);
         assert_eq!((scenario.clients, scenario.rounds), (10, 7));
         assert_eq!((scenario.lines.len(), scenario.work_ms.len()), (10, 10));

@@ -91,11 +91,12 @@ fn pools(threads: usize) -> Result<Vec<ThreadPool>, ThreadPoolBuildError> {
 pub fn replay_command(seed: u64, choices: &Choices) -> String {
     let mut command = format!("cargo run -p roundelay-simulations -- replay {seed}");
     let mut option = |name: &str, value: Option<String>| {
-        command.extend(value.map(|value| format!(" --{name} {value}")));
+        command.extend(value.map(|value| format!(" --{name}{value}")));
     };
-    option("clients", choices.clients.map(|clients| clients.to_string()));
-    option("rounds", choices.rounds.map(|rounds| rounds.to_string()));
-    option("bug", choices.bug.map(|bug| bug.to_string()));
+    option("clients", choices.clients.map(|clients| format!(" {clients}")));
+    option("rounds", choices.rounds.map(|rounds| format!(" {rounds}")));
+    option("restores", choices.restores.then(String::new));
+    option("bug", choices.bug.map(|bug| format!(" {bug}")));
     command
 }
 
@@ -113,9 +114,10 @@ mod tests {
 
     #[test]
     fn the_command_that_replays_a_seed_has_every_choice() {
-        let choices =
-            Choices { clients: Some(9), rounds: None, bug: Some(crate::bug::Bug::LostHistory) };
+        let bug = Some(crate::bug::Bug::LostHistory);
+        let choices = Choices { clients: Some(9), rounds: None, restores: true, bug };
         let command = replay_command(12, &choices);
-        assert!(command.ends_with("-- replay 12 --clients 9 --bug lost-history"), "{command}");
+        let end = "-- replay 12 --clients 9 --restores --bug lost-history";
+        assert!(command.ends_with(end), "{command}");
     }
 }

@@ -125,6 +125,9 @@ impl World {
             self.watch.see(self.scenario.heals_at().max(self.now), &Observed::Healed);
         }
         self.now = next;
+        if self.coordinator.is_to_be_restored() && self.all_hold_the_newest() {
+            self.with(|coordinator, _, turn| coordinator.restore(turn));
+        }
         if arrives_first {
             if let Some((_, Some(arrival))) = self.network.poll() {
                 self.arrive(arrival);

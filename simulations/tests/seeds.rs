@@ -95,9 +95,18 @@ fn every_planted_mistake_is_found_within_some_hundred_seeds() {
 
 #[test]
 fn larger_cohorts_and_more_rounds_come_to_their_end_too() {
-    let choices = Choices { clients: Some(9), rounds: Some(4), bug: None };
+    let choices = Choices { clients: Some(9), rounds: Some(4), ..Choices::default() };
     let summary = run_all(0..3, &choices, threads());
     assert!(summary.violations.is_empty(), "{:?}", summary.violations);
+}
+
+#[test]
+fn a_coordinator_restored_from_an_older_backup_goes_on_where_its_clients_are() {
+    let choices = Choices { restores: true, rounds: Some(5), ..Choices::default() };
+    let summary = run_all(0..24, &choices, threads());
+    assert!(summary.violations.is_empty(), "{:?}", summary.violations);
+    assert_eq!(summary.finished, 24, "{summary:?}");
+    assert!(summary.tally.restored >= 20 && summary.tally.recovered >= 20, "{:?}", summary.tally);
 }
 
 #[test]

@@ -270,12 +270,7 @@ impl Federation {
         self.release_held(now, effects);
     }
 
-    fn take(
-        &mut self,
-        state: Arc<State>,
-        catching: &Catching,
-        effects: &mut Vec<Effect>,
-    ) {
+    fn take(&mut self, state: Arc<State>, catching: &Catching, effects: &mut Vec<Effect>) {
         match catching.then {
             Then::Stand => {}
             Then::Adopt(standing) => match self.history.adopt(standing) {

@@ -21,6 +21,8 @@ pub enum Entry {
     Stopped,
     /// The last round of its task is done.
     Finished(ModelVersion),
+    /// It does not go on by itself, and why.
+    Stalled(String),
     /// The coordinator was restored from an older backup; its clients gave it this version back.
     Recovered(ModelVersion),
 }

@@ -158,6 +158,24 @@ pub enum Stalled {
         /// Why that round ended.
         reason: AbortReason,
     },
+    /// The same, where the sum was opened and its check lanes did not hold.
+    #[error(
+        "masks did not cancel in the last round over this model: a client's vector breaks its check \
+         lanes, or clients were told different things; nothing was published, and the clients of \
+         that round accept no second set over the same model (set rule), so that nobody can have \
+         them open one after the other: the members have to agree on a new federation, without \
+         the client at fault if the audit log names one"
+    )]
+    MasksDidNotCancel,
+}
+
+impl Stalled {
+    fn after_a_set(reason: AbortReason) -> Self {
+        match reason {
+            AbortReason::MasksDidNotCancel => Self::MasksDidNotCancel,
+            reason => Self::SetShown { reason },
+        }
+    }
 }
 
 /// The next step.
@@ -204,7 +222,7 @@ fn plan(view: &View<'_>) -> Step {
         Some(_) => wait_for_clients(view),
         None => match cohort(view, view.ready) {
             Some(cohort) => once_assembled(view, cohort),
-            None if nobody_left(view) => Step::Stall(Stalled::SetShown { reason: reason() }),
+            None if nobody_left(view) => Step::Stall(Stalled::after_a_set(reason())),
             None => wait_for_clients(view),
         },
     }

@@ -136,6 +136,7 @@ fn nothing_is_tried_again_over_a_model_whose_survivor_set_was_shown() {
     assert_eq!(status.state, State::Stalled);
     let reason = status.reason.unwrap();
     assert!(reason.contains("set rule") && reason.contains("Unmasking: 2 clients"), "{reason}");
+    assert!(world.disk.audit.contains(&Entry::Stalled(reason)));
     let progress = world.progress();
     assert_eq!((progress.version, progress.tries.spent.len()), (ModelVersion(0), 4));
     world.tell(Event::Start);
@@ -238,7 +239,8 @@ fn a_coordinator_restored_from_a_backup_goes_on_from_what_its_clients_have_signe
 }
 
 #[test]
-fn a_restored_coordinator_waits_for_one_more_client_than_may_collude_and_asks_the_next_for_a_state() {
+fn a_restored_coordinator_waits_for_one_more_client_than_may_collude_and_asks_the_next_for_a_state()
+{
     let mut world = World::new(5, 6, false, 12);
     restored(&mut world, 1, 4);
     world.forged.insert(0);
@@ -250,7 +252,8 @@ fn a_restored_coordinator_waits_for_one_more_client_than_may_collude_and_asks_th
     (1..5).for_each(|client| world.return_now(client));
     world.go_on();
     assert_finished(&world);
-    let asked: Vec<_> = world.asked.iter().map(|(client, at)| (*client, at.model_version)).collect();
+    let asked: Vec<_> =
+        world.asked.iter().map(|(client, at)| (*client, at.model_version)).collect();
     assert!(asked.len() <= 2 && asked.iter().all(|(_, version)| *version == ModelVersion(4)));
     assert!(asked.iter().any(|(client, _)| *client != 0), "{asked:?}");
 }

@@ -83,6 +83,11 @@ pub enum AuditEvent {
         /// The last model version.
         version: ModelVersion,
     },
+    /// The federation does not go on by itself.
+    FederationStalled {
+        /// Why, and what to do.
+        reason: String,
+    },
     /// The coordinator was restored from an older backup, and a client gave it this model version
     /// back, signed by more members than may collude.
     FederationRecovered {

@@ -17,7 +17,7 @@ use roundelay_coordinator::engine::{self, Applied, Effect, Engine, Event, Fact};
 use roundelay_crypto::digest::Digest;
 use roundelay_crypto::identity::Signature;
 use roundelay_protocol::error::Fault;
-use roundelay_protocol::ids::{ClientId, RoundNumber};
+use roundelay_protocol::ids::{ClientId, ModelVersion, RoundNumber};
 use roundelay_protocol::lineage::{self, Standing};
 use roundelay_protocol::message::{self, FromClient};
 use roundelay_protocol::session::{Join, Refused, ToClient, ToCoordinator, VectorKind};
@@ -41,6 +41,8 @@ mod uploads;
 
 /// Facts that no message waits for are durable after this long at the latest.
 const LINGER: Millis = Millis(20);
+/// A backup is taken of the store that first holds this version.
+const BACKUP_AT: ModelVersion = ModelVersion(1);
 /// Older states of the store that a planted mistake may go back to.
 const SNAPSHOTS_MAX: usize = 10;
 
@@ -84,6 +86,10 @@ pub struct Coordinator {
     bug: Option<Bug>,
     rows: Rows,
     older: Vec<Rows>,
+    /// The store as it was once, where this run restores it.
+    backup: Option<Rows>,
+    restored: bool,
+    restores: bool,
     life: Option<Life>,
     lives: u64,
 }
@@ -123,6 +129,9 @@ impl Coordinator {
             bug: scenario.bug,
             rows: Rows::default(),
             older: Vec::new(),
+            backup: None,
+            restored: false,
+            restores: scenario.restores,
             life: None,
             lives: 0,
         }
@@ -157,7 +166,9 @@ impl Coordinator {
         if self.life.is_some() {
             return;
         }
-        if self.bug == Some(Bug::OldSnapshot) && !self.older.is_empty() {
+        if let Some(backup) = self.backup.take_if(|_| self.restored) {
+            self.rows = backup;
+        } else if self.bug == Some(Bug::OldSnapshot) && !self.older.is_empty() {
             self.rows = self.older.swap_remove(0);
             self.older.clear();
         }
@@ -203,6 +214,29 @@ impl Coordinator {
             let downtime = turn.faults.downtime();
             turn.after(downtime, super::Due::StartCoordinator);
         }
+    }
+
+    /// The first store that holds a model stays as a backup.
+    fn back_up(&mut self) {
+        let made = self.rows.progress.as_ref().is_some_and(|it| it.version >= BACKUP_AT);
+        if self.restores && made && self.backup.is_none() && !self.restored {
+            self.backup = Some(self.rows.clone());
+        }
+    }
+
+    /// Whether the backup is older than the newest model by some versions.
+    #[must_use]
+    pub fn is_to_be_restored(&self) -> bool {
+        let newest = self.rows.progress.as_ref().map(|progress| progress.version.0);
+        let backup = self.backup.as_ref().and_then(|rows| Some(rows.progress.as_ref()?.version.0));
+        newest.zip(backup).is_some_and(|(newest, backup)| newest >= backup + 2)
+    }
+
+    /// The process dies, and comes back with the backup for a store.
+    pub fn restore(&mut self, turn: &mut Turn<'_>) {
+        self.restored = true;
+        turn.watch.see(turn.now, &Observed::Restored);
+        self.die(turn);
     }
 
     /// The operator starts the federation if it does not run: at first, where a crash came before
@@ -503,6 +537,7 @@ impl Coordinator {
             self.older.drain(..self.older.len().saturating_sub(SNAPSHOTS_MAX));
         }
         self.rows.transact(facts, &life.results);
+        self.back_up();
     }
 
     fn effect(&mut self, effect: Effect, turn: &mut Turn<'_>) {

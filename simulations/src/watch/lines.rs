@@ -19,6 +19,7 @@ pub(super) fn line(population: &Population, observed: &Observed<'_>) -> String {
     match observed {
         Observed::CoordinatorStarted => "coordinator starts".into(),
         Observed::CoordinatorDied => "coordinator DIES".into(),
+        Observed::Restored => "coordinator is RESTORED from an older backup".into(),
         Observed::ClientStarted(client) => format!("c{client} starts"),
         Observed::ClientDied(client) => format!("c{client} DIES"),
         Observed::Connection(client, what) => format!("c{client} {what}"),

@@ -24,12 +24,18 @@ pub struct Tally {
     pub client_crashes: u64,
     /// Connections that clients lost.
     pub connections_lost: u64,
+    /// Coordinators that came back with an older backup of their store.
+    pub restored: u64,
+    /// Models that clients gave back to their coordinator.
+    pub recovered: u64,
 }
 
 impl Tally {
     pub(super) fn take(&mut self, observed: &Observed<'_>) {
         match observed {
             Observed::CoordinatorDied => self.coordinator_crashes += 1,
+            Observed::Restored => self.restored += 1,
+            Observed::Durable(Fact::Recovered(_)) => self.recovered += 1,
             Observed::ClientDied(_) => self.client_crashes += 1,
             Observed::Connection(_, "loses its connection") => self.connections_lost += 1,
             Observed::Durable(Fact::Record(_, record)) => {
@@ -62,6 +68,8 @@ impl Tally {
         self.coordinator_crashes += other.coordinator_crashes;
         self.client_crashes += other.client_crashes;
         self.connections_lost += other.connections_lost;
+        self.restored += other.restored;
+        self.recovered += other.recovered;
     }
 }
 

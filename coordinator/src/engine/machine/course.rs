@@ -21,6 +21,7 @@ impl Engine {
                     break;
                 }
                 Step::Stall(stalled) => {
+                    effects.push(Effect::Audit(Entry::Stalled(stalled.to_string())));
                     (self.state, self.stalled) = (State::Stalled, Some(stalled));
                 }
                 Step::Finish => self.end(State::Finished, effects),
@@ -217,6 +218,18 @@ impl Engine {
         }
     }
 
+    /// What people should know while clients are ahead of this coordinator.
+    fn behind(&self) -> Option<String> {
+        let ahead = self.lineage.ahead();
+        let required = self.setup.terms.attesters_min();
+        (ahead > 0).then(|| {
+            format!(
+                "{ahead} clients are ahead of this coordinator: was it restored from an older \
+                 backup? It goes on once {required} of them agree and one has given it its model"
+            )
+        })
+    }
+
     /// How the federation stands.
     #[must_use]
     pub fn status(&self) -> Status {
@@ -224,7 +237,7 @@ impl Engine {
         Status {
             state: self.state,
             waiting: (self.state == State::Running).then_some(self.waiting),
-            reason: self.stalled.as_ref().map(ToString::to_string),
+            reason: self.stalled.as_ref().map(ToString::to_string).or_else(|| self.behind()),
             members: count(self.members.count()),
             ready: count(self.members.ready().len()),
             model_version: self.progress.version.0,

@@ -117,9 +117,8 @@ impl Engine {
     /// Gives the signatures to those who asked and for whom they are enough.
     fn tell_attested(&mut self, effects: &mut Vec<Effect>) {
         let (signed, required) = (&self.progress.attested, self.setup.terms.attesters_min());
-        let enough = |client: &ClientId| {
-            signed.len() - usize::from(signed.contains_key(client)) >= required
-        };
+        let enough =
+            |client: &ClientId| signed.len() - usize::from(signed.contains_key(client)) >= required;
         let to: Vec<ClientId> = self.lineage.asked.iter().copied().filter(enough).collect();
         if to.is_empty() {
             return;

@@ -170,6 +170,8 @@ fn nobody_tries_again_after_a_survivor_set_was_shown() {
     scene.tries.spent = scene.all();
     scene.tries.reason = Some(reason.clone());
     assert_eq!(scene.next(), Step::Stall(Stalled::SetShown { reason }));
+    scene.tries.reason = Some(AbortReason::MasksDidNotCancel);
+    assert_eq!(scene.next(), Step::Stall(Stalled::MasksDidNotCancel));
 }
 
 #[test]

@@ -201,9 +201,7 @@ impl World {
 
     /// These clients do not come by themselves.
     pub(super) fn keep_away(&mut self, clients: &[usize]) {
-        let stays = |delivery: &Delivery| {
-            matches!(delivery, Delivery::Join { client } if clients.contains(client))
-        };
+        let stays = |delivery: &Delivery| matches!(delivery, Delivery::Join { client } if clients.contains(client));
         self.queue.retain(|_, delivery| !stays(delivery));
     }
 

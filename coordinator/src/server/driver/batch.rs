@@ -223,6 +223,7 @@ impl Batch {
             Entry::Started => (None, AuditEvent::FederationStarted),
             Entry::Stopped => (None, AuditEvent::FederationStopped),
             Entry::Finished(version) => (None, AuditEvent::FederationFinished { version }),
+            Entry::Stalled(reason) => (None, AuditEvent::FederationStalled { reason }),
             Entry::Recovered(version) => (None, AuditEvent::FederationRecovered { version }),
         };
         let federation = Some(self.federation);

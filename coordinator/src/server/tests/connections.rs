@@ -6,8 +6,8 @@ use roundelay_crypto::digest::Digest;
 use roundelay_crypto::identity::Signature;
 use roundelay_protocol::close::CloseCode;
 use roundelay_protocol::ids::{FederationId, ModelVersion, RoundNumber};
-use roundelay_protocol::message::{FromClient, ShareRoster};
 use roundelay_protocol::lineage::Standing;
+use roundelay_protocol::message::{FromClient, ShareRoster};
 use roundelay_protocol::session::{
     Join, RosterKind, StreamHeader, ToClient, ToCoordinator, VectorKind,
 };
