@@ -17,7 +17,7 @@ use roundelay_coordinator::engine::{self, Applied, Effect, Engine, Event, Fact};
 use roundelay_crypto::digest::Digest;
 use roundelay_crypto::identity::Signature;
 use roundelay_protocol::error::Fault;
-use roundelay_protocol::ids::{ClientId, ModelVersion, RoundNumber};
+use roundelay_protocol::ids::{ClientId, RoundNumber};
 use roundelay_protocol::lineage::{self, Standing};
 use roundelay_protocol::message::{self, FromClient};
 use roundelay_protocol::session::{Join, Refused, ToClient, ToCoordinator, VectorKind};
@@ -36,13 +36,13 @@ use crate::scenario::{Scenario, TIMING};
 use crate::store::{Rows, Stored};
 use crate::watch::Observed;
 
+mod backup;
 mod jobs;
+mod post;
 mod uploads;
 
 /// Facts that no message waits for are durable after this long at the latest.
 const LINGER: Millis = Millis(20);
-/// A backup is taken of the store that first holds this version.
-const BACKUP_AT: ModelVersion = ModelVersion(1);
 /// Older states of the store that a planted mistake may go back to.
 const SNAPSHOTS_MAX: usize = 10;
 
@@ -214,29 +214,6 @@ impl Coordinator {
             let downtime = turn.faults.downtime();
             turn.after(downtime, super::Due::StartCoordinator);
         }
-    }
-
-    /// The first store that holds a model stays as a backup.
-    fn back_up(&mut self) {
-        let made = self.rows.progress.as_ref().is_some_and(|it| it.version >= BACKUP_AT);
-        if self.restores && made && self.backup.is_none() && !self.restored {
-            self.backup = Some(self.rows.clone());
-        }
-    }
-
-    /// Whether the backup is older than the newest model by some versions.
-    #[must_use]
-    pub fn is_to_be_restored(&self) -> bool {
-        let newest = self.rows.progress.as_ref().map(|progress| progress.version.0);
-        let backup = self.backup.as_ref().and_then(|rows| Some(rows.progress.as_ref()?.version.0));
-        newest.zip(backup).is_some_and(|(newest, backup)| newest >= backup + 2)
-    }
-
-    /// The process dies, and comes back with the backup for a store.
-    pub fn restore(&mut self, turn: &mut Turn<'_>) {
-        self.restored = true;
-        turn.watch.see(turn.now, &Observed::Restored);
-        self.die(turn);
     }
 
     /// The operator starts the federation if it does not run: at first, where a crash came before
@@ -415,45 +392,6 @@ impl Coordinator {
                 _ => {}
             }
         }
-    }
-
-    fn fetch(
-        &mut self,
-        client: ClientId,
-        connection: ConnectionId,
-        kind: VectorKind,
-        turn: &mut Turn<'_>,
-    ) {
-        let seated = self.life.as_ref().and_then(|life| life.seats.get(&client));
-        let Some(number) = self.population.number(client) else { return };
-        let vector = match kind {
-            VectorKind::State(version) => {
-                let model = self.rows.models.get(&version);
-                model.and_then(|(_, blob)| self.rows.blob(blob))
-            }
-            VectorKind::Aggregate(round) => self.rows.aggregate(round),
-            VectorKind::MaskedInput(_) | VectorKind::Manifest(_) => None,
-        };
-        let packet = match vector.filter(|_| seated == Some(&connection)) {
-            Some(words) => Packet::Vector(kind, words),
-            None => Packet::Down(ToClient::Refused(Refused::new("no_such_vector", ""))),
-        };
-        turn.send((number, connection, Side::Client), packet);
-    }
-
-    /// Stores a state that a client gave back, if it is the one that was asked for.
-    fn given(&mut self, bytes: &Arc<[u8]>) -> Option<bool> {
-        let life = self.life.as_mut()?;
-        let asked = life.asked.take()?;
-        let state = lineage::State::from_bytes(self.population.task(), bytes).ok()?;
-        if state.hash() != asked.state {
-            return None;
-        }
-        let (blob, aggregate) = (Some(self.rows.put(bytes)), Digest([0; 32]));
-        life.results.insert(asked.round, Stored { state: blob, aggregate });
-        let standardised = state.standardisation().is_some();
-        life.model = Arc::new(state);
-        Some(standardised)
     }
 
     fn done(&mut self, round: RoundNumber, done: Done) -> Option<Event> {
@@ -640,41 +578,6 @@ impl Coordinator {
         }
         if let Some(sum) = work.sum {
             self.rows.delete(&sum);
-        }
-    }
-
-    fn say(&self, client: ClientId, message: ToClient, turn: &mut Turn<'_>) {
-        let seat = self.life.as_ref().and_then(|life| life.seats.get(&client));
-        if let (Some(connection), Some(number)) = (seat, self.population.number(client)) {
-            turn.send((number, *connection, Side::Client), Packet::Down(message));
-        }
-    }
-
-    fn send(
-        &self,
-        to: &[ClientId],
-        round: RoundNumber,
-        message: &message::ToClient,
-        turn: &mut Turn<'_>,
-    ) {
-        let federation = self.population.terms().federation();
-        for client in to {
-            turn.watch.see(turn.now, &Observed::Told { client: *client, round, message });
-            let message = message.clone();
-            self.say(*client, ToClient::Round { federation, round, message }, turn);
-        }
-    }
-
-    fn push(&self, to: &[ClientId], round: RoundNumber, turn: &mut Turn<'_>) {
-        let Some(life) = &self.life else { return };
-        let aggregate = life.works.get(&round).and_then(|work| work.aggregate.as_ref());
-        let Some(aggregate) = aggregate else { return };
-        for client in to {
-            let (seat, number) = (life.seats.get(client), self.population.number(*client));
-            if let (Some(connection), Some(number)) = (seat, number) {
-                let packet = Packet::Vector(VectorKind::Aggregate(round), Arc::clone(aggregate));
-                turn.send((number, *connection, Side::Client), packet);
-            }
         }
     }
 }

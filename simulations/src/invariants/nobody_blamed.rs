@@ -18,6 +18,8 @@ use crate::watch::Observed;
 #[derive(Debug, Default)]
 pub(super) struct NobodyBlamed {
     ended: BTreeSet<RoundNumber>,
+    /// The coordinator came back with an older store: that it is behind is no blame then.
+    restored: bool,
 }
 
 impl Invariant for NobodyBlamed {
@@ -27,6 +29,10 @@ impl Invariant for NobodyBlamed {
 
     fn observe(&mut self, scene: &Scene<'_>, seen: &Observed<'_>) -> Result<(), String> {
         match seen {
+            Observed::Restored => {
+                self.restored = true;
+                Ok(())
+            }
             Observed::Expelled { round, client, fault } => {
                 let number = scene.population.number(*client).unwrap_or(usize::MAX);
                 Err(format!("round {round}: c{number} is honest and expelled: {fault}"))
@@ -45,11 +51,14 @@ impl Invariant for NobodyBlamed {
             },
             Observed::Said { client, round, message: FromClient::Declined(refusal) } => {
                 // In a round whose end a client has missed, everything may look strange to it.
-                ensure(is_humble(refusal) || self.ended.contains(round), || {
+                // And a restored coordinator asks for what was done already.
+                let excused = self.restored || self.ended.contains(round);
+                ensure(is_humble(refusal) || excused, || {
                     format!("c{client} calls the coordinator a liar in round {round}: {refusal}")
                 })
             }
             Observed::Tells(client, event) => match event {
+                Event::CoordinatorBehind { .. } if self.restored => Ok(()),
                 Event::LineageBroken(_)
                 | Event::CoordinatorBehind { .. }
                 | Event::WorkFailed { .. } => Err(format!("c{client} tells its tenant: {event:?}")),
