@@ -97,7 +97,11 @@ impl Driver {
     pub(super) async fn refused(&mut self, refused: &Refused) {
         let code = refused.code.as_str();
         let about_vector = matches!(code, "no_such_vector" | "not_joined");
-        let federation = if about_vector { None } else { self.joins.refused(refused.federation, Instant::now()) };
+        let federation = if about_vector {
+            None
+        } else {
+            self.joins.refused(refused.federation, Instant::now())
+        };
         if code == "other_manifest" {
             self.joins.outdated.extend(federation);
         }

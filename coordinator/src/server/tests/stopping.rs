@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use roundelay_crypto::digest::Digest;
 use roundelay_protocol::close::CloseCode;
-use roundelay_protocol::ids::{FederationId, ModelVersion, RoundNumber};
+use roundelay_protocol::ids::{FederationId, RoundNumber};
+use roundelay_protocol::lineage::Standing;
 use roundelay_protocol::manifest::Manifest;
 use roundelay_protocol::message::{self, ToClient as RoundToClient};
 use roundelay_protocol::session::{Join, ToClient, ToCoordinator};
@@ -41,8 +42,8 @@ fn join(manifest: &Manifest) -> Join {
         manifest: manifest.hash(),
         highest_round: RoundNumber(0),
         resumable: Vec::new().try_into().unwrap(),
-        model_version: ModelVersion(0),
-        state: Digest([0; 32]),
+        standing: Standing::initial(Digest([0; 32])),
+        attestation: None,
         schema: manifest.task.schema.digest(),
     }
 }
