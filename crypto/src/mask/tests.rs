@@ -1,10 +1,16 @@
 use proptest::prelude::*;
 
+use super::kernel::STRIP_BYTES;
+use super::portable::write_keystream;
 use super::*;
 use crate::secret::Secret;
 use crate::vectors::{list, text};
 
 const RINGS: [Ring; 3] = [Ring::Z16, Ring::Z32, Ring::Z64];
+
+fn cipher(seed: &Seed) -> aes::Aes256Enc {
+    ctr::cipher::KeyInit::new(seed.expose().into())
+}
 
 fn key(byte: u8, sign: Sign) -> MaskKey {
     MaskKey { seed: Secret::new([byte; 32]), sign }
@@ -13,10 +19,9 @@ fn key(byte: u8, sign: Sign) -> MaskKey {
 #[test]
 fn the_keystream_agrees_with_sp_800_38a() {
     for case in list(text!("published/aes_256_ctr"), "cases") {
-        let key = MaskKey { seed: case.secret("key"), sign: Sign::Plus };
-        let mut stream = Keystream::new(&key, u128::from_be_bytes(case.array("counter")));
+        let counter = u128::from_be_bytes(case.array("counter"));
         let mut bytes = vec![0xff; case.bytes("plaintext").len()];
-        stream.write(&mut bytes);
+        write_keystream(&cipher(&case.secret("key")), counter, &mut bytes);
         let text = case.bytes("plaintext");
         let cipher: Vec<u8> = bytes.iter().zip(text).map(|(stream, text)| stream ^ text).collect();
         assert_eq!(cipher, case.bytes("ciphertext"));
@@ -33,9 +38,12 @@ fn masks_agree_with_an_independent_implementation() {
             .iter()
             .map(|key| MaskKey { seed: key.secret("seed"), sign: sign(key.sign("sign")) })
             .collect();
-        let mut words = case.bytes("words");
-        add_masks(&mut words, ring.unwrap(), &keys, case.text("offset").parse().unwrap());
-        assert_eq!(words, case.bytes("masked"), "{ring:?} at {}", case.text("offset"));
+        let offset: u64 = case.text("offset").parse().unwrap();
+        for (name, kernel) in kernels() {
+            let mut words = case.bytes("words");
+            kernel.expand(&keys).add(&mut words, ring.unwrap(), offset);
+            assert_eq!(words, case.bytes("masked"), "{name}: {ring:?} at {offset}");
+        }
     }
 }
 
@@ -136,7 +144,7 @@ proptest! {
         byte: u8,
     ) {
         let mut stream = vec![0; words.len()];
-        Keystream::new(&key(byte, Sign::Plus), 0).write(&mut stream);
+        write_keystream(&cipher(&key(byte, Sign::Plus).seed), 0, &mut stream);
         let (mut masked, mut added, mut subtracted) = (words.clone(), words.clone(), words);
         add_masks(&mut masked, ring, &[key(byte, Sign::Plus)], 0);
         add_words(&mut added, ring, &stream);
@@ -176,18 +184,48 @@ proptest! {
         prop_assert_eq!(masked_sum, sum);
     }
 
-    #[cfg(feature = "rayon")]
     #[test]
-    fn all_cores_give_the_same_words_as_one(
-        ring in ring(),
-        strips in 0_usize..40,
-        spec in any_keys(),
-        block in 0_u64..1 << 40,
+    fn every_kernel_gives_the_bits_of_the_portable_one(
+        (ring, words) in ring().prop_flat_map(|ring| (Just(ring), words(ring))),
+        spec in prop_oneof![any_keys(), prop::collection::vec(any::<(u8, bool)>(), 30..40)],
+        // Offsets up to the last block that a position in bytes can name.
+        block in prop_oneof![0_u64..1 << 20, (1 << 32) - 2000..1_u64 << 32, (1 << 60) - 8192..1_u64 << 60],
     ) {
-        let words: Vec<u8> = (0..strips * STRIP_BYTES + 8 * 77).map(|i| (i * 31) as u8).collect();
-        let (mut one, mut all) = (words.clone(), words);
-        add_masks(&mut one, ring, &keys(&spec), block * BLOCK_BYTES);
-        add_masks_parallel(&mut all, ring, &keys(&spec), block * BLOCK_BYTES);
-        prop_assert!(one == all);
+        let room = (u64::MAX - block * BLOCK_BYTES).min(words.len() as u64) as usize;
+        let words = &words[..room / ring.bytes() * ring.bytes()];
+        let masked = |kernel: Kernel| {
+            let mut words = words.to_vec();
+            kernel.expand(&keys(&spec)).add(&mut words, ring, block * BLOCK_BYTES);
+            words
+        };
+        let expected = masked(Kernel::portable());
+        for (name, kernel) in kernels() {
+            prop_assert!(masked(kernel) == expected, "{} at block {block}", name);
+        }
+    }
+}
+
+/// The kernels that this processor can run; `tests/kernels.rs` tells which it can't.
+fn kernels() -> impl Iterator<Item = (&'static str, Kernel)> {
+    Kernel::all().into_iter().filter_map(|(name, kernel)| Some((name, kernel?)))
+}
+
+#[test]
+fn pieces_on_several_threads_share_one_expansion() {
+    use rayon::prelude::*;
+
+    let keys = keys(&[(1, true), (2, false), (3, true)]);
+    for (name, kernel) in kernels() {
+        let masks = kernel.expand(&keys);
+        let words: Vec<u8> = (0..40 * 1000 + 24_u32).map(|i| i as u8).collect();
+        let (mut whole, mut pieces) = (words.clone(), words);
+        masks.add(&mut whole, Ring::Z64, 160);
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build().unwrap();
+        pool.install(|| {
+            pieces.par_chunks_mut(1600).enumerate().for_each(|(at, piece)| {
+                masks.add(piece, Ring::Z64, 160 + 1600 * at as u64);
+            });
+        });
+        assert!(whole == pieces, "{name}");
     }
 }
