@@ -1,16 +1,66 @@
 //! Who shares masks with whom, and how many of them it takes: graphs, thresholds, quorums.
 
+use crate::digest::Digest;
+
+pub use parameters::{COMPLETE_CLIENTS_MAX, Parameters, ParametersError};
+
+mod integer;
+mod parameters;
+mod sparse;
+
 /// The graph of a round's clients: an edge is a pair of clients with a common mask.
 /// Clients are numbered from zero, in the order of the roster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Graph {
     clients: u16,
+    circle: Option<Circle>,
+}
+
+/// Clients on a circle; each is a neighbour of the `reach` next ones on either side: the Harary
+/// graph H(2 · reach, n), of all graphs with that connectivity one with the fewest edges.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Circle {
+    reach: u16,
+    client_at: Vec<u16>,
+    place_of: Vec<u16>,
+}
+
+/// Why there is no such graph.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{clients} clients on a circle have an even degree from 2 to {}, not {degree}",
+    clients.saturating_sub(1) / 2 * 2
+)]
+pub struct DegreeError {
+    /// n.
+    pub clients: u16,
+    /// As asked for.
+    pub degree: u16,
 }
 
 impl Graph {
     /// Everybody with everybody: the only graph for a malicious coordinator.
     pub fn complete(clients: u16) -> Self {
-        Self { clients }
+        Self { clients, circle: None }
+    }
+
+    /// Everybody with `degree` others: clients on a circle in an order drawn from `seed`, each with
+    /// the next degree / 2 on either side (SecAgg+, Bell et al. 2020, section 3.1, with the
+    /// permutation instead of the edges drawn).
+    ///
+    /// The same three arguments give the same graph everywhere: the order is a Fisher-Yates shuffle
+    /// by the 32-bit words of the digests of `seed` with 0, 1, 2, …, words that would favour some
+    /// orders left out.
+    pub fn sparse(seed: &[u8; 32], clients: u16, degree: u16) -> Result<Self, DegreeError> {
+        if degree < 2 || degree >= clients || !degree.is_multiple_of(2) {
+            return Err(DegreeError { clients, degree });
+        }
+        let client_at = shuffled(seed, clients);
+        let mut places: Vec<(u16, u16)> = client_at.iter().copied().zip(0..clients).collect();
+        places.sort_unstable();
+        let place_of = places.into_iter().map(|(_, place)| place).collect();
+        let circle = Circle { reach: degree / 2, client_at, place_of };
+        Ok(Self { clients, circle: Some(circle) })
     }
 
     /// How many clients there are.
@@ -20,98 +70,43 @@ impl Graph {
 
     /// The neighbours of client `client`, in ascending order.
     pub fn neighbours(&self, client: u16) -> impl Iterator<Item = u16> + use<> {
-        (0..self.clients).filter(move |other| *other != client)
-    }
-}
-
-/// Why numbers were refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum ParametersError {
-    /// A sum over fewer than two clients hides nothing.
-    #[error("{0} clients are too few: a round needs at least 2")]
-    TooFewClients(u16),
-    /// More colluders than the threshold withstands.
-    #[error("{clients} clients withstand at most {corrupt_max} colluders, not {corrupt}")]
-    TooManyCorrupt {
-        /// n.
-        clients: u16,
-        /// c as asked for.
-        corrupt: u16,
-        /// The largest c.
-        corrupt_max: u16,
-    },
-    /// A rate above 1000 per mille.
-    #[error("a dropout rate of {0} per mille is above 1000")]
-    DropoutRate(u16),
-}
-
-/// The numbers of a round over the complete graph (Bonawitz et al. 2017, malicious model).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Parameters {
-    clients: u16,
-    threshold: u16,
-    quorum: u16,
-    corrupt: u16,
-}
-
-impl Parameters {
-    /// t = ⌊2n/3⌋ + 1 shares rebuild a seed, q = t signatures make a quorum, and up to
-    /// c ≤ 2t − n − 1 clients may collude with the coordinator; by default ⌊(n − 1)/4⌋.
-    pub fn complete(clients: u16, corrupt: Option<u16>) -> Result<Self, ParametersError> {
-        if clients < 2 {
-            return Err(ParametersError::TooFewClients(clients));
+        match &self.circle {
+            None => (0..self.clients).filter(|other| *other != client).collect(),
+            Some(circle) => circle.neighbours(client),
         }
-        let threshold = two_thirds(clients) + 1;
-        // 2t − n − 1 with 2t > n: written so that it cannot overflow.
-        let corrupt_max = threshold - (clients - threshold) - 1;
-        let corrupt = corrupt.unwrap_or((clients - 1) / 4);
-        if corrupt > corrupt_max {
-            return Err(ParametersError::TooManyCorrupt { clients, corrupt, corrupt_max });
-        }
-        Ok(Self { clients, threshold, quorum: threshold, corrupt })
-    }
-
-    /// n: clients of the cohort.
-    pub fn clients(&self) -> u16 {
-        self.clients
-    }
-
-    /// t: shares that rebuild a seed.
-    pub fn threshold(&self) -> u16 {
-        self.threshold
-    }
-
-    /// q: signatures over one survivor set.
-    pub fn quorum(&self) -> u16 {
-        self.quorum
-    }
-
-    /// c: clients that may collude with the coordinator.
-    pub fn corrupt(&self) -> u16 {
-        self.corrupt
-    }
-
-    /// The fewest survivors that a client signs for: max(q, clients_min + c, ⌈(1 − δ)·|A|⌉) with
-    /// δ the manifest's dropout rate in per mille and A the active roster.
-    pub fn survivors_min(
-        &self,
-        active: u16,
-        clients_min: u16,
-        dropout_per_mille: u16,
-    ) -> Result<u16, ParametersError> {
-        let kept = 1000_u16
-            .checked_sub(dropout_per_mille)
-            .ok_or(ParametersError::DropoutRate(dropout_per_mille))?;
-        let staying = (u32::from(active) * u32::from(kept)).div_ceil(1000);
-        // At most |A|, since no more than all of 1000 are kept.
-        let staying = u16::try_from(staying).unwrap_or(active);
-        Ok(self.quorum.max(clients_min.saturating_add(self.corrupt)).max(staying))
+        .into_iter()
     }
 }
 
-/// ⌊2n/3⌋ without leaving u16.
-fn two_thirds(n: u16) -> u16 {
-    n / 3 * 2 + (n % 3) * 2 / 3
+impl Circle {
+    fn neighbours(&self, client: u16) -> Vec<u16> {
+        let Some(place) = self.place_of.get(usize::from(client)) else { return Vec::new() };
+        let (place, reach) = (usize::from(*place), usize::from(self.reach));
+        // Once round and `reach` places back; the client itself stands in the middle.
+        let start = place + self.client_at.len() - reach;
+        let around = self.client_at.iter().cycle().skip(start % self.client_at.len());
+        let mut found: Vec<u16> =
+            around.take(2 * reach + 1).copied().filter(|other| *other != client).collect();
+        found.sort_unstable();
+        found
+    }
+}
+
+fn shuffled(seed: &[u8; 32], clients: u16) -> Vec<u16> {
+    let mut words = (0_u32..).flat_map(|block| {
+        let digest = Digest::of("roundelay/graph", &[seed, &block.to_le_bytes()]);
+        digest.0.as_chunks::<4>().0.iter().map(|word| u32::from_le_bytes(*word)).collect::<Vec<_>>()
+    });
+    let mut order: Vec<u16> = (0..clients).collect();
+    for last in (1..order.len()).rev() {
+        let choices = last as u64 + 1;
+        // The words below the largest multiple of `choices` fall on every choice equally often.
+        let fair = (1 << 32) / choices * choices;
+        let word = words.find(|word| u64::from(*word) < fair).map_or(0, u64::from);
+        let chosen = usize::try_from(word % choices).unwrap_or(last);
+        order.swap(last, chosen);
+    }
+    order
 }
 
 #[cfg(test)]

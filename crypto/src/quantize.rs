@@ -9,6 +9,9 @@
 
 use crate::mask::Ring;
 
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+
 /// The most levels: q fits 31 bits, far inside the 53 of an f64, which keeps the stated bound.
 const LEVELS_MAX: u64 = (1 << 31) - 1;
 /// 1.5 · 2^52: added to a number of less than 2^51, it leaves the number, rounded half to even,
@@ -132,16 +135,36 @@ impl Quantizer {
     pub fn quantize(&self, x: &[f32], weight: u32, out: &mut [u8]) -> Result<(), QuantizeError> {
         self.check_weight(weight.into(), self.spec.weight_max.into())?;
         self.check_length(x.len(), out.len())?;
+        if self.write(x, weight, out) {
+            return Ok(());
+        }
+        let index = x.iter().position(|value| !value.is_finite()).unwrap_or(x.len());
+        Err(QuantizeError::NotFinite { index })
+    }
+
+    /// Writes the words and says whether all values were finite, with the widest instructions that
+    /// the processor has.
+    fn write(&self, x: &[f32], weight: u32, out: &mut [u8]) -> bool {
+        #[cfg(target_arch = "x86_64")]
+        if let Some(instructions) = avx512::Avx512::detected() {
+            let (vectors, rest) = x.as_chunks();
+            let bytes = (x.len() - rest.len()) * self.spec.ring.bytes();
+            let (words, last_words) = out.split_at_mut(bytes);
+            return instructions.quantize(self, vectors, weight, words)
+                & self.write_portably(rest, weight, last_words);
+        }
+        self.write_portably(x, weight, out)
+    }
+
+    /// [`Quantizer::write`] in plain Rust; the words of the other paths are the same.
+    fn write_portably(&self, x: &[f32], weight: u32, out: &mut [u8]) -> bool {
         let word = |value: f32| self.level(value).wrapping_mul(weight.into()).to_le_bytes();
         match self.spec.ring {
             Ring::Z16 => write_words(x, out, |value| low::<2>(word(value))),
             Ring::Z32 => write_words(x, out, |value| low::<4>(word(value))),
             Ring::Z64 => write_words(x, out, word),
         }
-        match x.iter().position(|value| !value.is_finite()) {
-            Some(index) => Err(QuantizeError::NotFinite { index }),
-            None => Ok(()),
-        }
+        x.iter().all(|value| value.is_finite())
     }
 
     /// The weighted mean from the words' sum and the weights' sum. Refuses a sum that no

@@ -57,6 +57,26 @@ impl Figure {
     }
 }
 
+/// Prints the figures of a benchmark with several targets: in JSON one object, that of the first
+/// figure with all of them as `parts`. It passes when all do.
+#[must_use]
+pub fn tell_parts(parts: &[Figure], as_json: bool) -> ExitCode {
+    let pass = !parts.is_empty() && parts.iter().all(|part| part.pass);
+    if as_json {
+        let mut whole = parts.first().map_or(Value::Null, Figure::json);
+        if let Value::Object(whole) = &mut whole {
+            whole.insert("pass".to_owned(), json!(pass));
+            whole.insert("parts".to_owned(), parts.iter().map(Figure::json).collect());
+        }
+        println!("{whole}");
+    } else {
+        for part in parts {
+            let _ = part.tell(false);
+        }
+    }
+    if pass { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
 /// Whether `--json` or `--output json` was asked for.
 #[must_use]
 pub fn wants_json() -> bool {

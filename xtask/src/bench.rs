@@ -1,11 +1,14 @@
 //! `bench NAME`: builds one benchmark of the package `roundelay-tests` and runs it.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::run::{Outcome, cargo, root, succeed, target};
 
 const PREFIX: &str = "bench-";
+/// Benches of crypto's kernels: they are built without the rest, for the processor at hand, so that
+/// the libraries they are held against may use all of its instructions too.
+const KERNELS: [&str; 2] = ["mask", "mask-vs-flower"];
 
 /// Runs `bench-NAME`; what follows the name is passed on.
 pub(crate) fn bench(arguments: &[String]) -> Outcome {
@@ -20,10 +23,28 @@ pub(crate) fn bench(arguments: &[String]) -> Outcome {
     if !names.contains(name) {
         return Err(format!("there is no benchmark `{name}`. There are: {}", names.join(", ")));
     }
-    // The programs that the benchmark starts must be as fast as the benchmark itself.
-    succeed(cargo().args(["build", "--quiet", "--release", "--workspace", "--bins"]))?;
-    let program = target().join("release").join(format!("{PREFIX}{name}"));
+    let folder = if KERNELS.contains(&name.as_str()) { kernel(name)? } else { whole()? };
+    let program = folder.join("release").join(format!("{PREFIX}{name}"));
     succeed(std::process::Command::new(program).args(rest).current_dir(root()))
+}
+
+/// Builds everything: the programs that a benchmark starts must be as fast as itself.
+fn whole() -> Result<PathBuf, String> {
+    succeed(cargo().args(["build", "--quiet", "--release", "--workspace", "--bins"]))?;
+    Ok(target())
+}
+
+fn kernel(name: &str) -> Result<PathBuf, String> {
+    let folder = target().join("native");
+    succeed(
+        cargo()
+            .args(["build", "--quiet", "--release", "--package", "roundelay-tests"])
+            .args(["--no-default-features", "--features", "kernels"])
+            .args(["--bin", &format!("{PREFIX}{name}"), "--target-dir"])
+            .arg(&folder)
+            .env("RUSTFLAGS", "-C target-cpu=native"),
+    )?;
+    Ok(folder)
 }
 
 fn names(folder: &Path) -> Result<Vec<String>, String> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use roundelay_crypto::chunks::{ChunkRoot, chunk_digest};
 use roundelay_crypto::digest::Digest;
-use roundelay_crypto::mask::add_masks;
+use roundelay_crypto::mask::Masks;
 use roundelay_protocol::contribution;
 use roundelay_protocol::ids::{ModelVersion, RoundNumber};
 use roundelay_protocol::layout::{Layout, ValueError};
@@ -142,8 +142,9 @@ impl MaskWork {
             chunks.push((chunk, bytes));
             rest = after;
         }
+        let masks = Masks::new(keys);
         let digests: Vec<Digest> = parallel(chunks, |(chunk, bytes)| {
-            add_masks(bytes, chunk.ring, keys, chunk.offset as u64);
+            masks.add(bytes, chunk.ring, chunk.offset as u64);
             chunk_digest(bytes)
         });
         let mut root = ChunkRoot::new();

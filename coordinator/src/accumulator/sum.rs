@@ -4,7 +4,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::BytesMut;
-use roundelay_crypto::mask::{self, MaskKey, Ring};
+use roundelay_crypto::mask::{self, MaskKey, Masks, Ring};
 use roundelay_protocol::layout::Layout;
 
 /// Where a chunk lies in an upload, and how its words are added.
@@ -100,9 +100,8 @@ pub fn unmask(sum: &mut [u8], shapes: &[Shape], keys: &[MaskKey]) {
         chunks.push((chunk, shape));
         rest = after;
     }
-    let take_off = |(chunk, shape): (&mut [u8], &Shape)| {
-        mask::add_masks(chunk, shape.ring, keys, shape.offset)
-    };
+    let masks = Masks::new(keys);
+    let take_off = |(chunk, shape): (&mut [u8], &Shape)| masks.add(chunk, shape.ring, shape.offset);
     #[cfg(feature = "server")]
     rayon::iter::ParallelIterator::for_each(
         rayon::iter::IntoParallelIterator::into_par_iter(chunks),

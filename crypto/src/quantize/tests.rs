@@ -160,4 +160,40 @@ proptest! {
         let expected = (f64::from(value) / quantizer.step()).round_ties_even();
         prop_assert_eq!(quantizer.level(value) as f64, expected);
     }
+
+    #[test]
+    fn vectors_of_values_become_the_words_of_single_ones(
+        (spec, _) in setup(),
+        bits in prop::collection::vec(any::<u32>(), 0..100),
+        scaled in prop::collection::vec((-3_f32..3.0, -40_i32..3), 0..100),
+        weight in 1_u32..40,
+    ) {
+        let quantizer = Quantizer::new(spec).unwrap();
+        // Any floats at all, floats around the clip, and floats on both sides of each half step.
+        let any = bits.iter().map(|bits| f32::from_bits(*bits)).filter(|value| value.is_finite());
+        let scaled = scaled.into_iter().map(|(value, power)| value * spec.clip * 2_f32.powi(power));
+        let level = |bits: u32| f64::from(bits % (2 * quantizer.levels() + 1)) - f64::from(quantizer.levels());
+        let half = bits.iter().flat_map(|bits| {
+            let value = ((level(*bits) + 0.5) * quantizer.step()) as f32;
+            [value.next_down(), value, value.next_up()]
+        });
+        let x: Vec<f32> = any.chain(scaled).chain(half).collect();
+        let (mut wide, mut plain) = (vec![0; x.len() * spec.ring.bytes()], vec![0; x.len() * spec.ring.bytes()]);
+        prop_assert!(quantizer.write(&x, weight, &mut wide));
+        prop_assert!(quantizer.write_portably(&x, weight, &mut plain));
+        prop_assert!(wide == plain);
+    }
+
+    #[test]
+    fn one_value_in_a_hundred_that_is_not_finite_is_found_where_it_is(
+        at in 0_usize..100,
+        bad in prop::sample::select(&[f32::NAN, -f32::NAN, f32::INFINITY, f32::NEG_INFINITY][..]),
+        ring in prop::sample::select(&[Ring::Z16, Ring::Z32, Ring::Z64][..]),
+    ) {
+        let mut x = [f32::MAX; 100];
+        x[at] = bad;
+        let quantizer = Quantizer::new(spec(ring, 1.0, 3, 1)).unwrap();
+        let refused = quantizer.quantize(&x, 1, &mut vec![0; 100 * ring.bytes()]);
+        prop_assert_eq!(refused, Err(QuantizeError::NotFinite { index: at }));
+    }
 }

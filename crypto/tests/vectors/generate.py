@@ -5,13 +5,14 @@
     venv/bin/python generate.py
 
 HMAC and SHA-256 are the standard library's, X25519, AES-CTR and AES-GCM those of `cryptography`
-(OpenSSL), ML-KEM-768 that of `kyber-py` (pure Python). BLAKE3, Shamir over GF(2^16), Merkle trees
-and the quantiser are written out below from their papers; BLAKE3 is checked against the published
+(OpenSSL), ML-KEM-768 that of `kyber-py` (pure Python). BLAKE3, Shamir over GF(2^16), Merkle trees,
+the quantiser, graphs and their parameters are written out below from their papers; BLAKE3 is checked against the published
 vectors before it is used. Running the script again must leave the files as they are.
 """
 
 import hmac
 import json
+import math
 import pathlib
 import struct
 
@@ -341,9 +342,67 @@ def quantize():
                "mean": [struct.pack("<f", v * weight / weight * step).hex() for v in q]}
 
 
+# --- Sparse graphs, SecAgg+ (Bell et al. 2020) ----------------------------------------------
+
+
+def graph():
+    """A circle in an order by Fisher and Yates; neighbours are the k / 2 next on either side."""
+    for seed, clients, degree in [(pattern("graph/a", 32), 9, 4), (pattern("graph/b", 32), 65, 6),
+                                  (bytes(32), 3, 2), (bytes(32), 20, 18)]:
+        words, block = [], 0
+        order = list(range(clients))
+        for last in range(clients - 1, 0, -1):
+            while True:
+                if not words:
+                    words = list(struct.unpack("<8I", digest_of("roundelay/graph", [seed, struct.pack("<I", block)])))
+                    block += 1
+                word = words.pop(0)
+                if word < 2**32 // (last + 1) * (last + 1):
+                    break
+            chosen = word % (last + 1)
+            order[last], order[chosen] = order[chosen], order[last]
+        neighbours = [[]] * clients
+        for place, client in enumerate(order):
+            steps = [s for s in range(-degree // 2, degree // 2 + 1) if s]
+            neighbours[client] = sorted(order[(place + s) % clients] for s in steps)
+        yield {"seed": seed.hex(), "clients": clients, "degree": degree, "neighbours": neighbours}
+
+
+def tail(population, marked, draws, at_least):
+    """P[Hyp >= at_least] as a numerator over C(population, draws)."""
+    return sum(math.comb(marked, i) * math.comb(population - marked, draws - i)
+               for i in range(at_least, min(draws, marked) + 1))
+
+
+def exceeded_rarely(n, marked, k, bits):
+    """The least x with n P[Hyp(n - 1, marked, k) > x] <= 2^-bits."""
+    whole, x = math.comb(n - 1, k), k
+    while n * tail(n - 1, marked, k, x) << bits <= whole:
+        x -= 1
+    return x
+
+
+def parameters():
+    """The least even degree, by exact integers; no degree at all is `degree` 0."""
+    for n, corrupt, permille in [(513, 25, 50), (513, 128, 100), (600, 0, 100), (600, 60, 0), (777, 77, 133),
+                                 (1000, 100, 100), (1000, 249, 100), (1000, 50, 50), (1000, 300, 100),
+                                 (1000, 500, 250), (2500, 250, 200), (10000, 1000, 100), (10000, 500, 50)]:
+        dropped = -(-n * permille // 1000)
+        case = {"clients": n, "corrupt": corrupt, "dropout_per_mille": permille, "degree": 0}
+        for k in range(2, min(n, 1025), 2) if corrupt + 2 * dropped < n else []:
+            if n * (corrupt + dropped) ** (k // 2) << 40 > n ** (k // 2):
+                continue
+            c = exceeded_rarely(n, corrupt, k, 40)
+            t = (k + c) // 2 + 1
+            if t <= k and n * tail(n - 1, dropped, k, k - t + 1) << 20 <= math.comb(n - 1, k):
+                case |= {"degree": k, "threshold": t, "corrupt_neighbours": c, "quorum": (n + corrupt) // 2 + 1}
+                break
+        yield case
+
+
 def main():
     check_blake3()
-    for make in (kdf, digest, tree, chunks, agreement, sealed, envelope, mask, shamir, products, quantize):
+    for make in (kdf, digest, tree, chunks, agreement, sealed, envelope, mask, shamir, products, quantize, graph, parameters):
         text = json.dumps({"source": "generate.py", "cases": list(make())}, indent=1)
         (HERE / "frozen" / f"{make.__name__}.json").write_text(text + "\n")
 

@@ -1,0 +1,123 @@
+use super::*;
+
+fn demand(clients: u32, corrupt_per_mille: u32, dropout_per_mille: u32) -> Demand {
+    Demand {
+        clients,
+        corrupt: clients * corrupt_per_mille / 1000,
+        dropped: (clients * dropout_per_mille).div_ceil(1000),
+        security_bits: 40,
+        correctness_bits: 30,
+    }
+}
+
+/// research/secagg.md, section 2, second table: (n, k, t, c_k) for rates of colluders and dropouts
+/// per mille, at 2^-40 and 2^-30.
+const WITH_COLLUDERS_IN_BOTH: [(u32, u32, [(u32, u32, u32, u32); 5]); 4] = [
+    (
+        50,
+        50,
+        [
+            (100, 30, 18, 5),
+            (300, 42, 29, 15),
+            (1000, 60, 41, 21),
+            (10_000, 74, 51, 26),
+            (100_000, 80, 55, 28),
+        ],
+    ),
+    (
+        100,
+        100,
+        [
+            (100, 42, 27, 10),
+            (300, 76, 52, 27),
+            (1000, 114, 78, 40),
+            (10_000, 144, 98, 51),
+            (100_000, 156, 106, 55),
+        ],
+    ),
+    (
+        200,
+        100,
+        [
+            (100, 54, 38, 20),
+            (300, 102, 75, 47),
+            (1000, 158, 115, 71),
+            (10_000, 214, 155, 95),
+            (100_000, 236, 171, 105),
+        ],
+    ),
+    (
+        300,
+        100,
+        [
+            (100, 72, 52, 30),
+            (300, 128, 99, 69),
+            (1000, 220, 168, 115),
+            (10_000, 318, 242, 165),
+            (100_000, 350, 266, 181),
+        ],
+    ),
+];
+
+/// The same, first table, where t only has to be above the colluders: (n, k, t least, t largest).
+const ABOVE_COLLUDERS: [(u32, u32, [(u32, u32, u32, u32); 3]); 4] = [
+    (50, 50, [(300, 30, 15, 18), (1000, 34, 18, 19), (10_000, 38, 21, 21)]),
+    (100, 100, [(300, 42, 22, 23), (1000, 52, 28, 28), (10_000, 60, 32, 32)]),
+    (200, 50, [(300, 50, 33, 36), (1000, 58, 39, 39), (10_000, 68, 46, 46)]),
+    (200, 200, [(300, 80, 42, 42), (1000, 112, 58, 59), (10_000, 134, 70, 70)]),
+];
+
+#[test]
+fn degrees_against_a_lying_partition_are_those_of_the_research() {
+    for (corrupt, dropout, cells) in WITH_COLLUDERS_IN_BOTH {
+        for (clients, degree, threshold, corrupt_neighbours) in cells {
+            let found = demand(clients, corrupt, dropout).neighbourhood();
+            let expected = Neighbourhood { degree, threshold, corrupt: corrupt_neighbours };
+            assert_eq!(found, Some(expected), "{clients} clients, {corrupt} and {dropout}");
+        }
+    }
+}
+
+#[test]
+fn degrees_against_an_honest_partition_are_those_of_the_research() {
+    for (corrupt, dropout, cells) in ABOVE_COLLUDERS {
+        for (clients, degree, least, largest) in cells {
+            let demand = demand(clients, corrupt, dropout);
+            let found = (demand.connected_degree().unwrap()..clients).step_by(2).find_map(|k| {
+                let above = demand.exceeded_rarely(demand.corrupt, k, 40) + 1;
+                let below = k - demand.exceeded_rarely(demand.dropped, k, 30);
+                (above <= below).then_some((k, above, below))
+            });
+            assert_eq!(found, Some((degree, least, largest)), "{clients}, {corrupt}, {dropout}");
+        }
+    }
+}
+
+#[test]
+fn tails_are_those_of_small_populations_counted_by_hand() {
+    // Of 4 others 2 are marked, 2 are drawn: both marked in 1 of 6 choices, at least one in 5.
+    let demand =
+        Demand { clients: 5, corrupt: 2, dropped: 0, security_bits: 0, correctness_bits: 0 };
+    // 5 · 1/6 ≤ 1 < 5 · 5/6.
+    assert_eq!(demand.exceeded_rarely(2, 2, 0), 1);
+    // 5 · 1/6 · 2 > 1.
+    assert_eq!(demand.exceeded_rarely(2, 2, 1), 2);
+    // None is marked, all are marked, all are drawn.
+    assert_eq!(demand.exceeded_rarely(0, 2, 40), 0);
+    assert_eq!(demand.exceeded_rarely(4, 2, 40), 2);
+    assert_eq!(demand.exceeded_rarely(2, 4, 40), 2);
+    assert_eq!(demand.exceeded_rarely(9, 2, 40), 2, "no more than the others can be marked");
+}
+
+#[test]
+fn more_colluders_or_dropouts_never_need_a_smaller_degree_by_more_than_rounding() {
+    let degree = |corrupt, dropout| {
+        demand(1000, corrupt, dropout).neighbourhood().map_or(u32::MAX, |found| found.degree)
+    };
+    for rate in [50, 100, 150, 200, 250] {
+        assert!(degree(rate + 50, 100) >= degree(rate, 100), "{rate} colluders");
+        assert!(degree(100, rate + 50) >= degree(100, rate), "{rate} dropouts");
+    }
+    assert_eq!(degree(500, 300), u32::MAX);
+    assert_eq!(degree(500, 500), u32::MAX);
+}
