@@ -43,7 +43,8 @@ pub enum QuantizeError {
     /// Not even one level fits.
     #[error(
         "the ring of {bits} bits is too small for {contributors_max} contributors of weight \
-         up to {weight_max}: not one level fits"
+         up to {weight_max}: not one level fits; {} would do",
+        ring_remedy(*.bits, *.contributors_max, *.weight_max)
     )]
     RingTooSmall {
         /// Bits of the ring.
@@ -83,6 +84,19 @@ pub enum QuantizeError {
         /// Position of the sum.
         index: usize,
     },
+}
+
+/// Which other number would leave room for one level.
+fn ring_remedy(bits: u32, contributors_max: u32, weight_max: u32) -> String {
+    let (contributors, weight) = (u128::from(contributors_max), u128::from(weight_max));
+    let largest_sum = |bits: u32| (1_u128 << bits) / 2 - 1;
+    let ring = [32, 64].into_iter().find(|bits| largest_sum(*bits) >= contributors * weight);
+    let ring = ring.map(|bits| format!("a ring of {bits} bits"));
+    let fits = |other: u128| largest_sum(bits).checked_div(other).filter(|fits| *fits > 0);
+    let contributors_fit = fits(weight).map(|fits| format!("at most {fits} contributors"));
+    let weight_fits = fits(contributors).map(|fits| format!("weights up to {fits}"));
+    let ways: Vec<String> = [ring, contributors_fit, weight_fits].into_iter().flatten().collect();
+    if ways.is_empty() { "fewer and lighter contributors".to_owned() } else { ways.join(", or ") }
 }
 
 /// Turns f32 values into words of a ring, and their sum into a mean.

@@ -90,23 +90,30 @@ impl Sum {
     }
 }
 
-/// Takes the masks of all keys off a sum, in place: chunk by chunk on all cores of the pool, each
+/// Bytes that a thread takes the masks of all keys off before it looks for more: a short vector
+/// still has work for every core, and a long one is not cut finer than its caches ask for.
+const PIECE_BYTES: usize = 64 * 1024;
+
+/// Takes the masks of all keys off a sum, in place: on all cores of the pool, piece by piece, each
 /// in strips over all keys. `sum` has the length of the shapes together.
 pub fn unmask(sum: &mut [u8], shapes: &[Shape], keys: &[MaskKey]) {
-    let mut chunks = Vec::with_capacity(shapes.len());
+    let mut pieces = Vec::new();
     let mut rest = sum;
     for shape in shapes {
         let (chunk, after) = rest.split_at_mut(shape.bytes);
-        chunks.push((chunk, shape));
+        let offsets = (shape.offset..).step_by(PIECE_BYTES);
+        pieces.extend(chunk.chunks_mut(PIECE_BYTES).zip(offsets).map(|at| (at, shape.ring)));
         rest = after;
     }
     let masks = Masks::new(keys);
-    let take_off = |(chunk, shape): (&mut [u8], &Shape)| masks.add(chunk, shape.ring, shape.offset);
+    let take_off = |((piece, offset), ring): ((&mut [u8], u64), Ring)| {
+        masks.add(piece, ring, offset);
+    };
     #[cfg(feature = "server")]
     rayon::iter::ParallelIterator::for_each(
-        rayon::iter::IntoParallelIterator::into_par_iter(chunks),
+        rayon::iter::IntoParallelIterator::into_par_iter(pieces),
         take_off,
     );
     #[cfg(not(feature = "server"))]
-    chunks.into_iter().for_each(take_off);
+    pieces.into_iter().for_each(take_off);
 }

@@ -226,6 +226,20 @@ fn masks_come_off_as_they_were_put_on() {
 }
 
 #[test]
+fn masks_of_long_chunks_come_off_in_pieces_as_they_were_put_on_at_once() {
+    let shape = |offset, bytes, ring| Shape { offset, bytes, ring };
+    let shapes = [shape(0, 200_000, Ring::Z32), shape(200_000, 70_000, Ring::Z16)];
+    let plain = vector(3, 270_000);
+    let key = |sign| [MaskKey { seed: Secret::new([5; 32]), sign }];
+    let mut masked = plain.clone();
+    let (first, second) = masked.split_at_mut(200_000);
+    add_masks(first, Ring::Z32, &key(Sign::Plus), 0);
+    add_masks(second, Ring::Z16, &key(Sign::Plus), 200_000);
+    unmask(&mut masked, &shapes, &key(Sign::Minus));
+    assert!(masked == plain);
+}
+
+#[test]
 fn the_shapes_of_a_layout_follow_each_other_to_its_end() {
     let count = |name: &str, ring, words| Segment {
         name: Text::clipped(name),

@@ -55,6 +55,15 @@ fn a_ring_that_cannot_hold_one_level_is_refused() {
     let refused = Quantizer::new(spec(Ring::Z16, 1.0, 2, 16384));
     let expected = QuantizeError::RingTooSmall { bits: 16, contributors_max: 2, weight_max: 16384 };
     assert_eq!(refused, Err(expected));
+    // Each number that the refusal names would do, and the next one would not.
+    let said = expected.to_string();
+    let named = "a ring of 32 bits, or at most 1 contributors, or weights up to 16383 would do";
+    assert!(said.ends_with(named), "{said}");
+    assert!(Quantizer::new(spec(Ring::Z32, 1.0, 2, 16384)).is_ok());
+    assert!(Quantizer::new(spec(Ring::Z16, 1.0, 1, 16384)).is_ok());
+    assert!(Quantizer::new(spec(Ring::Z16, 1.0, 2, 16383)).is_ok());
+    let nothing = Quantizer::new(spec(Ring::Z16, 1.0, u32::MAX, u32::MAX)).unwrap_err();
+    assert!(nothing.to_string().ends_with("fewer and lighter contributors would do"), "{nothing}");
     assert!(Quantizer::new(spec(Ring::Z64, 1.0, u32::MAX, u32::MAX)).is_err());
     assert!(Quantizer::new(spec(Ring::Z64, 1.0, u32::MAX, 1 << 30)).is_ok());
 }

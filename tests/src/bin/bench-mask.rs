@@ -24,6 +24,9 @@ const TARGET: f64 = 1.2;
 /// VAES starts one round on 64 bytes per cycle; AES-256 has 14 of them.
 const BOUND_BYTES_PER_CYCLE: f64 = 64.0 / 14.0;
 
+/// Measures one side once, in seconds.
+type Rival<'a> = Box<dyn FnMut() -> f64 + 'a>;
+
 fn main() -> ExitCode {
     let keys: Vec<MaskKey> = (0..KEYS)
         .map(|at| MaskKey {
@@ -32,7 +35,7 @@ fn main() -> ExitCode {
         })
         .collect();
     let mut words = vec![0; CHUNK_BYTES];
-    let mut kernels: Vec<(&str, Box<dyn FnMut() -> f64>)> = Vec::new();
+    let mut kernels: Vec<(&str, Rival<'_>)> = Vec::new();
     for (name, kernel) in Kernel::all() {
         let Some(kernel) = kernel else { continue };
         let (keys, mut words) = (&keys, words.clone());
