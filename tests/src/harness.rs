@@ -12,4 +12,4 @@ pub use coordinator::{Coordinator, FederationRequest};
 pub use process::{Process, json_of, wait_until};
 pub use programs::Programs;
 pub use site::{Site, SiteSettings};
-pub use skip::{data_folder, digits_file, skip};
+pub use skip::skip;

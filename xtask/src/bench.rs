@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::prerequisites;
 use crate::run::{Outcome, cargo, root, succeed, target};
 
 const PREFIX: &str = "bench-";
@@ -23,6 +24,7 @@ pub(crate) fn bench(arguments: &[String]) -> Outcome {
     if !names.contains(name) {
         return Err(format!("there is no benchmark `{name}`. There are: {}", names.join(", ")));
     }
+    prerequisites::check()?;
     let folder = if KERNELS.contains(&name.as_str()) { kernel(name)? } else { whole()? };
     let program = folder.join("release").join(format!("{PREFIX}{name}"));
     succeed(std::process::Command::new(program).args(rest).current_dir(root()))

@@ -11,11 +11,19 @@ struct Optional {
     used_for: &'static str,
 }
 
-const OPTIONAL: &[Optional] = &[Optional {
-    package: "chromium",
-    program: "chromium",
-    used_for: "opening the demo's report page",
-}];
+const OPTIONAL: &[Optional] = &[
+    Optional {
+        package: "chromium",
+        program: "chromium",
+        used_for: "opening the demo's report page",
+    },
+    Optional {
+        package: "openssl",
+        program: "openssl",
+        used_for: "recomputing frozen signatures by other code",
+    },
+    Optional { package: "util-linux", program: "unshare", used_for: "disks that are full" },
+];
 
 /// Installs what is missing with apt-get.
 pub(crate) fn setup() -> Outcome {

@@ -41,9 +41,7 @@ pub(crate) fn test(arguments: &[String]) -> Outcome {
     let mut settings = vec![(SKIPS, skips.clone().into_os_string())];
     settings.push(("ROUNDELAY_BINARIES", target().join("debug").into_os_string()));
     settings.push(("ROUNDELAY_DATA", data()));
-    if let Ok(digits) = provision::digits() {
-        settings.push(("ROUNDELAY_DIGITS", digits.into_os_string()));
-    }
+    settings.push(("ROUNDELAY_DIGITS", provision::digits()?.into_os_string()));
     if in_ci {
         settings.push((FORBID_SKIPS, "1".into()));
     }

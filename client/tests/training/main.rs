@@ -8,6 +8,9 @@ mod mnist;
 mod process;
 #[cfg(feature = "torch")]
 mod script;
+#[path = "../../../tests/src/harness/skip.rs"]
+#[allow(unreachable_pub, reason = "the file is public in the package that it belongs to")]
+mod skip;
 mod standard;
 mod support;
 #[cfg(feature = "torch")]

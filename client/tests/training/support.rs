@@ -9,6 +9,8 @@ use roundelay_protocol::model::ModelSpec;
 use roundelay_protocol::optimiser::OptimiserSpec;
 use roundelay_protocol::schema::Schema;
 
+use crate::skip::skip;
+
 /// Grey pictures of 8 × 8 pixels in four classes.
 pub(crate) fn pictures() -> Schema {
     Schema::Images { channels: 1, height: 8, width: 8, classes: 4 }
@@ -94,6 +96,7 @@ pub(crate) fn real_data(set: &str) -> Option<PathBuf> {
     if folder.is_dir() {
         return Some(folder);
     }
-    eprintln!("SKIPPED: {} is not there; set ROUNDELAY_DATA", folder.display());
+    let reason = format!("{} is not there; set ROUNDELAY_DATA", folder.display());
+    skip(&format!("training on {set}"), &reason);
     None
 }

@@ -29,7 +29,7 @@ pub struct Options {
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
     /// Where to write the report page.
-    #[arg(long, value_name = "FILE", default_value = "target/demo-report.html")]
+    #[arg(long, value_name = "FILE", default_value = "demo-report.html")]
     pub report: PathBuf,
     /// Keep the folder of the run (certificates, stores, logs) instead of deleting it.
     #[arg(long)]
@@ -37,6 +37,9 @@ pub struct Options {
     /// How the result is written; `json` ends with one JSON line.
     #[arg(long, value_enum, default_value_t = Output::Human)]
     pub output: Output,
+    /// Read the options, look for the data, and end.
+    #[arg(long, hide = true)]
+    pub check: bool,
 }
 
 /// Architectures of the demo.
@@ -58,6 +61,19 @@ impl Model {
             Self::Softmax => "softmax regression",
             Self::Mlp => "an MLP",
             Self::Cnn => "a CNN",
+        }
+    }
+
+    /// Whether it can be trained on the digits table.
+    ///
+    /// # Errors
+    /// For the CNN, which wants pictures.
+    pub fn check_digits(self) -> Result<(), String> {
+        match self {
+            Self::Softmax | Self::Mlp => Ok(()),
+            Self::Cnn => {
+                Err("the CNN is for pictures; give a folder of IDX files with --data".into())
+            }
         }
     }
 }

@@ -14,7 +14,9 @@ pub struct Report {
     pub pooled: f64,
     /// Federated evaluation after each round.
     pub rounds: Vec<Round>,
-    /// Words of one masked upload of the last round, in equal bins over the ring.
+    /// The round of the upload that the page shows.
+    pub upload_round: u64,
+    /// Words of one tenant's masked upload in it, in equal bins over the ring.
     pub masked: Vec<u64>,
     /// The coordinates of the very same update before masking, in equal bins.
     pub plain: Vec<u64>,
@@ -139,12 +141,18 @@ impl Report {
 
     fn views(&self) -> String {
         let (low, high) = self.plain_range;
+        let flat = if super::view::is_flat(&self.masked) {
+            "the histogram is flat"
+        } else {
+            "but this histogram is NOT flat, so something is wrong"
+        };
         format!(
             "<h2>What the coordinator saw, and what it did not</h2><p>The same update of one \
-             tenant in the last round. Masked, every word of the ring is as likely as any other: \
-             the histogram is flat.</p><div class=\"pair\"><figure>{}<figcaption>what left the \
+             tenant in round {}. Masked, every word of the ring is as likely as any other: \
+             {flat}.</p><div class=\"pair\"><figure>{}<figcaption>what left the \
              site: masked words</figcaption></figure><figure>{}<figcaption>what stayed: the \
              update's coordinates</figcaption></figure></div>",
+            self.upload_round,
             chart::histogram("Masked words", "masked", &self.masked, ("0", "2³²")),
             chart::histogram(
                 "Coordinates of the update",
@@ -187,6 +195,7 @@ mod tests {
             federated: 0.9,
             pooled: 0.95,
             rounds: (1..=5).map(round).collect(),
+            upload_round: 12,
             masked: vec![10; 64],
             plain: vec![1, 5, 9, 5, 1],
             plain_range: (-0.1, 0.1),

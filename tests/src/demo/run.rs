@@ -1,5 +1,7 @@
 //! The demo from its options to its last line.
 
+use std::fs::File;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -14,11 +16,11 @@ use super::baseline::Baseline;
 use super::data::DataSet;
 use super::federation::Federation;
 use super::model::Exported;
-use super::options::{Model, Options, Output};
+use super::options::{Options, Output};
 use super::report::{Report, Round, Tenant};
 use super::task::{task_of, task_toml};
-use super::view::{self, Tap};
-use crate::harness::{Programs, digits_file};
+use super::view::{self, Tap, Upload};
+use crate::harness::Programs;
 
 /// Rows that every tenant gets at least.
 const ROWS_MIN: usize = 20;
@@ -31,31 +33,52 @@ const NAMES: [&str; 10] =
 /// # Errors
 /// One line that says what failed; the ends of the processes' logs where a round failed.
 pub fn run(options: &Options) -> Result<(), String> {
+    if options.check {
+        return check(options);
+    }
     let began = Instant::now();
     let programs = Programs::find()?;
     let data = data_set(options)?;
+    let mut page = new_page(&options.report)?;
     let folder = tempfile::Builder::new().prefix("roundelay-demo-").tempdir();
     let folder = folder.map_err(|error| format!("can't make a folder for the run: {error}"))?;
     let prepared = Prepared::new(&data, options, folder.path())?;
     let trained = prepared.federate(&programs, options)?;
     let report = prepared.compare(&programs, options, &trained)?;
-    let page = report.html();
-    std::fs::write(&options.report, page)
-        .map_err(|error| format!("can't write {}: {error}", options.report.display()))?;
     tell(options, &report, &trained, began.elapsed());
+    page.write_all(report.html().as_bytes())
+        .map_err(|error| format!("can't write {}: {error}", options.report.display()))?;
     if options.keep {
         eprintln!("kept: {}", folder.keep().display());
     }
     Ok(())
 }
 
+/// What can be told of the options before anything is built for them.
+fn check(options: &Options) -> Result<(), String> {
+    match &options.data {
+        Some(folder) => DataSet::idx(folder).map(drop),
+        None => options.model.check_digits(),
+    }
+}
+
+/// Made before anything is trained, so that a path that can't be written costs no time.
+fn new_page(report: &Path) -> Result<File, String> {
+    let folder = report.parent().unwrap_or(report);
+    std::fs::create_dir_all(folder)
+        .and_then(|()| File::create(report))
+        .map_err(|error| format!("can't write the page {}: {error}", report.display()))
+}
+
+/// scikit-learn's digits table, which `cargo xtask` unpacks and names.
+fn digits_file() -> Option<PathBuf> {
+    std::env::var_os("ROUNDELAY_DIGITS").map(PathBuf::from).filter(|file| file.is_file())
+}
+
 fn data_set(options: &Options) -> Result<DataSet, String> {
     match (&options.data, digits_file()) {
         (Some(folder), _) => DataSet::idx(folder),
-        (None, _) if options.model == Model::Cnn => {
-            Err("the CNN is for pictures; give a folder of IDX files with --data".to_owned())
-        }
-        (None, Some(file)) => DataSet::digits(&file),
+        (None, Some(file)) => options.model.check_digits().and_then(|()| DataSet::digits(&file)),
         (None, None) => {
             Err("ROUNDELAY_DIGITS names no file; `cargo xtask demo` sets it".to_owned())
         }
@@ -75,11 +98,11 @@ struct Prepared<'a> {
 /// What came out of the federation.
 struct Trained {
     newest: Exported,
-    before_last: Exported,
-    last_train_round: u64,
     rounds: Vec<Round>,
     dropouts: u64,
-    masked: Vec<u8>,
+    upload: Upload,
+    /// The model that the upload was trained from.
+    parent: Exported,
 }
 
 impl<'a> Prepared<'a> {
@@ -118,9 +141,9 @@ impl<'a> Prepared<'a> {
         let site = site.ok_or("a federation without sites")?;
         let tap = Tap::on(
             site.join("federations").join(&federation.id),
-            self.folder.join("newest.masked"),
+            self.folder.join("uploads"),
             self.train_upload_bytes()?,
-        );
+        )?;
         federation.start()?;
         federation.watch(&mut |status| show(&bar, status))?;
         let taken = self.take_out(&federation, tap)?;
@@ -140,7 +163,7 @@ impl<'a> Prepared<'a> {
     }
 
     fn take_out(&self, federation: &Federation, tap: Tap) -> Result<Trained, String> {
-        let export = |version: u32| {
+        let export = |version: u64| {
             let file = self.folder.join(format!("model-{version}.safetensors"));
             let (number, path) = (version.to_string(), file.display().to_string());
             let arguments =
@@ -151,15 +174,16 @@ impl<'a> Prepared<'a> {
         let rounds = federation.coordinator.verb(&["rounds", &federation.id])?;
         let models = federation.coordinator.verb(&["model", "list", &federation.id])?;
         let all = rounds.as_array().cloned().unwrap_or_default();
-        let is_train = |round: &&Value| round["kind"] == "train" && round["state"] == "published";
-        let last = all.iter().filter(is_train).filter_map(|round| round["round"].as_u64()).max();
+        let upload = tap.newest().ok_or("no masked vector of the first site was seen")?;
+        let of_upload = all.iter().find(|round| round["round"] == upload.round);
+        let parent = of_upload.and_then(|round| round["model_version"].as_u64());
+        let parent = parent.ok_or_else(|| format!("round {} trained no model", upload.round))?;
         Ok(Trained {
-            newest: export(self.task.rounds)?,
-            before_last: export(self.task.rounds - 1)?,
-            last_train_round: last.unwrap_or(0),
+            newest: export(u64::from(self.task.rounds))?,
             rounds: curve(&models),
             dropouts: all.iter().filter_map(|round| round["dropouts"].as_u64()).sum(),
-            masked: tap.newest().unwrap_or_default(),
+            parent: export(parent)?,
+            upload,
         })
     }
 
@@ -203,14 +227,15 @@ impl<'a> Prepared<'a> {
             federated,
             pooled,
             rounds: trained.rounds.clone(),
-            masked: view::words(&trained.masked),
+            upload_round: trained.upload.round,
+            masked: view::words(&trained.upload.masked),
             plain,
             plain_range,
             command: command_line(),
         })
     }
 
-    /// The last update of the first tenant, made again from the same rows, model and seed.
+    /// The update that the upload masked, made again from the same rows, model and seed.
     fn plain_update(
         &self,
         programs: &Programs,
@@ -219,10 +244,10 @@ impl<'a> Prepared<'a> {
         let first = self.tenants.first().map_or("", String::as_str);
         let folder = self.folder.join("rows").join(first);
         let mut trainer = Baseline::new(&programs.trainer, &folder, &self.task, 0)?;
-        if let Some(by) = &trained.before_last.standardisation {
+        if let Some(by) = &trained.parent.standardisation {
             trainer.standardise(by)?;
         }
-        let update = trainer.update(&trained.before_last.model, trained.last_train_round)?;
+        let update = trainer.update(&trained.parent.model, trained.upload.round)?;
         Ok(view::coordinates(&update))
     }
 
@@ -291,7 +316,7 @@ fn tell(options: &Options, report: &Report, trained: &Trained, took: Duration) {
             "rounds": options.rounds,
             "clients": options.clients,
             "dropouts": trained.dropouts,
-            "secure": true,
+            "secure": view::is_flat(&report.masked),
             "seconds": (took.as_secs_f64() * 10.0).round() / 10.0,
         });
         println!("{line}");

@@ -14,41 +14,55 @@ const BINS: usize = 64;
 /// flat histogram look ragged.
 const WORDS_PER_BIN: usize = 128;
 
-/// Keeps the newest masked vector of a train round that a client has stored to send, byte for byte
-/// as it goes to the coordinator. The client removes the file when its round is over; a second link keeps it.
+/// Keeps the masked vectors of train rounds that a client has stored to send, byte for byte as they
+/// go to the coordinator. The client removes each file when its round is over; a second link keeps
+/// it.
 pub struct Tap {
     kept: PathBuf,
     done: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
+/// A masked vector, and the round that it was sent in.
+pub struct Upload {
+    /// The round.
+    pub round: u64,
+    /// The vector.
+    pub masked: Vec<u8>,
+}
+
 impl Tap {
-    /// Watches the folder of one federation at one site for vectors of a length.
-    #[must_use]
-    pub fn on(federation: PathBuf, kept: PathBuf, bytes: u64) -> Self {
+    /// Watches the folder of one federation at one site for vectors of a length, and links them
+    /// into a folder of its own.
+    ///
+    /// # Errors
+    /// Where that folder can't be made.
+    pub fn on(federation: PathBuf, kept: PathBuf, bytes: u64) -> Result<Self, String> {
+        std::fs::create_dir_all(&kept).map_err(|error| format!("{}: {error}", kept.display()))?;
         let done = Arc::new(AtomicBool::new(false));
         let (stop, target) = (Arc::clone(&done), kept.clone());
         let thread = std::thread::spawn(move || {
-            let mut last = None;
             while !stop.load(Ordering::Relaxed) {
-                if let Some(file) = masked_in(&federation)
-                    && last.as_ref() != Some(&file)
-                    && file.metadata().is_ok_and(|metadata| metadata.len() == bytes)
-                    && keep(&file, &target)
-                {
-                    last = Some(file);
+                for file in vectors_in(&federation, bytes) {
+                    if let Some(name) = file.file_name() {
+                        // Kept already, or gone since it was listed.
+                        let _ = std::fs::hard_link(&file, target.join(name));
+                    }
                 }
                 std::thread::sleep(Duration::from_millis(1));
             }
         });
-        Self { kept, done, thread: Some(thread) }
+        Ok(Self { kept, done, thread: Some(thread) })
     }
 
-    /// Stops watching and returns the newest vector, if there was one.
+    /// Stops watching and returns the vector of the newest round that was seen.
     #[must_use]
-    pub fn newest(mut self) -> Option<Vec<u8>> {
+    pub fn newest(mut self) -> Option<Upload> {
         self.stop();
-        std::fs::read(&self.kept).ok()
+        let rounds = std::fs::read_dir(&self.kept).ok()?.flatten();
+        let (round, path) =
+            rounds.filter_map(|kept| Some((round_of(&kept.path())?, kept.path()))).max()?;
+        Some(Upload { round, masked: std::fs::read(path).ok()? })
     }
 
     fn stop(&mut self) {
@@ -66,16 +80,31 @@ impl Drop for Tap {
     }
 }
 
-fn masked_in(folder: &Path) -> Option<PathBuf> {
-    let files = std::fs::read_dir(folder).ok()?.flatten().map(|entry| entry.path());
-    files.filter(|path| path.extension().is_some_and(|ending| ending == "masked")).max()
+fn vectors_in(folder: &Path, bytes: u64) -> impl Iterator<Item = PathBuf> {
+    let files = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    files.filter(move |path| {
+        round_of(path).is_some() && path.metadata().is_ok_and(|metadata| metadata.len() == bytes)
+    })
 }
 
-fn keep(file: &Path, target: &Path) -> bool {
-    let next = target.with_extension("next");
-    // The file may be gone by now: then an older vector is kept.
-    let _ = std::fs::remove_file(&next);
-    std::fs::hard_link(file, &next).is_ok() && std::fs::rename(&next, target).is_ok()
+/// The round of a file that the client calls `round-N.masked`.
+fn round_of(path: &Path) -> Option<u64> {
+    let name = path.file_name()?.to_str()?;
+    name.strip_prefix("round-")?.strip_suffix(".masked")?.parse().ok()
+}
+
+/// Whether words fall into the parts of the ring as evenly as random ones do: Pearson's statistic,
+/// at a level that one honest vector in a million fails.
+#[must_use]
+pub fn is_flat(counts: &[u64]) -> bool {
+    /// The normal distribution's quantile at 1 - 1e-6.
+    const QUANTILE: f64 = 4.753;
+    // The chi-squared distribution's, after Wilson and Hilferty (1931): off by less than 1 %.
+    let scale = 2.0 / (9.0 * (counts.len() as f64 - 1.0));
+    let limit = (counts.len() as f64 - 1.0) * (1.0 - scale + QUANTILE * scale.sqrt()).powi(3);
+    let expected = counts.iter().sum::<u64>() as f64 / counts.len() as f64;
+    let distance = |count: &u64| (*count as f64 - expected).powi(2) / expected;
+    expected > 0.0 && counts.iter().map(distance).sum::<f64>() < limit
 }
 
 /// How often the 32-bit words of a masked vector fall into equal parts of the ring.
@@ -105,6 +134,8 @@ pub fn coordinates(update: &[f32]) -> (Vec<u64>, (f32, f32)) {
 
 #[cfg(test)]
 mod tests {
+    use rand::{RngExt as _, SeedableRng as _};
+
     use super::*;
 
     #[test]
@@ -117,5 +148,39 @@ mod tests {
         let (counts, range) = coordinates(&[-1.0, 0.0, 1.0, 1.0]);
         assert_eq!((counts.iter().sum::<u64>(), counts[BINS - 1]), (4, 2));
         assert_eq!(range, (-1.0, 1.0));
+    }
+
+    #[test]
+    fn random_words_are_flat_and_an_update_is_not() {
+        let mut rng = rand::rngs::ChaCha20Rng::from_seed([7; 32]);
+        let random: Vec<u8> = (0..40_000).map(|_| rng.random()).collect();
+        assert!(is_flat(&words(&random)));
+        let small: Vec<u8> =
+            random.as_chunks::<2>().0.iter().flat_map(|w| [w[0], w[1], 0, 0]).collect();
+        assert!(!is_flat(&words(&small)));
+        assert!(!is_flat(&words(&[])), "nothing seen shows nothing");
+    }
+
+    #[test]
+    fn the_newest_rounds_vector_is_kept_after_the_client_removed_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let (site, kept) = (folder.path().join("site"), folder.path().join("kept"));
+        std::fs::create_dir(&site).unwrap();
+        let tap = Tap::on(site.clone(), kept.clone(), 4).unwrap();
+        for (round, bytes) in [(9, &b"nine"[..]), (10, b"ten."), (11, b"of another length")] {
+            let file = site.join(format!("round-{round}.masked"));
+            std::fs::write(&file, bytes).unwrap();
+            let name = format!("round-{round}.masked");
+            let until = std::time::Instant::now() + Duration::from_secs(5);
+            while bytes.len() == 4
+                && !kept.join(&name).exists()
+                && std::time::Instant::now() < until
+            {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            std::fs::remove_file(&file).unwrap();
+        }
+        let newest = tap.newest().unwrap();
+        assert_eq!((newest.round, newest.masked), (10, b"ten.".to_vec()));
     }
 }

@@ -89,7 +89,8 @@ pub(crate) fn fedavg(small: &Small, rounds: &[Trained]) -> Vec<f32> {
     state.model().to_vec()
 }
 
-fn trainer(small: &Small, place: usize) -> LocalTrainer {
+/// The trainer of one tenant, as its daemon runs it.
+pub(crate) fn trainer(small: &Small, place: usize) -> LocalTrainer {
     let source = Source { path: small.rows[place].clone(), held_out_percent: 5 };
     let mut trainer = LocalTrainer::new(Options {
         seed: place as u64,

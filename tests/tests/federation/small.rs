@@ -95,7 +95,16 @@ impl Small {
 
 /// Two classes, apart along the first column; every tenant sees the rest differently.
 pub(crate) fn write_rows(folder: &Path, tenant: usize, rows: usize) {
-    std::fs::create_dir_all(folder).expect("a folder");
+    write_table(&folder.join("data.csv"), tenant, rows);
+}
+
+/// The same as a table of rows to test on, beside those to train on.
+pub(crate) fn write_test_rows(folder: &Path, tenant: usize, rows: usize) {
+    write_table(&folder.join("test.csv"), tenant, rows);
+}
+
+fn write_table(file: &Path, tenant: usize, rows: usize) {
+    std::fs::create_dir_all(file.parent().expect("a folder")).expect("a folder");
     let mut text = String::from("a,b,c,d,label\n");
     for row in 0..rows {
         let class = row % 2;
@@ -104,7 +113,7 @@ pub(crate) fn write_rows(folder: &Path, tenant: usize, rows: usize) {
         let cells: Vec<String> = cells.iter().map(|cell| format!("{cell:.4}")).collect();
         text += &format!("{},{}\n", cells.join(","), ["no", "yes"][class]);
     }
-    std::fs::write(folder.join("data.csv"), text).expect("rows are written");
+    std::fs::write(file, text).expect("rows are written");
 }
 
 fn task_toml(rounds: u32, standardise: bool, dropout_permille: u16) -> String {

@@ -32,7 +32,21 @@ pub(crate) fn rust_files(folder: &str) -> Vec<(String, String)> {
 pub(crate) const CRATES: [&str; 7] =
     ["crypto", "protocol", "coordinator", "client", "simulations", "tests", "xtask"];
 
-/// The lines of a file before its unit tests.
+/// The lines of a file before its unit tests: the module at its end that only tests compile. Single
+/// items that only tests compile, and tests in a file of their own, hide nothing of what follows.
 pub(crate) fn before_tests(text: &str) -> impl Iterator<Item = &str> {
-    text.lines().take_while(|line| line.trim() != "#[cfg(test)]")
+    let lines: Vec<&str> = text.lines().collect();
+    let is_module = |line: &str| line.starts_with("mod ") && line.ends_with('{');
+    let tests = lines.windows(2).position(|pair| pair[0] == "#[cfg(test)]" && is_module(pair[1]));
+    let end = tests.unwrap_or(lines.len());
+    lines.into_iter().take(end)
+}
+
+#[test]
+fn only_the_module_of_tests_hides_what_follows() {
+    let text =
+        "a\n#[cfg(test)]\nfn b() {}\n#[cfg(test)]\nmod tests;\nc\n#[cfg(test)]\nmod tests {\nd\n}";
+    let shown: Vec<&str> = before_tests(text).collect();
+    assert_eq!(shown.last(), Some(&"c"));
+    assert_eq!(shown.len(), 6);
 }

@@ -27,7 +27,8 @@ pub(super) fn tests(libtorch: &Path) -> Result<Vec<Program>, String> {
         compile(&["--test", "training", "--features", "roundelay-client/torch"], libtorch)?;
     programs
         .extend(compile(&[], libtorch)?.into_iter().filter(|program| program.target != "training"));
-    crate::build::programs("dev", libtorch)?;
+    crate::build::without_libtorch("dev")?;
+    crate::build::trainer("dev", libtorch)?;
     programs.sort_by(|a, b| (&a.package, &a.target).cmp(&(&b.package, &b.target)));
     Ok(programs)
 }

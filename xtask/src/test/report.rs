@@ -50,11 +50,12 @@ impl Report {
             println!("skipped: {line}");
         }
         if all.ignored > 0 {
-            println!("{} tests are long runs with a command of their own", all.ignored);
+            println!("{} more are the child processes of other tests", all.ignored);
         }
         let count = skipped.lines().count();
         println!("\n{} passed, {} failed, {count} skipped", all.passed, all.failed);
         match (all.failed, all.broken) {
+            (0, false) if all.passed == 0 => Err("no test has a name that holds this".to_owned()),
             (0, false) => Ok(()),
             (0, true) => Err("a test program ended without its closing line".to_owned()),
             (failed, _) => Err(format!("{failed} tests failed")),
