@@ -10,6 +10,6 @@ mod skip;
 
 pub use coordinator::{Coordinator, FederationRequest};
 pub use process::{Process, json_of, wait_until};
-pub use programs::Programs;
+pub use programs::{Programs, digits_file};
 pub use site::{Site, SiteSettings};
 pub use skip::skip;

@@ -20,7 +20,7 @@ use super::options::{Options, Output};
 use super::report::{Report, Round, Tenant};
 use super::task::{task_of, task_toml};
 use super::view::{self, Tap, Upload};
-use crate::harness::Programs;
+use crate::harness::{Programs, digits_file};
 
 /// Rows that every tenant gets at least.
 const ROWS_MIN: usize = 20;
@@ -68,11 +68,6 @@ fn new_page(report: &Path) -> Result<File, String> {
     std::fs::create_dir_all(folder)
         .and_then(|()| File::create(report))
         .map_err(|error| format!("can't write the page {}: {error}", report.display()))
-}
-
-/// scikit-learn's digits table, which `cargo xtask` unpacks and names.
-fn digits_file() -> Option<PathBuf> {
-    std::env::var_os("ROUNDELAY_DIGITS").map(PathBuf::from).filter(|file| file.is_file())
 }
 
 fn data_set(options: &Options) -> Result<DataSet, String> {

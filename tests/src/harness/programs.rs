@@ -47,3 +47,9 @@ fn beside_this_program() -> Result<PathBuf, String> {
     let deeper = folder.file_name().is_some_and(|name| name == "deps");
     Ok(if deeper { folder.parent().unwrap_or(folder) } else { folder }.to_path_buf())
 }
+
+/// scikit-learn's digits table: `ROUNDELAY_DIGITS`, which `cargo xtask` sets.
+#[must_use]
+pub fn digits_file() -> Option<PathBuf> {
+    std::env::var_os("ROUNDELAY_DIGITS").map(PathBuf::from).filter(|file| file.is_file())
+}
