@@ -24,9 +24,8 @@ fn a_federation_of_real_processes_trains_exactly_plain_fedavg_on_quantised_updat
         let floats = float_round(&small, round, &pair[0]);
         assert_close(&pair[1], &floats, step(&small, round.cohort) / 2.0);
     }
-    let floats = rounds
-        .iter()
-        .fold(models[0].clone(), |model, round| float_round(&small, round, &model));
+    let floats =
+        rounds.iter().fold(models[0].clone(), |model, round| float_round(&small, round, &model));
     let (secure, float) = (accuracy(&small, &federated), accuracy(&small, &floats));
     assert!(secure > 0.9 && (secure - float).abs() <= 0.002, "{secure} and {float}");
 }
