@@ -8,7 +8,7 @@
 //!   tls/                       client.key 0600, client.der, authority.der
 //!   ledger                     what left this machine, hash-chained
 //!   status.json                what the daemon is doing, replaced whole
-//!   federations/ID/            manifest  manifest-next  history  state  round-N.masked
+//!   federations/ID/            manifest  manifest-next  compared  history  state  round-N.masked
 //! ```
 //! Every file is replaced whole or appended to; a crash leaves the old content or the new one, or
 //! cuts off an entry that was never durable.
@@ -20,6 +20,7 @@ use std::path::{Path, PathBuf};
 
 use roundelay_protocol::ids::FederationId;
 
+mod compared;
 pub(crate) mod failpoint;
 pub(crate) mod federation;
 pub(crate) mod files;

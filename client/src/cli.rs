@@ -1,16 +1,5 @@
 //! The verbs of `roundelay-client`, for people and, with `--output json`, for programs.
-//!
-//! | exit code | meaning |
-//! |---|---|
-//! | 0 | done |
-//! | 1 | an internal error |
-//! | 2 | the command line is wrong |
-//! | 3 | the configuration or the state directory: missing, damaged, in use, full |
-//! | 4 | the tenant's data, or the installation of its trainer |
-//! | 5 | the coordinator is not there, or can't be trusted |
-//! | 6 | the coordinator refuses: token, certificate, manifest |
-//! | 7 | the deadline has passed |
-//! | 8 | the manifest does not verify, or was not confirmed |
+//! How it ends is told by `roundelay_protocol::exit`.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -18,6 +7,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub(crate) mod compared;
 mod difference;
 mod enrol;
 mod error;
@@ -33,15 +23,9 @@ pub use failure::parse;
 /// The program's name.
 pub const PROGRAM: &str = "roundelay-client";
 
-/// The exit codes, as `--help` says them.
-pub const EXIT_STATUS: &str = "Exit status: 0 done, 1 internal error, 2 wrong command line, \
-3 configuration or state directory, 4 the tenant's data or its trainer, 5 coordinator not there or \
-not to be trusted, 6 refused by the coordinator, 7 deadline passed, 8 manifest does not verify or \
-was not confirmed";
-
 /// Trains a model together with other tenants on data that never leaves this machine.
 #[derive(Debug, Parser)]
-#[command(name = PROGRAM, version, after_help = EXIT_STATUS)]
+#[command(name = PROGRAM, version, after_help = roundelay_protocol::exit::HELP)]
 pub struct Arguments {
     #[command(subcommand)]
     verb: Verb,
@@ -63,8 +47,9 @@ struct Common {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Output {
     /// For people.
+    #[value(alias = "text")]
     Human,
-    /// One JSON object a line.
+    /// One JSON object a line, under a key that names the answer.
     Json,
 }
 
@@ -91,29 +76,44 @@ enum ManifestVerb {
     Show {
         /// Name or id of a federation; all of them without it.
         federation: Option<String>,
+        #[command(flatten)]
+        reach: Reach,
     },
     /// Agree to a manifest: sign it with the tenant's key, and pin it.
     Sign {
         /// Name or id of the federation.
         federation: String,
-        /// Sign without asking.
+        /// Sign without asking; no fingerprint counts as compared but those of --compared.
         #[arg(long)]
         yes: bool,
+        /// Members or clients whose fingerprints you have compared by another channel: names of
+        /// tenants, fingerprints of clients, or `all`.
+        #[arg(long, value_name = "NAME|FINGERPRINT", value_delimiter = ',')]
+        compared: Vec<String>,
+        #[command(flatten)]
+        reach: Reach,
     },
+}
+
+/// Where the coordinator is.
+#[derive(Debug, Args)]
+pub(crate) struct Reach {
+    /// The configuration; by default `client.toml` in --dir.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// `host:port` to dial, in place of the one of enrolment.
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) coordinator: Option<String>,
 }
 
 /// What `run` takes.
 #[derive(Debug, Args)]
 pub(crate) struct RunArguments {
-    /// The configuration; by default `client.toml` in --dir.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) config: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) reach: Reach,
     /// The tenant's rows, in place of the configuration's `[data]` path.
     #[arg(long, value_name = "PATH")]
     pub(crate) data: Option<PathBuf>,
-    /// `host:port` to dial, in place of the one of enrolment.
-    #[arg(long, value_name = "HOST:PORT")]
-    pub(crate) coordinator: Option<String>,
     /// End when every federation is over; fail at once where the coordinator is not there.
     #[arg(long)]
     pub(crate) once: bool,
@@ -135,11 +135,12 @@ pub fn run(arguments: Arguments) -> ExitCode {
     let Arguments { verb, common: Common { dir, output } } = arguments;
     let done = match verb {
         Verb::Enrol { token } => enrol::enrol(dir, &token, output),
-        Verb::Manifest(ManifestVerb::Show { federation }) => {
-            manifest::show(dir, federation.as_deref(), output)
+        Verb::Manifest(ManifestVerb::Show { federation, reach }) => {
+            manifest::show(dir, &reach, federation.as_deref(), output)
         }
-        Verb::Manifest(ManifestVerb::Sign { federation, yes }) => {
-            manifest::sign(dir, &federation, yes, output)
+        Verb::Manifest(ManifestVerb::Sign { federation, yes, compared, reach }) => {
+            let wish = manifest::Wish { yes, compared };
+            manifest::sign(dir, &reach, &federation, &wish, output)
         }
         Verb::Run(arguments) => crate::daemon::run(dir, &arguments, output),
         Verb::Status => status::status(dir, output),
@@ -156,6 +157,11 @@ pub(crate) fn say(value: &impl serde::Serialize) {
     if let Ok(line) = serde_json::to_string(value) {
         let _ = writeln!(std::io::stdout().lock(), "{line}");
     }
+}
+
+/// Writes an answer: one object whose one key says what it is, as the coordinator's program does.
+pub(crate) fn answer(name: &str, body: impl serde::Serialize) {
+    say(&std::collections::BTreeMap::from([(name, body)]));
 }
 
 /// A runtime for a verb that talks to the coordinator once.

@@ -28,7 +28,7 @@ const STATUS_INTERVAL: Duration = Duration::from_millis(500);
 /// Runs until it is stopped, or as the arguments say.
 pub(crate) fn run(dir: PathBuf, arguments: &RunArguments, output: Output) -> Result<(), CliError> {
     let _enrolled = StateDir::open(&dir)?;
-    let file = arguments.config.clone().unwrap_or_else(|| dir.join("client.toml"));
+    let file = arguments.reach.config.clone().unwrap_or_else(|| dir.join("client.toml"));
     let config = configuration(&file, arguments)?;
     start_log(&config, &file, output)?;
     let board = Arc::new(Mutex::new(Board::default()));
@@ -37,7 +37,9 @@ pub(crate) fn run(dir: PathBuf, arguments: &RunArguments, output: Output) -> Res
         .dir(&dir)
         .once(arguments.once)
         .on_event(move |event| reporter.take(event));
-    if let Some(address) = arguments.coordinator.clone().or_else(|| config.coordinator.clone()) {
+    if let Some(address) =
+        arguments.reach.coordinator.clone().or_else(|| config.coordinator.clone())
+    {
         builder = builder.coordinator(address);
     }
     if let Some(deadline) = arguments.deadline {
@@ -57,7 +59,7 @@ pub(crate) fn run(dir: PathBuf, arguments: &RunArguments, output: Output) -> Res
 /// The configuration of a file, with what the command line says in place of it.
 fn configuration(file: &Path, arguments: &RunArguments) -> Result<Config, ConfigError> {
     // The default file need not be there if the command line says where the data is.
-    let optional = arguments.config.is_none() && !file.exists();
+    let optional = arguments.reach.config.is_none() && !file.exists();
     let mut config = match optional {
         true if arguments.data.is_none() => return Err(ConfigError::NoData(file.to_owned())),
         true => Config::default(),

@@ -8,7 +8,6 @@ use roundelay_protocol::ids::TenantId;
 
 use crate::admin::ClientText;
 
-pub mod exit;
 mod render;
 mod run;
 mod serve;
@@ -19,7 +18,7 @@ pub use run::{parse, run};
 
 /// Hosts federations of tenants: carries their rounds and holds only masked vectors.
 #[derive(Debug, Parser)]
-#[command(name = "roundelay-coordinator", version, after_help = exit::HELP)]
+#[command(name = "roundelay-coordinator", version, after_help = roundelay_protocol::exit::HELP)]
 pub struct Cli {
     /// Options of all verbs.
     #[command(flatten)]
@@ -47,6 +46,7 @@ pub struct Options {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Output {
     /// For people.
+    #[value(alias = "text")]
     Human,
     /// One line of JSON.
     Json,

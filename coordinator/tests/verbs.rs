@@ -104,7 +104,7 @@ fn verbs_reach_a_running_coordinator_and_go_on_without_it() {
     assert!(token.starts_with(&format!("roundelay://{}/", serving.address)), "{token}");
     assert_eq!(answer(data, "client list")["clients"], Value::Array(vec![]));
     let (status, line) = failure(data, "serve --listen 127.0.0.1:0");
-    assert_eq!(status, 4);
+    assert_eq!(status, 10);
     assert!(line.contains("in use by another process"), "{line}");
 
     let told = Instant::now();
@@ -134,7 +134,7 @@ fn a_port_in_use_is_one_line_and_a_status_of_its_own() {
     let (one, two) = (folder(), folder());
     let serving = Serving::start(one.path(), "--listen 127.0.0.1:0");
     let (status, line) = failure_of_serve(two.path(), &serving.address);
-    assert_eq!(status, 4);
+    assert_eq!(status, 10);
     assert!(line.contains(&serving.address) && line.contains("--listen"), "{line}");
 }
 
@@ -152,10 +152,10 @@ fn what_is_wrong_is_one_line_with_a_status_that_says_which_kind() {
     answer(data, "tenant add acme");
     let cases = [
         ("tenant add acme", 4, "tenant acme exists already"),
-        ("enrol-token --tenant nobody --address a:1", 3, "there is no tenant nobody"),
+        ("enrol-token --tenant nobody --address a:1", 9, "there is no tenant nobody"),
         ("enrol-token --tenant acme", 2, "give --address HOST:PORT"),
-        ("federation status f", 3, "there is no federation `f`"),
-        ("rounds f", 3, "there is no federation `f`"),
+        ("federation status f", 9, "there is no federation `f`"),
+        ("rounds f", 9, "there is no federation `f`"),
         ("tenant list --config /nonexistent/c.toml", 2, "/nonexistent/c.toml"),
     ];
     for (line, status, words) in cases {
@@ -168,7 +168,7 @@ fn what_is_wrong_is_one_line_with_a_status_that_says_which_kind() {
 fn an_error_is_json_where_answers_are() {
     let folder = folder();
     let output = run(folder.path(), "federation status f --output json");
-    assert_eq!(output.status.code(), Some(3));
+    assert_eq!(output.status.code(), Some(9));
     let error: Value = serde_json::from_slice(&output.stderr).unwrap();
     assert_eq!(error["error"]["code"], "unknown_federation");
     assert_eq!(error["error"]["kind"], "not_found");

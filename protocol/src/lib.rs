@@ -15,6 +15,7 @@ pub mod codec;
 pub mod contribution;
 pub mod enrol;
 pub mod error;
+pub mod exit;
 pub mod ids;
 pub mod layout;
 pub mod limits;

@@ -7,7 +7,7 @@ use roundelay_protocol::enrol::Token;
 use roundelay_protocol::manifest::readable;
 use zeroize::Zeroizing;
 
-use super::{CliError, Output, block_on, say};
+use super::{CliError, Output, answer, block_on};
 use crate::checkpoint::StateDir;
 use crate::enrol::Enrolee;
 use crate::identity::{identity_key, tenant_key};
@@ -26,13 +26,16 @@ pub(super) fn enrol(dir: PathBuf, token: &str, output: Output) -> Result<(), Cli
     };
     let (identity, tenant) = (fingerprint(identity_key(&dir)?), fingerprint(tenant_key(&dir)?));
     match output {
-        Output::Json => say(&serde_json::json!({
-            "tenant": enrolment.tenant,
-            "client": client.to_string(),
-            "coordinator": enrolment.coordinator,
-            "tenant_key": tenant.replace(' ', ""),
-            "dir": dir.path(),
-        })),
+        Output::Json => answer(
+            "enrolled",
+            serde_json::json!({
+                "tenant": enrolment.tenant,
+                "client": client.to_string(),
+                "coordinator": enrolment.coordinator,
+                "tenant_key": tenant.replace(' ', ""),
+                "dir": dir.path(),
+            }),
+        ),
         Output::Human => {
             println!("enrolled as a client of tenant {}", enrolment.tenant);
             println!("coordinator  {}", enrolment.coordinator);

@@ -1,6 +1,7 @@
 //! Why a verb failed, and with which exit code.
 
 use roundelay_protocol::enrol::BadToken;
+use roundelay_protocol::exit::Kind;
 use roundelay_protocol::manifest::{PinError, SignatureError};
 use roundelay_protocol::session::Refused;
 
@@ -63,13 +64,45 @@ pub enum CliError {
         /// What there is.
         known: Vec<String>,
     },
+    /// The name that was asked for is not one federation's alone.
+    #[error("several federations are called `{wanted}`; give the id: {}", .known.join(", "))]
+    SeveralFederations {
+        /// What was asked for.
+        wanted: String,
+        /// Those of that name.
+        known: Vec<String>,
+    },
+    /// Neither a member nor a client of the manifest.
+    #[error(
+        "`{wanted}` is no member of this federation and no fingerprint of a client; its members \
+         are {}",
+        .members.join(", ")
+    )]
+    NoSuchPeer {
+        /// What was given.
+        wanted: String,
+        /// Who there is.
+        members: Vec<String>,
+    },
+    /// The manifest relies on more peers than were compared.
+    #[error(
+        "the manifest wants at least {required} pinned peers in every round, and the fingerprints \
+         of {compared} were compared by another channel; compare those of `manifest show` with \
+         their tenants and name them with --compared NAME,…"
+    )]
+    TooFewCompared {
+        /// What the manifest says.
+        required: u16,
+        /// Peers that were compared.
+        compared: usize,
+    },
     /// The tenant's key is not here.
     #[error(
         "the manifest's key of this tenant is not the one in tenant.key; sign where the tenant's \
          key is kept"
     )]
     OtherTenantKey,
-    /// A newer manifest than the one that the coordinator lists is pinned.
+    /// Nothing was signed: nobody said yes, or there was nothing to say it to.
     #[error("{0}")]
     NotConfirmed(&'static str),
     /// Standard input could not be read.
@@ -99,18 +132,21 @@ impl From<PinsError> for CliError {
 }
 
 impl CliError {
-    /// The exit code, as the module `cli` lists them.
+    /// What kind of failure it is.
     #[must_use]
-    pub fn exit_code(&self) -> u8 {
+    pub fn kind(&self) -> Kind {
         match self {
-            Self::Token(_) | Self::NoFederation { .. } => 2,
-            Self::Checkpoint(_) | Self::Config(_) | Self::Certificate(_) => 3,
-            Self::Enrol(error) => enrol_code(error),
-            Self::Session(error) => session_code(error),
-            Self::Client(error) => client_code(error),
-            Self::Refused(_) => 6,
-            Self::Pin(_) | Self::Manifest(_) | Self::OtherTenantKey | Self::NotConfirmed(_) => 8,
-            Self::Input(_) | Self::Internal(_) => 1,
+            Self::Token(_) | Self::NoSuchPeer { .. } => Kind::Invalid,
+            Self::NoFederation { .. } | Self::SeveralFederations { .. } => Kind::NotFound,
+            Self::Checkpoint(error) => checkpoint_kind(error),
+            Self::Config(_) | Self::Certificate(_) => Kind::Configuration,
+            Self::Enrol(error) => enrol_kind(error),
+            Self::Session(error) => session_kind(error),
+            Self::Client(error) => client_kind(error),
+            Self::Refused(_) => Kind::Refused,
+            Self::Pin(_) | Self::Manifest(_) | Self::OtherTenantKey => Kind::Manifest,
+            Self::NotConfirmed(_) | Self::TooFewCompared { .. } => Kind::Manifest,
+            Self::Input(_) | Self::Internal(_) => Kind::Internal,
         }
     }
 
@@ -119,59 +155,53 @@ impl CliError {
         let kind = self.kind();
         let code = match self {
             Self::Refused(refused) => refused.code.to_string(),
-            _ => kind.to_owned(),
+            _ => kind.name().to_owned(),
         };
-        Failure { kind, code, message: self.to_string(), exit: self.exit_code() }
-    }
-
-    /// A stable name of the exit code, for programs.
-    #[must_use]
-    pub fn kind(&self) -> &'static str {
-        match self.exit_code() {
-            2 => "usage",
-            3 => "configuration",
-            4 => "data",
-            5 => "unreachable",
-            6 => "refused",
-            7 => "deadline",
-            8 => "manifest",
-            _ => "internal",
-        }
+        Failure { kind, code, message: self.to_string() }
     }
 }
 
-fn enrol_code(error: &EnrolError) -> u8 {
+fn checkpoint_kind(error: &CheckpointError) -> Kind {
     match error {
-        EnrolError::Session(error) => session_code(error),
-        EnrolError::Refused(_) => 6,
-        EnrolError::OtherAuthority | EnrolError::Certificate(_) => 5,
-        EnrolError::OtherCoordinator(_)
-        | EnrolError::OtherTenant { .. }
-        | EnrolError::Checkpoint(_) => 3,
+        CheckpointError::DiskFull(_) => Kind::Internal,
+        CheckpointError::Locked(_) => Kind::Conflict,
+        CheckpointError::Damaged { .. } => Kind::Damaged,
+        _ => Kind::Configuration,
     }
 }
 
-fn session_code(error: &SessionError) -> u8 {
+fn enrol_kind(error: &EnrolError) -> Kind {
+    match error {
+        EnrolError::Session(error) => session_kind(error),
+        EnrolError::Refused(_) => Kind::Refused,
+        EnrolError::OtherAuthority | EnrolError::Certificate(_) => Kind::Unreachable,
+        EnrolError::OtherCoordinator(_) | EnrolError::OtherTenant { .. } => Kind::Configuration,
+        EnrolError::Checkpoint(error) => checkpoint_kind(error),
+    }
+}
+
+fn session_kind(error: &SessionError) -> Kind {
     use crate::session::connection::Lost;
     match error {
-        SessionError::Refused(_) | SessionError::Lost(Lost::CertificateRefused(_)) => 6,
-        SessionError::Gate(GateError::Checkpoint(_)) => 3,
-        SessionError::Gate(GateError::TooLarge(_)) => 1,
-        _ => 5,
+        SessionError::Refused(_) | SessionError::Lost(Lost::CertificateRefused(_)) => Kind::Refused,
+        SessionError::Gate(GateError::Checkpoint(error)) => checkpoint_kind(error),
+        SessionError::Gate(GateError::TooLarge(_)) => Kind::Internal,
+        _ => Kind::Unreachable,
     }
 }
 
-fn client_code(error: &ClientError) -> u8 {
+fn client_kind(error: &ClientError) -> Kind {
     match error {
-        ClientError::Checkpoint(_) | ClientError::Certificate(_) => 3,
-        ClientError::Session(error) => session_code(error),
+        ClientError::Checkpoint(error) => checkpoint_kind(error),
+        ClientError::Certificate(_) => Kind::Configuration,
+        ClientError::Session(error) => session_kind(error),
         ClientError::Federation { cause, .. } => match cause {
-            Cause::Data | Cause::Trainer => 4,
-            Cause::Manifest => 8,
-            Cause::State => 3,
-            Cause::Internal => 1,
+            Cause::Data | Cause::Trainer => Kind::Data,
+            Cause::Manifest => Kind::Manifest,
+            Cause::State => Kind::Configuration,
+            Cause::Internal => Kind::Internal,
         },
-        ClientError::Deadline { .. } => 7,
-        ClientError::Incomplete(_) | ClientError::Runtime(_) => 1,
+        ClientError::Deadline { .. } => Kind::Deadline,
+        ClientError::Incomplete(_) | ClientError::Runtime(_) => Kind::Internal,
     }
 }

@@ -5,29 +5,25 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use clap::error::ErrorKind;
+use roundelay_protocol::exit::{DONE, Kind};
 use roundelay_protocol::usage::{one_line, wants_json};
 
 use super::Output;
 
-/// The exit code of a wrong command line.
-pub(crate) const USAGE: u8 = 2;
-
 /// Why a program ends without having done its work.
 pub(crate) struct Failure {
-    /// What the exit code says, in a word.
-    pub(crate) kind: &'static str,
+    /// Its exit status.
+    pub(crate) kind: Kind,
     /// A stable code, finer than the kind where there is a finer one.
     pub(crate) code: String,
     /// What, where and what to do.
     pub(crate) message: String,
-    /// The exit code.
-    pub(crate) exit: u8,
 }
 
 impl Failure {
     /// Says it and gives the exit code.
     pub(crate) fn tell(&self, program: &str, output: Output) -> ExitCode {
-        let Self { kind, code, message, exit } = self;
+        let Self { kind, code, message } = self;
         let message = message.replace(['\n', '\r'], " ");
         match output {
             Output::Human => eprintln!("{program}: {message}"),
@@ -36,7 +32,7 @@ impl Failure {
                 eprintln!("{}", serde_json::json!({ "error": error }));
             }
         }
-        ExitCode::from(*exit)
+        ExitCode::from(kind.status())
     }
 }
 
@@ -51,14 +47,14 @@ pub fn parse<A: Parser>(program: &str) -> Result<A, ExitCode> {
         if !error.use_stderr() || (helps && !json) {
             // A reader that has gone away is no error.
             let _ = error.print();
-            return ExitCode::from(if error.use_stderr() { USAGE } else { 0 });
+            return ExitCode::from(if error.use_stderr() { Kind::Invalid.status() } else { DONE });
         }
         let message = if helps {
             format!("no verb was given; `{program} --help` lists them")
         } else {
             one_line(&error.render().to_string())
         };
-        let failure = Failure { kind: "usage", code: "usage".to_owned(), message, exit: USAGE };
+        let failure = Failure { kind: Kind::Invalid, code: "usage".to_owned(), message };
         failure.tell(program, if json { Output::Json } else { Output::Human })
     })
 }

@@ -1,5 +1,6 @@
 //! `manifest show` and `manifest sign`.
 
+use std::collections::BTreeSet;
 use std::io::{BufRead, IsTerminal, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -7,15 +8,16 @@ use std::time::Duration;
 
 use roundelay_crypto::digest::Digest;
 use roundelay_protocol::codec;
-use roundelay_protocol::ids::FederationId;
+use roundelay_protocol::ids::{ClientId, FederationId};
 use roundelay_protocol::limits::MANIFEST_BYTES_MAX;
-use roundelay_protocol::manifest::SignedManifest;
+use roundelay_protocol::manifest::{Manifest, Pinned, SignedManifest};
 use roundelay_protocol::session::{FederationSummary, ToClient, VectorKind};
 
 use super::show::{Shown, leaves, print};
-use super::{CliError, Output, block_on, say};
-use crate::checkpoint::StateDir;
+use super::{CliError, Output, Reach, answer, block_on, compared};
 use crate::checkpoint::pins::Pins;
+use crate::checkpoint::{FederationDir, StateDir};
+use crate::config::Config;
 use crate::gate::Gate;
 use crate::identity::tenant_key;
 use crate::outbound::{ListFederations, ManifestSignature};
@@ -26,32 +28,51 @@ use crate::session::site::Site;
 /// The coordinator has this long for each answer.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(20);
 
-pub(super) fn show(dir: PathBuf, wanted: Option<&str>, output: Output) -> Result<(), CliError> {
+/// What `sign` was told.
+pub(super) struct Wish {
+    /// Not to be asked.
+    pub(super) yes: bool,
+    /// Whose fingerprints were compared by another channel.
+    pub(super) compared: Vec<String>,
+}
+
+pub(super) fn show(
+    dir: PathBuf,
+    reach: &Reach,
+    wanted: Option<&str>,
+    output: Output,
+) -> Result<(), CliError> {
     block_on(async {
-        let mut desk = Desk::open(dir).await?;
+        let mut desk = Desk::open(dir, reach).await?;
         let mut listed = desk.list().await?;
         if let Some(wanted) = wanted {
             let one = pick(&listed, wanted)?;
             listed.retain(|it| it.summary.federation == one);
         }
-        if listed.is_empty() && output == Output::Human {
-            println!("no federation names this client yet");
-        }
+        let mut all = Vec::new();
         for Listed { summary, signed } in listed {
-            let pins = desk.site.dir.federation(summary.federation)?.pins()?;
-            let shown = Shown::new(signed, &pins, &desk.site.own);
-            match output {
-                Output::Json => say(&shown.to_json()),
-                Output::Human => print(&shown),
-            }
+            let dir = desk.site.dir.federation(summary.federation)?;
+            let pins = dir.pins()?;
+            all.push(Shown::new(signed, &pins, &desk.site.own, dir.compared()?));
+        }
+        match output {
+            Output::Json => answer("manifests", all.iter().map(Shown::to_json).collect::<Vec<_>>()),
+            Output::Human if all.is_empty() => println!("no federation names this client yet"),
+            Output::Human => all.iter().for_each(print),
         }
         Ok(())
     })
 }
 
-pub(super) fn sign(dir: PathBuf, wanted: &str, yes: bool, output: Output) -> Result<(), CliError> {
+pub(super) fn sign(
+    dir: PathBuf,
+    reach: &Reach,
+    wanted: &str,
+    wish: &Wish,
+    output: Output,
+) -> Result<(), CliError> {
     block_on(async {
-        let mut desk = Desk::open(dir).await?;
+        let mut desk = Desk::open(dir, reach).await?;
         let listed = desk.list().await?;
         let federation = pick(&listed, wanted)?;
         let Some(Listed { signed, .. }) =
@@ -59,7 +80,7 @@ pub(super) fn sign(dir: PathBuf, wanted: &str, yes: bool, output: Output) -> Res
         else {
             return Err(CliError::Internal("the federation was listed".to_owned()));
         };
-        desk.sign(federation, signed, yes, output).await
+        desk.sign(federation, signed, wish, output).await
     })
 }
 
@@ -67,6 +88,12 @@ pub(super) fn sign(dir: PathBuf, wanted: &str, yes: bool, output: Output) -> Res
 struct Listed {
     summary: FederationSummary,
     signed: SignedManifest,
+}
+
+impl Listed {
+    fn in_words(&self) -> String {
+        format!("`{}` ({})", self.summary.name, self.summary.federation)
+    }
 }
 
 /// The federation that is meant by a name or an id.
@@ -78,14 +105,13 @@ fn pick(listed: &[Listed], wanted: &str) -> Result<FederationId, CliError> {
     let named: Vec<&Listed> = listed.iter().filter(|it| &*it.summary.name == wanted).collect();
     match named.as_slice() {
         [one] => Ok(one.summary.federation),
-        many => {
-            // Two of one name: their ids tell them apart.
-            let shown = if many.is_empty() { listed.iter().collect() } else { named };
-            let known = shown
-                .iter()
-                .map(|it| format!("`{}` ({})", it.summary.name, it.summary.federation))
-                .collect();
+        [] => {
+            let known = listed.iter().map(Listed::in_words).collect();
             Err(CliError::NoFederation { wanted: wanted.to_owned(), known })
+        }
+        many => {
+            let known = many.iter().map(|it| it.in_words()).collect();
+            Err(CliError::SeveralFederations { wanted: wanted.to_owned(), known })
         }
     }
 }
@@ -98,14 +124,23 @@ struct Desk {
 }
 
 impl Desk {
-    async fn open(dir: PathBuf) -> Result<Self, CliError> {
+    async fn open(dir: PathBuf, reach: &Reach) -> Result<Self, CliError> {
         let site = Site::load(StateDir::open(dir)?)?;
         let gate = Arc::new(Gate::open(&site.dir.file("ledger"))?);
-        let enrolment = &site.enrolment;
-        let address = enrolment.moved_to.as_ref().unwrap_or(&enrolment.coordinator);
+        let configured = configured(&site.dir, reach)?;
         let dialer = site.dialer()?;
-        let link = Link::open(&*dialer, address, Arc::clone(&gate), Arc::default()).await?;
-        Ok(Self { site, gate, link })
+        let mut addresses = site.enrolment.addresses(configured.as_deref()).into_iter().peekable();
+        loop {
+            let Some(address) = addresses.next() else {
+                return Err(CliError::Internal("enrolment named no address".to_owned()));
+            };
+            match Link::open(&*dialer, address, Arc::clone(&gate), Arc::default()).await {
+                Ok(link) => return Ok(Self { site, gate, link }),
+                // Should the place be gone that a notice named.
+                Err(SessionError::Lost(_)) if addresses.peek().is_some() => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
     }
 
     async fn next(&mut self) -> Result<Inbound, CliError> {
@@ -141,12 +176,18 @@ impl Desk {
         &mut self,
         federation: FederationId,
         signed: SignedManifest,
-        yes: bool,
+        wish: &Wish,
         output: Output,
     ) -> Result<(), CliError> {
         let own = &self.site.own;
         let dir = self.site.dir.federation(federation)?;
         let pins = dir.pins()?;
+        let told = compared::named(&signed.manifest, &wish.compared)?;
+        let in_force = pins.in_force.as_ref().map(Pinned::hash);
+        if in_force == Some(signed.manifest.hash()) && !told.is_empty() {
+            dir.add_compared(&told)?;
+            return Ok(self.recorded(&dir.compared()?, &signed.manifest, output));
+        }
         let predecessor = predecessor(&pins, &signed)?;
         // A tenant agrees to its own leaving too; nothing is pinned then.
         let leaves = leaves(own, predecessor, &signed.manifest);
@@ -158,11 +199,20 @@ impl Desk {
         let key = tenant_key(&self.site.dir)?
             .filter(|key| key.public() == own.tenant_key)
             .ok_or(CliError::OtherTenantKey)?;
-        let shown = Shown::new(signed.clone(), &pins, own);
+        let before = dir.compared()?;
+        let shown = Shown::new(signed.clone(), &pins, own, before.union(&told).copied().collect());
         if output == Output::Human {
             print(&shown);
         }
-        confirm(yes)?;
+        // Whoever leaves relies on no peers any more.
+        let compared = match leaves {
+            true => before,
+            false => self.compared(&signed.manifest, &dir, told, wish)?,
+        };
+        confirm(wish.yes)?;
+        let own = &self.site.own;
+        let (known, peers) = compared::peers(&signed.manifest, own, &compared);
+        dir.add_compared(&compared)?;
         let manifest = signed.manifest.hash();
         let signature = signed.manifest.sign(&key);
         // Pinned before it is sent: whatever the coordinator does, this client keeps to it.
@@ -174,18 +224,66 @@ impl Desk {
         let (signatures, required) = self.taken().await?;
         self.gate.sync().await?;
         match output {
-            Output::Json => say(&serde_json::json!({
-                "federation": federation.to_string(),
-                "manifest": manifest.to_string(),
-                "signatures": signatures,
-                "required": required,
-            })),
+            Output::Json => answer(
+                "signed",
+                serde_json::json!({
+                    "federation": federation.to_string(),
+                    "manifest": manifest.to_string(),
+                    "signatures": signatures,
+                    "required": required,
+                    "peers": peers,
+                    "compared": known,
+                }),
+            ),
             Output::Human if leaves => {
                 println!("signed: {signatures} of {required} signatures; this tenant leaves");
             }
-            Output::Human => println!("signed and pinned: {signatures} of {required} signatures"),
+            Output::Human => println!(
+                "signed and pinned: {signatures} of {required} signatures; the fingerprints of \
+                 {known} of {peers} peers were compared by another channel"
+            ),
         }
         Ok(())
+    }
+
+    /// Who was compared, now and before; asks on a terminal where nothing was told.
+    fn compared(
+        &self,
+        manifest: &Manifest,
+        dir: &FederationDir,
+        told: BTreeSet<ClientId>,
+        wish: &Wish,
+    ) -> Result<BTreeSet<ClientId>, CliError> {
+        let mut compared = dir.compared()?;
+        compared.extend(told);
+        if !wish.yes && wish.compared.is_empty() && std::io::stdin().is_terminal() {
+            let words = "Whose fingerprints have you compared by another channel? \
+                         [names of members with commas between, `all`, or nothing] ";
+            let answer = ask(words)?;
+            let names: Vec<String> = answer.split(',').map(|it| it.trim().to_owned()).collect();
+            let names: Vec<String> = names.into_iter().filter(|it| !it.is_empty()).collect();
+            compared.extend(compared::named(manifest, &names)?);
+        }
+        compared::check(manifest, &self.site.own, &compared)?;
+        Ok(compared)
+    }
+
+    /// The manifest is in force already, and more peers were compared.
+    fn recorded(&self, compared: &BTreeSet<ClientId>, manifest: &Manifest, output: Output) {
+        let (known, peers) = compared::peers(manifest, &self.site.own, compared);
+        match output {
+            Output::Json => {
+                let federation = manifest.federation.to_string();
+                let body = serde_json::json!({
+                    "federation": federation, "peers": peers, "compared": known,
+                });
+                answer("compared", body);
+            }
+            Output::Human => println!(
+                "the manifest is in force already; the fingerprints of {known} of {peers} peers \
+                 were compared by another channel"
+            ),
+        }
     }
 
     async fn taken(&mut self) -> Result<(u16, u16), CliError> {
@@ -224,7 +322,7 @@ fn match_up(
 fn predecessor<'a>(
     pins: &'a Pins,
     signed: &SignedManifest,
-) -> Result<Option<&'a roundelay_protocol::manifest::Manifest>, CliError> {
+) -> Result<Option<&'a Manifest>, CliError> {
     let Some(in_force) = &pins.in_force else { return Ok(None) };
     if in_force.hash() == signed.manifest.hash() {
         let words = "this manifest is in force already; there is nothing to sign";
@@ -237,17 +335,34 @@ fn confirm(yes: bool) -> Result<(), CliError> {
     if yes {
         return Ok(());
     }
-    let (input, mut error) = (std::io::stdin(), std::io::stderr());
-    if !input.is_terminal() {
+    if !std::io::stdin().is_terminal() {
         let words = "nothing was signed: this is no terminal to ask on; give --yes";
         return Err(CliError::NotConfirmed(words));
     }
-    let _ = write!(error, "Sign this manifest for your tenant, and pin it? [y/N] ");
-    let _ = error.flush();
-    let mut answer = String::new();
-    input.lock().read_line(&mut answer).map_err(CliError::Input)?;
-    match answer.trim() {
+    match ask("Sign this manifest for your tenant, and pin it? [y/N] ")?.trim() {
         "y" | "Y" | "yes" => Ok(()),
         _ => Err(CliError::NotConfirmed("nothing was signed")),
+    }
+}
+
+fn ask(words: &str) -> Result<String, CliError> {
+    let mut error = std::io::stderr();
+    let _ = write!(error, "{words}");
+    let _ = error.flush();
+    let mut answer = String::new();
+    std::io::stdin().lock().read_line(&mut answer).map_err(CliError::Input)?;
+    Ok(answer)
+}
+
+/// The address that the command line or the configuration names, if one does.
+fn configured(dir: &StateDir, reach: &Reach) -> Result<Option<String>, CliError> {
+    if reach.coordinator.is_some() {
+        return Ok(reach.coordinator.clone());
+    }
+    let default = dir.path().join("client.toml");
+    match &reach.config {
+        Some(file) => Ok(Config::read(file)?.coordinator),
+        None if default.exists() => Ok(Config::read(&default)?.coordinator),
+        None => Ok(None),
     }
 }

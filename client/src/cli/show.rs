@@ -1,6 +1,9 @@
 //! A manifest as its tenant looks at it before signing: who is in, what is promised, what is
 //! learned, with fingerprints to compare by another channel.
 
+use std::collections::BTreeSet;
+
+use roundelay_protocol::ids::ClientId;
 use roundelay_protocol::manifest::{
     AmendmentRule, CoordinatorTrust, Manifest, OwnEntry, Pinned, SignedManifest, Standing, Task,
     readable,
@@ -22,6 +25,8 @@ pub(super) struct Shown {
     agreement: Agreement,
     /// What it changes of the manifest that this client has pinned.
     changes: Option<Difference>,
+    /// Whose fingerprints were compared by another channel.
+    compared: BTreeSet<ClientId>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -44,7 +49,12 @@ impl Agreement {
 }
 
 impl Shown {
-    pub(super) fn new(signed: SignedManifest, pins: &Pins, own: &OwnEntry) -> Self {
+    pub(super) fn new(
+        signed: SignedManifest,
+        pins: &Pins,
+        own: &OwnEntry,
+        compared: BTreeSet<ClientId>,
+    ) -> Self {
         let hash = signed.manifest.hash();
         let in_force = pins.in_force.as_ref();
         let agreement = if in_force.map(Pinned::hash) == Some(hash) {
@@ -70,7 +80,7 @@ impl Shown {
             (_, Agreement::InForce) | (Ok(_), _) => fault,
             (Err(error), _) => fault.or_else(|| Some(error.to_string())),
         };
-        Self { signed, standing: standing.ok(), fault, agreement, changes }
+        Self { signed, standing: standing.ok(), fault, agreement, changes, compared }
     }
 
     pub(super) fn to_json(&self) -> Value {
@@ -84,6 +94,11 @@ impl Shown {
                     "tenant": member.tenant,
                     "tenant_key": member.tenant_key.fingerprint().to_string(),
                     "clients": clients.collect::<Vec<_>>(),
+                    "compared": member
+                        .clients
+                        .iter()
+                        .map(|key| self.compared.contains(&ClientId(key.fingerprint())))
+                        .collect::<Vec<_>>(),
                 })
             })
             .collect();
@@ -136,20 +151,22 @@ pub(super) fn print(shown: &Shown) {
         println!("changes      of the manifest that is pinned here:");
         changes.lines().iter().for_each(|line| println!("  {line}"));
     }
-    print_members(manifest);
+    print_members(manifest, &shown.compared);
     print_rules(manifest);
     print_task(&manifest.task);
     println!();
 }
 
-fn print_members(manifest: &Manifest) {
+fn print_members(manifest: &Manifest, compared: &BTreeSet<ClientId>) {
     println!("owner        {}", manifest.owner);
     println!("members      compare these fingerprints with each tenant by another channel:");
     for member in &manifest.members {
         println!("  {}", member.tenant);
         println!("    tenant key {}", readable(&member.tenant_key.fingerprint()));
         for client in &member.clients {
-            println!("    client     {}", readable(&client.fingerprint()));
+            let fingerprint = client.fingerprint();
+            let mark = if compared.contains(&ClientId(fingerprint)) { "  compared" } else { "" };
+            println!("    client     {}{mark}", readable(&fingerprint));
         }
     }
 }

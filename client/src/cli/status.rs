@@ -8,7 +8,7 @@ use serde_json::json;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::{CliError, Output, say};
+use super::{CliError, Output, answer};
 use crate::checkpoint::{CheckpointError, StateDir};
 use crate::daemon::status::Status;
 use crate::gate::ledger::Entries;
@@ -21,15 +21,18 @@ pub(super) fn status(dir: PathBuf, output: Output) -> Result<(), CliError> {
     let last = Status::read(&site.dir)?;
     let sent = Sent::of(&site.dir)?;
     match output {
-        Output::Json => say(&json!({
-            "tenant": site.enrolment.tenant,
-            "client": site.client.to_string(),
-            "coordinator": site.enrolment.moved_to.as_ref().unwrap_or(&site.enrolment.coordinator),
-            "certificate_until_unix_ms": crate::clock::unix_ms_of(site.certificate.not_after()),
-            "running": running,
-            "last": last,
-            "sent": { "messages": sent.messages, "bytes": sent.bytes, "uploads": sent.uploads },
-        })),
+        Output::Json => answer(
+            "status",
+            json!({
+                "tenant": site.enrolment.tenant,
+                "client": site.client.to_string(),
+                "coordinator": site.enrolment.moved_to.as_ref().unwrap_or(&site.enrolment.coordinator),
+                "certificate_until_unix_ms": crate::clock::unix_ms_of(site.certificate.not_after()),
+                "running": running,
+                "last": last,
+                "sent": { "messages": sent.messages, "bytes": sent.bytes, "uploads": sent.uploads },
+            }),
+        ),
         Output::Human => print(&site, running, last.as_ref(), &sent),
     }
     Ok(())

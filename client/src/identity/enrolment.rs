@@ -43,6 +43,16 @@ struct Written {
 }
 
 impl Enrolment {
+    /// Where to dial, the first choice first: the configured address and no other, else the one
+    /// that a notice named, and the one of the token, should the other be gone.
+    #[must_use]
+    pub fn addresses<'a>(&'a self, configured: Option<&'a str>) -> Vec<&'a str> {
+        match configured {
+            Some(address) => vec![address],
+            None => self.moved_to.iter().chain([&self.coordinator]).map(String::as_str).collect(),
+        }
+    }
+
     /// The enrolment of a state directory; `None` where none was completed.
     ///
     /// # Errors
@@ -142,6 +152,14 @@ mod tests {
             enrolment.save(&dir).unwrap();
             assert_eq!(Enrolment::load(&dir).unwrap(), Some(enrolment));
         }
+    }
+
+    #[test]
+    fn a_configured_address_is_the_only_one_and_that_of_the_token_the_last_resort() {
+        let moved = Enrolment { moved_to: Some("b.example:1".to_owned()), ..enrolment() };
+        assert_eq!(enrolment().addresses(None), ["fl.example.org:4433"]);
+        assert_eq!(moved.addresses(None), ["b.example:1", "fl.example.org:4433"]);
+        assert_eq!(moved.addresses(Some("c:2")), ["c:2"]);
     }
 
     #[test]

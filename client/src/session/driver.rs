@@ -200,13 +200,11 @@ impl Driver {
         }
     }
 
-    /// Where to dial: the configured address, else the one that a notice named; every third
-    /// attempt goes to the one of enrolment, should the other be gone.
+    /// Where to dial: the first choice; every third attempt goes to the last.
     fn address(&self, attempts: u32) -> String {
-        let enrolment = &self.site.enrolment;
-        let moved = enrolment.moved_to.as_ref().filter(|_| attempts % 3 != 2);
-        let configured = self.settings.coordinator.as_ref();
-        configured.or(moved).unwrap_or(&enrolment.coordinator).clone()
+        let addresses = self.site.enrolment.addresses(self.settings.coordinator.as_deref());
+        let choice = if attempts % 3 == 2 { addresses.last() } else { addresses.first() };
+        choice.copied().unwrap_or_default().to_owned()
     }
 
     /// Dials, and takes in what federations have to say meanwhile.

@@ -9,9 +9,10 @@ mod inspect;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use roundelay_protocol::exit::Kind;
 
 use super::{LocalTrainer, Trainer, worker};
-use crate::cli::{Failure, Output};
+use crate::cli::{Failure, Output, answer};
 use arguments::Local;
 
 pub use super::TrainError;
@@ -19,13 +20,9 @@ pub use super::TrainError;
 /// The program's name.
 pub const PROGRAM: &str = "roundelay-trainer";
 
-/// The exit codes, as `--help` says them.
-pub const EXIT_STATUS: &str = "Exit status: 0 done, 1 internal error, 2 wrong command line, task \
-or model file, 3 this installation lacks something, 4 the data";
-
 /// Trains on a tenant's rows in a process of its own; started by roundelay-client.
 #[derive(Debug, Parser)]
-#[command(name = PROGRAM, version, after_help = EXIT_STATUS)]
+#[command(name = PROGRAM, version, after_help = roundelay_protocol::exit::HELP)]
 pub struct Arguments {
     #[command(subcommand)]
     verb: Verb,
@@ -76,19 +73,19 @@ fn perform(verb: Verb, output: Output) -> Result<(), TrainError> {
 }
 
 fn failure(error: &TrainError) -> Failure {
-    let (kind, exit) = match error {
-        TrainError::Task(_) | TrainError::Model(_) => ("usage", 2),
-        TrainError::Installation(_) => ("installation", 3),
-        TrainError::Data(_) | TrainError::DataChanged => ("data", 4),
-        _ => ("internal", 1),
+    let kind = match error {
+        TrainError::Task(_) | TrainError::Model(_) => Kind::Invalid,
+        TrainError::Installation(_) => Kind::Configuration,
+        TrainError::Data(_) | TrainError::DataChanged => Kind::Data,
+        _ => Kind::Internal,
     };
     let code = match error {
         TrainError::Task(_) => "task",
         TrainError::Model(_) => "model",
         TrainError::Diverged { .. } => "diverged",
-        _ => kind,
+        _ => kind.name(),
     };
-    Failure { kind, code: code.to_owned(), message: error.to_string(), exit }
+    Failure { kind, code: code.to_owned(), message: error.to_string() }
 }
 
 fn about(output: Output) {
@@ -96,7 +93,7 @@ fn about(output: Output) {
     match output {
         Output::Human => println!("{PROGRAM} {version}: {engines}"),
         Output::Json => {
-            println!("{}", serde_json::json!({ "version": version, "engines": engines }));
+            answer("about", serde_json::json!({ "version": version, "engines": engines }));
         }
     }
 }
@@ -104,14 +101,14 @@ fn about(output: Output) {
 fn check(local: &Local, output: Output) -> Result<(), TrainError> {
     let summary = LocalTrainer::new(local.options()).prepare(&local.task()?)?;
     match output {
-        Output::Json => println!(
-            "{}",
+        Output::Json => answer(
+            "checked",
             serde_json::json!({
                 "rows": summary.rows,
                 "held_out_rows": summary.held_out_rows,
                 "schema": summary.schema.to_string(),
                 "data": summary.data.to_string(),
-            })
+            }),
         ),
         Output::Human => println!(
             "{} fits: {} rows to train on, {} held out",

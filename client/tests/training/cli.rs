@@ -69,7 +69,10 @@ impl Desk {
     fn json(&self, arguments: &[&str]) -> serde_json::Value {
         let output = self.run(&[arguments, &["--output", "json"]].concat());
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        serde_json::from_slice(&output.stdout).unwrap()
+        let answer: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        let kinds = answer.as_object().unwrap();
+        assert_eq!(kinds.len(), 1, "one key says what it is: {answer}");
+        kinds.values().next().unwrap().clone()
     }
 
     /// The line of a command that must fail.

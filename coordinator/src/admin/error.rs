@@ -1,6 +1,7 @@
 //! Why a verb failed: one line for people, a code for programs, and the kind from which the exit
 //! status of the process comes.
 
+pub use roundelay_protocol::exit::Kind;
 use serde::{Deserialize, Serialize};
 
 use crate::clients::ClientError;
@@ -8,24 +9,6 @@ use crate::federations::FederationError;
 use crate::installation::InstallationError;
 use crate::server::driver::DriverError;
 use crate::store::StoreError;
-
-/// What kind of failure; `cli::exit` gives each its exit status.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Kind {
-    /// A fault of the coordinator, or of the machine.
-    Internal,
-    /// What was asked cannot be.
-    Invalid,
-    /// What was asked for is not there.
-    NotFound,
-    /// It is there already, or does not go in this state.
-    Conflict,
-    /// Stored data is damaged.
-    Damaged,
-    /// The coordinator cannot be reached, or does not run.
-    Unreachable,
-}
 
 /// A verb that failed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]

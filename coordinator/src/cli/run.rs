@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use clap::Parser;
 use clap::error::ErrorKind;
+use roundelay_protocol::exit;
 use roundelay_protocol::usage::{one_line, wants_json};
 use tokio::time::{Instant, sleep};
 
 use super::{
     AuditVerb, Cli, ClientVerb, CreateFederation, FederationVerb, ModelVerb, Options, Output,
-    TenantVerb, Verb, exit, render, serve,
+    TenantVerb, Verb, render, serve,
 };
 use crate::admin::{Admin, AdminError, Answer, Kind, Request, socket};
 use crate::config::{Config, TaskFile};
@@ -32,12 +33,12 @@ pub fn run(cli: Cli) -> ExitCode {
     match start(cli) {
         Ok(Some(answer)) => {
             print(&answer, output);
-            ExitCode::from(exit::OK)
+            ExitCode::from(exit::DONE)
         }
-        Ok(None) => ExitCode::from(exit::OK),
+        Ok(None) => ExitCode::from(exit::DONE),
         Err(error) => {
             report(&error, output);
-            ExitCode::from(exit::of(error.kind))
+            ExitCode::from(error.kind.status())
         }
     }
 }
@@ -53,7 +54,11 @@ pub fn parse() -> Result<Cli, ExitCode> {
         if !error.use_stderr() || (helps && !json) {
             // A reader that has gone away is no error.
             let _ = error.print();
-            return ExitCode::from(if error.use_stderr() { exit::USAGE } else { exit::OK });
+            return ExitCode::from(if error.use_stderr() {
+                Kind::Invalid.status()
+            } else {
+                exit::DONE
+            });
         }
         let message = if helps {
             "no verb was given; `roundelay-coordinator --help` lists them".to_owned()
@@ -62,7 +67,7 @@ pub fn parse() -> Result<Cli, ExitCode> {
         };
         let output = if json { Output::Json } else { Output::Human };
         report(&AdminError::new(Kind::Invalid, "usage", message), output);
-        ExitCode::from(exit::USAGE)
+        ExitCode::from(Kind::Invalid.status())
     })
 }
 

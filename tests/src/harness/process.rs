@@ -114,6 +114,17 @@ pub fn json_of(command: &mut Command) -> Result<Value, String> {
     serde_json::from_str(line).map_err(|error| format!("{error} in: {out}"))
 }
 
+/// What stands under the one key that names an answer; an event of `run` stays as it is.
+#[must_use]
+pub fn body_of(answer: Value) -> Value {
+    match answer {
+        Value::Object(kinds) if kinds.len() == 1 => {
+            kinds.into_iter().next().map_or(Value::Null, |(_, body)| body)
+        }
+        other => other,
+    }
+}
+
 /// The message of the error object that a program ends with.
 fn told(errors: &str) -> Option<String> {
     let last: Value = serde_json::from_str(errors.lines().last()?).ok()?;

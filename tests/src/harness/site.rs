@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::process::{Process, json_of};
+use super::process::{Process, body_of, json_of};
 use super::programs::Programs;
 
 /// One tenant's client.
@@ -63,12 +63,13 @@ impl Site {
         std::fs::write(&file, text).map_err(|error| format!("{}: {error}", file.display()))
     }
 
-    /// Signs the federation's manifest with the tenant's key, and pins it.
+    /// Signs the federation's manifest with the tenant's key, and pins it. All sites are of one
+    /// hand here, which is why it may say that all fingerprints were compared.
     ///
     /// # Errors
     /// Where the client refuses.
     pub fn sign(&self, federation: &str) -> Result<Value, String> {
-        self.verb(&["manifest", "sign", federation, "--yes"])
+        self.verb(&["manifest", "sign", federation, "--yes", "--compared", "all"])
     }
 
     /// Starts the daemon.
@@ -141,9 +142,10 @@ impl Site {
     /// # Errors
     /// The verb's line on stderr.
     pub fn verb(&self, arguments: &[&str]) -> Result<Value, String> {
-        json_of(&mut self.command(arguments)).map_err(|why| {
+        let answer = json_of(&mut self.command(arguments)).map_err(|why| {
             format!("{}: roundelay-client {}: {why}", self.name, arguments.join(" "))
-        })
+        })?;
+        Ok(body_of(answer))
     }
 
     /// Runs a verb that is to fail; its exit status, and the message of its error.

@@ -6,12 +6,13 @@ use std::fmt::Write as _;
 use clap::{Command, CommandFactory};
 use roundelay_client::{cli as client, train::cli as trainer};
 use roundelay_coordinator::cli as coordinator;
+use roundelay_protocol::exit::HELP;
 
 fn programs() -> [(Command, &'static str); 3] {
     [
-        (coordinator::Cli::command(), coordinator::exit::HELP),
-        (client::Arguments::command(), client::EXIT_STATUS),
-        (trainer::Arguments::command(), trainer::EXIT_STATUS),
+        (coordinator::Cli::command(), HELP),
+        (client::Arguments::command(), HELP),
+        (trainer::Arguments::command(), HELP),
     ]
 }
 

@@ -133,6 +133,13 @@ pub(crate) fn task(standardise: bool) -> Task {
     }
 }
 
+/// A manifest of so many tenants with one client each.
+pub(crate) fn manifest_of(clients: usize) -> Manifest {
+    let mut rng = ChaCha20Rng::seed_from_u64(7);
+    let keys: Vec<_> = (0..clients).map(|_| Arc::new(IdentityKey::random(&mut rng))).collect();
+    manifest(&keys, &mut rng, task(false))
+}
+
 fn manifest(keys: &[Arc<IdentityKey>], rng: &mut ChaCha20Rng, task: Task) -> Manifest {
     let mut members: Vec<Member> = keys
         .iter()

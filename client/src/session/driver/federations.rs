@@ -79,6 +79,12 @@ pub(crate) enum PlaceError {
     Checkpoint(#[from] CheckpointError),
     #[error(transparent)]
     Lineage(#[from] LineageError),
+    #[error(
+        "its manifest wants at least {required} pinned peers in every round, and the fingerprints \
+         of {compared} were compared by another channel; compare more and name them with \
+         `manifest sign FEDERATION --compared NAME,…`"
+    )]
+    TooFewCompared { required: u16, compared: usize },
     #[error("internal error: {0}")]
     Internal(String),
 }
@@ -301,12 +307,12 @@ impl Driver {
         let trainer = TrainerThread::start(trainer, on_progress)
             .map_err(|error| PlaceError::Internal(format!("no thread for the trainer: {error}")))?;
         let terms = Arc::new(Terms::new(in_force.manifest().clone()));
-        // The tenant compared all members' fingerprints when it signed.
-        let pinned: BTreeSet<ClientId> = terms.clients().collect();
+        let dir = self.site.dir.federation(federation)?;
+        let pinned = pinned(&terms, &dir.compared()?, self.site.client)?;
         let identity = Arc::clone(&self.site.identity);
         Ok(Preparation {
             setup: Setup { terms, identity, pinned: Arc::new(pinned), patience: PATIENCE },
-            dir: self.site.dir.federation(federation)?,
+            dir,
             trainer,
             gate: Arc::clone(&self.gate),
             allowances: Arc::clone(&self.allowances),
@@ -376,6 +382,22 @@ impl Driver {
     }
 }
 
+/// The peers that count for `pinned_peers_min`: those whose fingerprints the tenant has compared.
+/// With fewer than the manifest wants, no round could begin.
+fn pinned(
+    terms: &Terms,
+    compared: &BTreeSet<ClientId>,
+    own: ClientId,
+) -> Result<BTreeSet<ClientId>, PlaceError> {
+    let pinned: BTreeSet<ClientId> =
+        terms.clients().filter(|id| *id != own && compared.contains(id)).collect();
+    let required = terms.rules().pinned_peers_min;
+    if pinned.len() < usize::from(required) {
+        return Err(PlaceError::TooFewCompared { required, compared: pinned.len() });
+    }
+    Ok(pinned)
+}
+
 /// A federation that is about to start.
 struct Preparation {
     setup: Setup,
@@ -409,5 +431,23 @@ impl Preparation {
         let parts =
             Parts { engine, effects, dir, history, trainer, gate, allowances, clock, on_told };
         Ok((parts, data))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::tests::world::manifest_of;
+
+    #[test]
+    fn only_peers_that_were_compared_count_as_pinned_and_too_few_are_a_clear_line() {
+        let terms = Terms::new(manifest_of(4));
+        let clients: Vec<ClientId> = terms.clients().collect();
+        let own = clients[0];
+        let some = BTreeSet::from([own, clients[1]]);
+        let error = pinned(&terms, &some, own).unwrap_err().to_string();
+        assert!(error.contains("at least 2") && error.contains("of 1 "), "{error}");
+        let some = BTreeSet::from([own, clients[1], clients[3]]);
+        assert_eq!(pinned(&terms, &some, own).unwrap(), BTreeSet::from([clients[1], clients[3]]));
     }
 }

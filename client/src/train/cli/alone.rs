@@ -16,7 +16,7 @@ use roundelay_protocol::schema::Schema;
 use roundelay_protocol::statistics::Standardisation;
 
 use super::arguments::{Local, test_rows};
-use crate::cli::Output;
+use crate::cli::{Output, answer};
 use crate::data::Rows;
 use crate::train::model_file::ModelFile;
 use crate::train::{LocalTrainer, TrainError, Trainer, Uninterrupted};
@@ -112,8 +112,8 @@ fn print(outcome: &Outcome, output: Output) {
     let rows_per_second = trained / outcome.seconds.max(f64::MIN_POSITIVE);
     if output == Output::Json {
         let curve: Vec<f64> = outcome.curve.iter().map(Metrics::accuracy).collect();
-        println!(
-            "{}",
+        answer(
+            "alone",
             serde_json::json!({
                 "accuracy": last.accuracy(),
                 "loss": last.loss(),
@@ -123,7 +123,7 @@ fn print(outcome: &Outcome, output: Output) {
                 "curve": curve,
                 "seconds": outcome.seconds,
                 "rows_per_second": rows_per_second,
-            })
+            }),
         );
         return;
     }

@@ -8,7 +8,7 @@ use clap::Args;
 use roundelay_protocol::schema::Schema;
 
 use super::arguments::{Local, all_rows};
-use crate::cli::Output;
+use crate::cli::{Output, answer};
 use crate::train::model_file::ModelFile;
 use crate::train::{LocalTrainer, TrainError, Trainer};
 
@@ -43,9 +43,9 @@ impl Evaluate {
         let metrics = trainer.evaluate_on(&file.model, rows)?;
         let (accuracy, loss, rows) = (metrics.accuracy(), metrics.loss(), metrics.rows);
         match output {
-            Output::Json => println!(
-                "{}",
-                serde_json::json!({ "accuracy": accuracy, "loss": loss, "rows": rows })
+            Output::Json => answer(
+                "evaluated",
+                serde_json::json!({ "accuracy": accuracy, "loss": loss, "rows": rows }),
             ),
             Output::Human => println!("accuracy {accuracy:.4}, loss {loss:.4} on {rows} rows"),
         }

@@ -21,7 +21,7 @@ impl Inspect {
         if output == Output::Json {
             let module = digest.to_string();
             let model = serde_json::json!({ "module": module, "parameters": parameters });
-            println!("{}", serde_json::json!({ "torchscript": model }));
+            crate::cli::answer("torchscript", model);
             return Ok(());
         }
         println!("[model.torchscript]\nmodule = \"{digest}\"\nparameters = [");
