@@ -159,6 +159,13 @@ pub(crate) fn say(value: &impl serde::Serialize) {
     }
 }
 
+/// Prints a line for people. Words from outside can't act on the terminal.
+macro_rules! tell {
+    () => { println!() };
+    ($($words:tt)+) => { println!("{}", roundelay_protocol::plain::shown(&format!($($words)+))) };
+}
+use tell;
+
 /// Writes an answer: one object whose one key says what it is, as the coordinator's program does.
 pub(crate) fn answer(name: &str, body: impl serde::Serialize) {
     say(&std::collections::BTreeMap::from([(name, body)]));

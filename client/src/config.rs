@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use roundelay_protocol::ids::FederationId;
 use roundelay_protocol::manifest::Manifest;
 use roundelay_protocol::suggestion::with_suggestion;
 use serde::Deserialize;
@@ -65,6 +66,9 @@ pub struct Config {
     pub coordinator: Option<String>,
     /// What is logged, as `level` or `target=level,…`. The variable `ROUNDELAY_LOG` has precedence.
     pub log: Option<String>,
+    /// Hours that the coordinator may say nothing about a round, as while others train, before its
+    /// keys are burned. Default: 192, longer than a coordinator can wait.
+    pub patience_hours: Option<u16>,
     /// The data of every federation that has no section of its own.
     pub data: Option<Source>,
     /// How it is trained on.
@@ -135,6 +139,9 @@ impl Config {
     }
 
     fn check(&self) -> Result<(), String> {
+        if self.patience_hours == Some(0) {
+            return Err("`patience_hours` is 0; it must be at least 1".to_owned());
+        }
         if self.trainer.threads == 0 {
             return Err("`trainer.threads` is 0; it must be at least 1".to_owned());
         }
@@ -161,18 +168,32 @@ impl Config {
         }
     }
 
-    /// The trainer of a federation: a child process that reads this tenant's data.
+    /// The trainer of a federation: a child process that reads this tenant's data. `known` are the
+    /// federations whose manifests this tenant has signed.
     ///
     /// # Errors
-    /// Nothing says where the data is, or this program does not know where it is installed.
+    /// Nothing says where the data is, a section that may be meant for this federation bears the
+    /// name of none, or this program does not know where it is installed.
     pub fn trainer(
         &self,
         manifest: &Manifest,
+        known: &[Named],
         file: &Path,
     ) -> Result<Box<dyn Trainer>, TrainError> {
         let id = manifest.federation.to_string();
         let name: &str = &manifest.name;
         let own = self.federations.get(&id).or_else(|| self.federations.get(name));
+        if own.is_none()
+            && let Some(stray) = self.stray(known)
+        {
+            // The rows of `[data]` may be another federation's: ask first.
+            return Err(TrainError::Installation(format!(
+                "{}: `[federations.{stray}]` bears the name of no federation that was signed here, \
+                 and `{name}` has no section; correct the name, sign that federation first, or \
+                 take the section out",
+                file.display()
+            )));
+        }
         let data = own.map(|own| &own.data).or(self.data.as_ref());
         let data = data.ok_or_else(|| {
             TrainError::Installation(ConfigError::NoData(file.to_owned()).to_string())
@@ -193,6 +214,19 @@ impl Config {
         }))
     }
 }
+
+impl Config {
+    /// A section of a federation that nobody knows.
+    fn stray(&self, known: &[Named]) -> Option<&str> {
+        let bears = |section: &str| {
+            known.iter().any(|(id, name)| name == section || id.to_string() == section)
+        };
+        self.federations.keys().map(String::as_str).find(|section| !bears(section))
+    }
+}
+
+/// A federation and its name.
+pub type Named = (FederationId, String);
 
 /// Parses the text of a file; `path` is for the error.
 fn parse<T: DeserializeOwned>(path: &Path, text: &str) -> Result<T, ConfigError> {
@@ -232,6 +266,7 @@ mod tests {
         let keys = [
             "coordinator",
             "log",
+            "patience_hours",
             "path",
             "held_out_percent",
             "program",
@@ -263,6 +298,7 @@ mod tests {
         let cases = [
             ("[data]\npath = \"x\"\nheld_out_percent = 100", "between 0 and 99"),
             ("[trainer]\nthreads = 0", "at least 1"),
+            ("patience_hours = 0", "`patience_hours` is 0"),
             ("[trainer]\nengine = \"gpu\"", "unknown variant `gpu`"),
             ("[data", "line 1"),
             ("data = 3", "line 1"),
@@ -288,5 +324,28 @@ mod tests {
     fn a_file_that_is_not_there_is_one_line() {
         let error = Config::read(Path::new("/nonexistent/c.toml")).unwrap_err().to_string();
         assert!(error.contains("/nonexistent/c.toml") && !error.contains('\n'), "{error}");
+    }
+
+    #[test]
+    fn a_section_of_no_known_federation_keeps_a_federation_from_training_on_the_wrong_rows() {
+        let manifest = crate::engine::tests::world::manifest_of(3);
+        let own = (manifest.federation, manifest.name.clone());
+        let other = (FederationId([9; 16]), "other".to_owned());
+        let file = Path::new("client.toml");
+        let trainer = |section: &str, known: &[Named]| {
+            let text = format!(
+                "[data]\npath = \"x\"\n[trainer]\nprogram = \"t\"\n[federations.{section}]\n\
+                 data = {{ path = \"y\" }}\n"
+            );
+            let config: Config = parse(file, &text).unwrap();
+            config.trainer(&manifest, known, file).map(|_| ()).map_err(|error| error.to_string())
+        };
+        let both = [own.clone(), other.clone()];
+        assert_eq!(trainer("test", &both), Ok(()));
+        assert_eq!(trainer("other", &both), Ok(()), "the other one's own rows");
+        let error = trainer("tets", &both).unwrap_err();
+        assert!(error.contains("[federations.tets]") && error.contains("`test`"), "{error}");
+        assert!(trainer("other", &[own]).is_err(), "nobody knows who that is");
+        assert_eq!(trainer(&format!("\"{}\"", other.0), &both), Ok(()));
     }
 }

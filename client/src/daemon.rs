@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use roundelay_protocol::manifest::Manifest;
 use tracing_subscriber::EnvFilter;
 
 use crate::checkpoint::StateDir;
@@ -45,7 +46,12 @@ pub(crate) fn run(dir: PathBuf, arguments: &RunArguments, output: Output) -> Res
     if let Some(deadline) = arguments.deadline {
         builder = builder.deadline(deadline);
     }
-    let client = builder.trainers(move |manifest| config.trainer(manifest, &file)).build()?;
+    if let Some(hours) = config.patience_hours {
+        builder = builder.patience(Duration::from_secs(u64::from(hours) * 60 * 60));
+    }
+    let state = StateDir::open(&dir)?;
+    let make = move |manifest: &Manifest| config.trainer(manifest, &state.names(), &file);
+    let client = builder.trainers(make).build()?;
     let scribe = Scribe::start(dir, board).map_err(ClientError::Runtime)?;
     let ended = run_until_signal(client);
     scribe.stop();

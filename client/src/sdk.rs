@@ -9,6 +9,7 @@
 //! use roundelay_client::train::{
 //!     Control, DataSummary, Metrics, TrainError, Trainer, Update,
 //! };
+//! use roundelay_crypto::digest::Digest;
 //! use roundelay_protocol::ids::RoundNumber;
 //! use roundelay_protocol::manifest::{Hyperparameters, Task};
 //! use roundelay_protocol::statistics::{ColumnStatistics, Standardisation};
@@ -21,7 +22,9 @@
 //! impl Trainer for Mine {
 //!     fn prepare(&mut self, task: &Task) -> Result<DataSummary, TrainError> {
 //!         // Read the rows here and check them against `task.schema`.
-//!         let (schema, data) = (task.schema.digest(), task.schema.digest());
+//!         // `data` names this version of them: it changes when they do.
+//!         let data = Digest::of("mine/rows", &[&self.rows.to_le_bytes()]);
+//!         let schema = task.schema.digest();
 //!         Ok(DataSummary { rows: self.rows, held_out_rows: 10, schema, data })
 //!     }
 //!
@@ -45,11 +48,13 @@
 //!         control: &dyn Control,
 //!     ) -> Result<Update, TrainError> {
 //!         let delta = vec![0.0; model.len()];
-//!         for epoch in 0..hyperparameters.local_epochs {
+//!         let total = self.rows * u64::from(hyperparameters.local_epochs);
+//!         for epoch in 1..=hyperparameters.local_epochs {
 //!             if control.cancelled() {
 //!                 return Err(TrainError::Cancelled);
 //!             }
-//!             control.progress(self.rows * u64::from(epoch), self.rows);
+//!             // One pass over the rows here.
+//!             control.progress(self.rows * u64::from(epoch), total);
 //!         }
 //!         Ok(Update { delta, rows: self.rows, loss: 0.7 })
 //!     }
@@ -205,6 +210,14 @@ impl ClientBuilder {
     #[must_use]
     pub fn once(mut self, once: bool) -> Self {
         self.settings.once = once;
+        self
+    }
+
+    /// How long the coordinator may say nothing about a round, as while others train, before this
+    /// client burns its keys of it. Default: 8 days, longer than a coordinator can wait.
+    #[must_use]
+    pub fn patience(mut self, patience: Duration) -> Self {
+        self.settings.patience = Some(patience);
         self
     }
 

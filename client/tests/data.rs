@@ -162,15 +162,15 @@ fn each_fault_of_a_table_gets_one_line_with_place_and_remedy() {
         ),
         (
             case("101,north,2,low"),
-            "rows.csv, line 3, column \"age\": 101 lies outside the schema's -10 to 100; correct it, or have the bounds amended in the manifest",
+            "rows.csv, line 3, column \"age\": 101 lies outside the schema's -10 to 100; correct it or leave the row out: an amendment can't change a schema, wider bounds need a federation of their own",
         ),
         (
             case("1,west,2,low"),
-            "rows.csv, line 3, column \"region\": \"west\" is not one of the schema's values (north, south); correct it, or have the vocabulary amended in the manifest",
+            "rows.csv, line 3, column \"region\": \"west\" is not one of the schema's values (north, south); correct it or leave the row out: an amendment can't change a schema, another vocabulary needs a federation of its own",
         ),
         (
             case("1,north,2,medium"),
-            "rows.csv, line 3, column \"risk\": \"medium\" is not one of the schema's labels (low, high); correct it, or have the labels amended in the manifest",
+            "rows.csv, line 3, column \"risk\": \"medium\" is not one of the schema's labels (low, high); correct it or leave the row out: an amendment can't change a schema, other labels need a federation of their own",
         ),
         (
             case("1,north,2,"),
@@ -262,7 +262,7 @@ fn each_fault_of_idx_files_gets_one_line() {
         ),
         (
             line(&images, &idx(&[2], &[1, 10])),
-            "labels.idx1, row 1 (the first is 0): \"10\" is not one of the schema's labels (0 to 9); correct it, or have the labels amended in the manifest",
+            "labels.idx1, row 1 (the first is 0): \"10\" is not one of the schema's labels (0 to 9); correct it or leave the row out: an amendment can't change a schema, other labels need a federation of their own",
         ),
         (line(&images[..20], &labels), "images.idx3: ends in row 0 of 2; copy it again"),
         (line(&images[..7], &labels), "images.idx3: ends inside its IDX header; copy it again"),
@@ -324,7 +324,7 @@ fn each_fault_of_numpy_arrays_gets_one_line() {
         ),
         (
             line(npy("<f8", "False", "(1, 2)", &f64s(&[1.0, 1e9])), &labels),
-            "features.npy, row 0 (the first is 0), column \"b\": 1000000000 lies outside the schema's -10 to 100; correct it, or have the bounds amended in the manifest",
+            "features.npy, row 0 (the first is 0), column \"b\": 1000000000 lies outside the schema's -10 to 100; correct it or leave the row out: an amendment can't change a schema, wider bounds need a federation of their own",
         ),
         (
             line(npy("<f8", "False", "(1, 3)", &f64s(&[1.0; 3])), &labels),
@@ -356,7 +356,7 @@ fn each_fault_of_numpy_arrays_gets_one_line() {
         ),
         (
             line(good, &npy("<i8", "False", "(1,)", &i64s(&[2]))),
-            "labels.npy, row 0 (the first is 0): \"2\" is not one of the schema's labels (0, 1); correct it, or have the labels amended in the manifest",
+            "labels.npy, row 0 (the first is 0): \"2\" is not one of the schema's labels (0, 1); correct it or leave the row out: an amendment can't change a schema, other labels need a federation of their own",
         ),
     ] {
         assert_eq!(line, expected);
@@ -386,6 +386,25 @@ fn many_rows(order: impl Iterator<Item = u32>) -> (Folder, Data) {
     let csv = format!("a,b,y\n{}", rows.collect::<String>());
     let data = Data::load(&Source::new(folder.file("rows.csv", csv)), &numbers()).unwrap();
     (folder, data)
+}
+
+#[test]
+fn half_a_data_set_is_named_as_such_and_not_taken_for_a_table() {
+    let folder = Folder::new();
+    folder.file("features.npy", npy("<f4", "False", "(2, 2)", &f32s(&[1.0, 2.0, 3.0, 4.0])));
+    let line = |path: &std::path::Path, schema: &Schema| {
+        load(path, schema).expect_err("half a data set").to_string()
+    };
+    let words = line(folder.path(), &numbers());
+    assert!(words.contains("holds features.npy and no labels.npy"), "{words}");
+    let words = line(&folder.path().join("features.npy"), &numbers());
+    assert!(words.contains("features.npy: is one NumPy file of a pair"), "{words}");
+    let images = Folder::new();
+    images.file("pictures", idx(&[2, 2, 3], &[9; 12]));
+    for schema in [pictures(), table()] {
+        let words = line(&images.path().join("pictures"), &schema);
+        assert!(words.contains("pictures: is one IDX file of a pair"), "{words}");
+    }
 }
 
 #[test]

@@ -151,7 +151,7 @@ fn what_is_wrong_is_one_line_with_a_status_that_says_which_kind() {
     let data = folder.path();
     answer(data, "tenant add acme");
     let cases = [
-        ("tenant add acme", 4, "tenant acme exists already"),
+        ("tenant add acme", 10, "tenant acme exists already"),
         ("enrol-token --tenant nobody --address a:1", 9, "there is no tenant nobody"),
         ("enrol-token --tenant acme", 2, "give --address HOST:PORT"),
         ("federation status f", 9, "there is no federation `f`"),

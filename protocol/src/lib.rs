@@ -27,6 +27,7 @@ pub mod model;
 pub mod optimiser;
 #[cfg(any(test, feature = "testing"))]
 pub mod pair;
+pub mod plain;
 pub mod plan;
 mod randomness;
 pub mod round;

@@ -7,6 +7,7 @@ use roundelay_crypto::digest::Digest;
 use serde::{Deserialize, Serialize};
 
 use crate::limits::{NAME_BYTES_MAX, PARAMETER_NAMES_MAX, PARAMETERS_MAX};
+use crate::plain::is_plain;
 use crate::schema::Schema;
 
 mod initial;
@@ -92,7 +93,8 @@ pub enum ModelError {
     NotImages,
     /// A parameter of a TorchScript module.
     #[error(
-        "parameter {0}: a name of 1 to {NAME_BYTES_MAX} bytes that no other has, and a shape of at \
+        "parameter {0}: a name of 1 to {NAME_BYTES_MAX} bytes without control characters that no other \
+         has, and a shape of at \
          most {DIMENSIONS_MAX} dimensions without zeros"
     )]
     Parameter(usize),
@@ -182,7 +184,7 @@ fn named(parameters: &[ParameterSpec]) -> Result<&[ParameterSpec], ModelError> {
     let mut seen = BTreeSet::new();
     let bad = parameters.iter().position(|ParameterSpec { name, shape }| {
         let shaped = shape.len() <= DIMENSIONS_MAX && !shape.contains(&0);
-        let named = (1..=NAME_BYTES_MAX).contains(&name.len());
+        let named = (1..=NAME_BYTES_MAX).contains(&name.len()) && is_plain(name);
         !(shaped && named && seen.insert(name))
     });
     bad.map_or(Ok(parameters), |index| Err(ModelError::Parameter(index)))

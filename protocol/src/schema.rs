@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::codec::canonical;
 use crate::limits::{CLASSES_MAX, COLUMNS_MAX, FEATURES_MAX, NAME_BYTES_MAX};
+use crate::plain::is_plain;
 
 mod difference;
 
@@ -87,8 +88,8 @@ pub enum SchemaError {
     /// No columns, or too many.
     #[error("a table has 1 to {COLUMNS_MAX} feature columns, not {0}")]
     Columns(usize),
-    /// A name or value that is empty or too long.
-    #[error("{place}: a name or value has 1 to {NAME_BYTES_MAX} bytes, without line breaks")]
+    /// A name or value that is empty, too long or not plain.
+    #[error("{place}: a name or value has 1 to {NAME_BYTES_MAX} bytes, without control characters")]
     Name {
         /// Where.
         place: String,
@@ -254,7 +255,7 @@ fn distinct<'a, S: AsRef<str> + ?Sized + 'a>(
     let mut seen = BTreeSet::new();
     for name in names {
         let name = name.as_ref();
-        let shaped = (1..=NAME_BYTES_MAX).contains(&name.len()) && !name.contains(['\n', '\r']);
+        let shaped = (1..=NAME_BYTES_MAX).contains(&name.len()) && is_plain(name);
         if !shaped {
             return Err(SchemaError::Name { place: place.to_owned() });
         }

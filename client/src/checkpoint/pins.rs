@@ -7,12 +7,13 @@ use std::time::SystemTime;
 
 use roundelay_crypto::digest::Digest;
 use roundelay_protocol::codec;
+use roundelay_protocol::ids::FederationId;
 use roundelay_protocol::limits::MANIFEST_BYTES_MAX;
 use roundelay_protocol::manifest::{Manifest, OwnEntry, PinError, Pinned, SignedManifest};
 use serde::{Deserialize, Serialize};
 
 use super::files::{Access, Kind, read_sealed, write_sealed};
-use super::{CheckpointError, FederationDir, at};
+use super::{CheckpointError, FederationDir, StateDir, at};
 
 const IN_FORCE: Kind = Kind { name: "manifest", format: 1 };
 const NEXT: Kind = Kind { name: "manifest-next", format: 1 };
@@ -53,7 +54,24 @@ impl Pins {
     }
 }
 
+impl StateDir {
+    /// The federations whose manifests are pinned here, with their names. What can't be read is
+    /// left out: whoever uses it says why.
+    #[must_use]
+    pub fn names(&self) -> Vec<(FederationId, String)> {
+        let known = self.federations().unwrap_or_default();
+        known.into_iter().filter_map(|id| Some((id, self.federation(id).ok()?.name()?))).collect()
+    }
+}
+
 impl FederationDir {
+    fn name(&self) -> Option<String> {
+        let next = self.read_manifest::<SignedManifest>("manifest-next", NEXT).ok()?;
+        let in_force = self.read_manifest::<Kept>("manifest", IN_FORCE).ok()?;
+        let name = |signed: &SignedManifest| signed.manifest.name.clone();
+        next.as_ref().map(name).or_else(|| in_force.map(|kept| name(&kept.signed)))
+    }
+
     /// What is pinned; its signatures are verified again. Whether it still names this client as it
     /// is, is for the caller to ask: a client whose key was replaced needs it to judge the
     /// amendment that names the new one.

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use clap::error::ErrorKind;
 use roundelay_protocol::exit::{DONE, Kind};
+use roundelay_protocol::plain::shown;
 use roundelay_protocol::usage::{one_line, wants_json};
 
 use super::Output;
@@ -26,7 +27,7 @@ impl Failure {
         let Self { kind, code, message } = self;
         let message = message.replace(['\n', '\r'], " ");
         match output {
-            Output::Human => eprintln!("{program}: {message}"),
+            Output::Human => eprintln!("{program}: {}", shown(&message)),
             Output::Json => {
                 let error = serde_json::json!({ "kind": kind, "code": code, "message": message });
                 eprintln!("{}", serde_json::json!({ "error": error }));

@@ -13,6 +13,7 @@ use roundelay_protocol::schema::Schema;
 use serde_json::{Value, json};
 
 use super::difference::Difference;
+use super::tell;
 use crate::checkpoint::pins::Pins;
 
 /// A manifest with what this client knows about it.
@@ -132,9 +133,9 @@ pub(super) fn leaves(own: &OwnEntry, before: Option<&Manifest>, manifest: &Manif
 /// Prints it for people.
 pub(super) fn print(shown: &Shown) {
     let manifest = &shown.signed.manifest;
-    println!("federation   {} ({})", manifest.name, manifest.federation);
-    println!("manifest     version {}, {}", manifest.version, shown.agreement.word());
-    println!("             {}", readable(&manifest.hash()));
+    tell!("federation   {} ({})", manifest.name, manifest.federation);
+    tell!("manifest     version {}, {}", manifest.version, shown.agreement.word());
+    tell!("             {}", readable(&manifest.hash()));
     if let Some(standing) = &shown.standing {
         let missing: Vec<&str> = standing.missing.iter().map(|it| it.as_str()).collect();
         let waits = if missing.is_empty() {
@@ -142,39 +143,39 @@ pub(super) fn print(shown: &Shown) {
         } else {
             format!("waiting for {}", missing.join(", "))
         };
-        println!("signatures   {} of {}; {waits}", standing.signatures, standing.required);
+        tell!("signatures   {} of {}; {waits}", standing.signatures, standing.required);
     }
     if let Some(fault) = &shown.fault {
-        println!("DO NOT SIGN  {fault}");
+        tell!("DO NOT SIGN  {fault}");
     }
     if let Some(changes) = &shown.changes {
-        println!("changes      of the manifest that is pinned here:");
-        changes.lines().iter().for_each(|line| println!("  {line}"));
+        tell!("changes      of the manifest that is pinned here:");
+        changes.lines().iter().for_each(|line| tell!("  {line}"));
     }
     print_members(manifest, &shown.compared);
     print_rules(manifest);
     print_task(&manifest.task);
-    println!();
+    tell!();
 }
 
 fn print_members(manifest: &Manifest, compared: &BTreeSet<ClientId>) {
-    println!("owner        {}", manifest.owner);
-    println!("members      compare these fingerprints with each tenant by another channel:");
+    tell!("owner        {}", manifest.owner);
+    tell!("members      compare these fingerprints with each tenant by another channel:");
     for member in &manifest.members {
-        println!("  {}", member.tenant);
-        println!("    tenant key {}", readable(&member.tenant_key.fingerprint()));
+        tell!("  {}", member.tenant);
+        tell!("    tenant key {}", readable(&member.tenant_key.fingerprint()));
         for client in &member.clients {
             let fingerprint = client.fingerprint();
             let mark = if compared.contains(&ClientId(fingerprint)) { "  compared" } else { "" };
-            println!("    client     {}{mark}", readable(&fingerprint));
+            tell!("    client     {}{mark}", readable(&fingerprint));
         }
     }
 }
 
 fn print_rules(manifest: &Manifest) {
     let (rules, clients) = (&manifest.rules, manifest.client_count());
-    println!("rules");
-    println!(
+    tell!("rules");
+    tell!(
         "  coordinator  {}",
         match rules.coordinator {
             CoordinatorTrust::Malicious => "may lie and collude with clients",
@@ -182,7 +183,7 @@ fn print_rules(manifest: &Manifest) {
         }
     );
     if let Ok(floors) = manifest.floors(clients) {
-        println!(
+        tell!(
             "  with all {clients} clients: {} may collude with it, a sum is over at least {}, \
              shares of {} open a mask",
             floors.corrupt(),
@@ -190,13 +191,13 @@ fn print_rules(manifest: &Manifest) {
             floors.threshold()
         );
     }
-    println!("  clients_min  {} honest clients in every published sum", rules.clients_min);
-    println!("  dropouts     up to {:.1} % of a round", f64::from(rules.dropout_permille) / 10.0);
-    println!("  peers        {} pinned ones in every round at least", rules.pinned_peers_min);
+    tell!("  clients_min  {} honest clients in every published sum", rules.clients_min);
+    tell!("  dropouts     up to {:.1} % of a round", f64::from(rules.dropout_permille) / 10.0);
+    tell!("  peers        {} pinned ones in every round at least", rules.pinned_peers_min);
     if rules.whole_groups {
-        println!("  groups       a dropout takes its whole fixed group with it");
+        tell!("  groups       a dropout takes its whole fixed group with it");
     }
-    println!(
+    tell!(
         "  amended by   {}",
         match rules.amendment {
             AmendmentRule::All => "every member and every newcomer",
@@ -206,23 +207,23 @@ fn print_rules(manifest: &Manifest) {
 }
 
 fn print_task(task: &Task) {
-    println!("task");
+    tell!("task");
     match &task.schema {
         Schema::Table { columns, label, labels, standardise } => {
             let standardised = if *standardise { ", standardised together" } else { "" };
-            println!("  data         table of {} columns{standardised}", columns.len());
-            println!("  label        `{label}`: {}", labels.join(", "));
+            tell!("  data         table of {} columns{standardised}", columns.len());
+            tell!("  label        `{label}`: {}", labels.join(", "));
         }
         Schema::Images { channels, height, width, classes } => {
-            println!("  data         images of {channels} × {height} × {width}, {classes} classes")
+            tell!("  data         images of {channels} × {height} × {width}, {classes} classes")
         }
     }
     let parameters = task.model.parameter_count(&task.schema).unwrap_or(0);
-    println!("  model        {}, {parameters} parameters", model_name(&task.model));
-    println!("  optimiser    {}", words(&task.optimiser));
-    println!("  training     {}", words(&task.hyperparameters));
-    println!("  quantisation {}", words(&task.quantisation));
-    println!("  rounds       {}", task.rounds);
+    tell!("  model        {}, {parameters} parameters", model_name(&task.model));
+    tell!("  optimiser    {}", words(&task.optimiser));
+    tell!("  training     {}", words(&task.hyperparameters));
+    tell!("  quantisation {}", words(&task.quantisation));
+    tell!("  rounds       {}", task.rounds);
 }
 
 fn model_name(model: &ModelSpec) -> String {

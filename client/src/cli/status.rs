@@ -8,7 +8,7 @@ use serde_json::json;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::{CliError, Output, answer};
+use super::{CliError, Output, answer, tell};
 use crate::checkpoint::{CheckpointError, StateDir};
 use crate::daemon::status::Status;
 use crate::gate::ledger::Entries;
@@ -61,33 +61,35 @@ impl Sent {
 
 fn print(site: &Site, running: bool, last: Option<&Status>, sent: &Sent) {
     let enrolment = &site.enrolment;
-    println!("tenant       {}", enrolment.tenant);
-    println!("client       {}", readable(&site.client.0));
+    tell!("tenant       {}", enrolment.tenant);
+    tell!("client       {}", readable(&site.client.0));
     let coordinator = enrolment.moved_to.as_ref().unwrap_or(&enrolment.coordinator);
-    println!("coordinator  {coordinator}");
-    println!(
+    tell!("coordinator  {coordinator}");
+    tell!(
         "certificate  valid until {}",
         moment(crate::clock::unix_ms_of(site.certificate.not_after()))
     );
-    println!(
+    tell!(
         "sent         {} messages, {} bytes, {} masked vectors; the ledger is whole",
-        sent.messages, sent.bytes, sent.uploads
+        sent.messages,
+        sent.bytes,
+        sent.uploads
     );
     match (running, last) {
-        (false, None) => println!("daemon       never ran"),
-        (false, Some(last)) => println!("daemon       stopped; last seen {}", moment(last.unix_ms)),
-        (true, None) => println!("daemon       starting"),
+        (false, None) => tell!("daemon       never ran"),
+        (false, Some(last)) => tell!("daemon       stopped; last seen {}", moment(last.unix_ms)),
+        (true, None) => tell!("daemon       starting"),
         (true, Some(last)) => match &last.trouble {
-            Some(trouble) => println!("daemon       runs; {trouble}"),
-            None if last.connected => println!("daemon       runs, connected"),
-            None => println!("daemon       runs, connecting"),
+            Some(trouble) => tell!("daemon       runs; {trouble}"),
+            None if last.connected => tell!("daemon       runs, connected"),
+            None => tell!("daemon       runs, connecting"),
         },
     }
     for federation in last.map(|last| last.federations.as_slice()).unwrap_or_default() {
         let evaluation = federation
             .evaluation
             .map(|it| format!("; accuracy {:.4} at version {}", it.accuracy, it.version));
-        println!(
+        tell!(
             "  {:<12} {}; model version {}, {} rounds{}",
             federation.name,
             federation.stage,
@@ -96,7 +98,7 @@ fn print(site: &Site, running: bool, last: Option<&Status>, sent: &Sent) {
             evaluation.unwrap_or_default()
         );
         if let Some(over) = &federation.over {
-            println!("  {:<12} {over}", "");
+            tell!("  {:<12} {over}", "");
         }
     }
 }

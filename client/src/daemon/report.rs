@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use roundelay_protocol::ids::FederationId;
+use roundelay_protocol::plain::shown;
 
 use crate::cli::{Output, say};
 use crate::sdk::{Board, ClientEvent, FederationEvent};
@@ -54,7 +55,7 @@ impl Reporter {
         }
         match &self.screen {
             Some(screen) => told.draw(screen, &name, event),
-            None => log(&name, event),
+            None => log(&shown(&name), event),
         }
     }
 }
@@ -97,11 +98,11 @@ impl Told {
 
     fn draw(&mut self, screen: &MultiProgress, name: &str, event: &ClientEvent) {
         let ClientEvent::Federation { federation, news } = event else {
-            let _ = screen.println(event.to_string());
+            let _ = screen.println(shown(&event.to_string()));
             return;
         };
         let bar = self.bars.entry(*federation).or_insert_with(|| screen.add(bar(name)));
-        bar.set_prefix(name.to_owned());
+        bar.set_prefix(shown(name).into_owned());
         match news {
             FederationEvent::Training { round, done, total } => {
                 bar.set_length(*total);
@@ -110,20 +111,22 @@ impl Told {
             }
             FederationEvent::RoundBegan { .. }
             | FederationEvent::Working { .. }
-            | FederationEvent::Uploading { .. } => bar.set_message(news.to_string()),
+            | FederationEvent::Uploading { .. } => {
+                bar.set_message(shown(&news.to_string()).into_owned())
+            }
             FederationEvent::Over { .. } | FederationEvent::Failed { .. } => {
                 bar.finish_and_clear();
-                let _ = screen.println(format!("{name}: {news}"));
+                let _ = screen.println(shown(&format!("{name}: {news}")));
             }
             _ => {
-                let _ = screen.println(format!("{name}: {news}"));
+                let _ = screen.println(shown(&format!("{name}: {news}")));
             }
         }
     }
 }
 
 fn bar(name: &str) -> ProgressBar {
-    let bar = ProgressBar::new(0).with_prefix(name.to_owned());
+    let bar = ProgressBar::new(0).with_prefix(shown(name).into_owned());
     let style = ProgressStyle::with_template("{spinner} {prefix} {wide_bar} {msg}");
     if let Ok(style) = style {
         bar.set_style(style);
@@ -134,20 +137,26 @@ fn bar(name: &str) -> ProgressBar {
 
 fn log(name: &str, event: &ClientEvent) {
     match event {
-        ClientEvent::Disconnected { .. } | ClientEvent::Warning { .. } => tracing::warn!("{event}"),
+        ClientEvent::Disconnected { .. } | ClientEvent::Warning { .. } => {
+            tracing::warn!("{}", shown(&event.to_string()))
+        }
         ClientEvent::Federation { news, .. } => match news {
             FederationEvent::Training { .. }
             | FederationEvent::RoundBegan { .. }
             | FederationEvent::Working { .. }
-            | FederationEvent::Uploading { .. } => tracing::debug!("{name}: {news}"),
+            | FederationEvent::Uploading { .. } => {
+                tracing::debug!("{name}: {}", shown(&news.to_string()))
+            }
             FederationEvent::SatOut { .. }
             | FederationEvent::WorkFailed { .. }
             | FederationEvent::CoordinatorBehind { .. }
             | FederationEvent::LineageBroken { .. }
             | FederationEvent::NotStored { .. }
-            | FederationEvent::Failed { .. } => tracing::warn!("{name}: {news}"),
-            _ => tracing::info!("{name}: {news}"),
+            | FederationEvent::Failed { .. } => {
+                tracing::warn!("{name}: {}", shown(&news.to_string()))
+            }
+            _ => tracing::info!("{name}: {}", shown(&news.to_string())),
         },
-        _ => tracing::info!("{event}"),
+        _ => tracing::info!("{}", shown(&event.to_string())),
     }
 }

@@ -83,7 +83,8 @@ pub enum DataFault {
     },
     /// A number outside the schema's bounds.
     #[error(
-        "{value} lies outside the schema's {min} to {max}; correct it, or have the bounds amended in the manifest"
+        "{value} lies outside the schema's {min} to {max}; correct it or leave the row out: an amendment \
+         can't change a schema, wider bounds need a federation of their own"
     )]
     OutOfBounds {
         /// The value.
@@ -95,7 +96,8 @@ pub enum DataFault {
     },
     /// A cell of a categorical column outside its vocabulary.
     #[error(
-        "{cell:?} is not one of the schema's values ({known}); correct it, or have the vocabulary amended in the manifest"
+        "{cell:?} is not one of the schema's values ({known}); correct it or leave the row out: an \
+         amendment can't change a schema, another vocabulary needs a federation of its own"
     )]
     UnknownCategory {
         /// The cell, shortened.
@@ -105,7 +107,8 @@ pub enum DataFault {
     },
     /// A label outside the schema's.
     #[error(
-        "{cell:?} is not one of the schema's labels ({known}); correct it, or have the labels amended in the manifest"
+        "{cell:?} is not one of the schema's labels ({known}); correct it or leave the row out: an \
+         amendment can't change a schema, other labels need a federation of their own"
     )]
     UnknownLabel {
         /// The label, shortened.

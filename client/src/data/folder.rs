@@ -1,5 +1,6 @@
 //! What a path names: a CSV file, or a folder whose file names say which data set it holds.
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use roundelay_protocol::schema::Schema;
@@ -7,14 +8,24 @@ use roundelay_protocol::schema::Schema;
 use super::rows::{Part, Sink};
 use super::{DataError, DataFault, idx, npy, table};
 
+/// The two files of a NumPy data set.
+const FEATURES: &str = "features.npy";
+const LABELS: &str = "labels.npy";
+
 /// Reads whatever data `path` names.
 pub(super) fn read(path: &Path, schema: &Schema, sink: &mut Sink) -> Result<(), DataError> {
     if !path.is_dir() {
-        return table::read(path, schema, Part::ByHash, sink);
+        return match one_of_a_pair(path) {
+            Some(what) => Err(no_data_set(path, what)),
+            None => table::read(path, schema, Part::ByHash, sink),
+        };
     }
     let files = files(path)?;
-    if let Some((features, labels)) = numpy_pair(&files) {
-        return npy::read(features, labels, schema, sink);
+    match (named(&files, FEATURES), named(&files, LABELS)) {
+        (Some(features), Some(labels)) => return npy::read(features, labels, schema, sink),
+        (Some(_), None) => return Err(no_data_set(path, "holds features.npy and no labels.npy")),
+        (None, Some(_)) => return Err(no_data_set(path, "holds labels.npy and no features.npy")),
+        (None, None) => {}
     }
     let idx_files = files.iter().any(|file| name(file).contains("idx"));
     if idx_files {
@@ -63,9 +74,23 @@ fn name(file: &Path) -> String {
     file.file_name().unwrap_or_default().to_string_lossy().to_lowercase()
 }
 
-fn numpy_pair(files: &[PathBuf]) -> Option<(&Path, &Path)> {
-    let named = |wanted: &str| files.iter().find(|file| name(file) == wanted).map(PathBuf::as_path);
-    Some((named("features.npy")?, named("labels.npy")?))
+fn named<'a>(files: &'a [PathBuf], wanted: &str) -> Option<&'a Path> {
+    files.iter().find(|file| name(file) == wanted).map(PathBuf::as_path)
+}
+
+/// What a file is, by its name or its first bytes, that says nothing without another one.
+fn one_of_a_pair(file: &Path) -> Option<&'static str> {
+    const NPY: &str = "is one NumPy file of a pair";
+    const IDX: &str = "is one IDX file of a pair";
+    let mut start = [0; 6];
+    let read = std::fs::File::open(file).and_then(|mut file| file.read(&mut start)).unwrap_or(0);
+    match &start[..read] {
+        start if start.starts_with(b"\x93NUMPY") || name(file).ends_with(".npy") => Some(NPY),
+        // Two zeros, the type of the values, and how many dimensions they have.
+        [0, 0, 8..=14, 1..=4, ..] => Some(IDX),
+        [0x1f, 0x8b, ..] if name(file).contains("idx") => Some(IDX),
+        _ => None,
+    }
 }
 
 /// An IDX pair, with a pair of held-out files beside it or not.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use roundelay_protocol::error::Refusal;
 use roundelay_protocol::ids::FederationId;
 use roundelay_protocol::plan::PlanKind;
 use serde::{Serialize, Serializer};
@@ -300,7 +301,12 @@ impl FederationEvent {
                 }
             }
             EngineEvent::SatOut { round, refusal } => {
-                Self::SatOut { round: round.0, reason: refusal.to_string() }
+                let mut reason = refusal.to_string();
+                if *refusal == Refusal::WaitedTooLong {
+                    // The number is this client's own, so the advice is too.
+                    reason += "; if others train for longer, raise `patience_hours` in client.toml";
+                }
+                Self::SatOut { round: round.0, reason }
             }
             EngineEvent::WorkFailed { round, reason } => {
                 Self::WorkFailed { round: round.0, reason: reason.clone() }

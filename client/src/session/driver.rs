@@ -9,6 +9,7 @@ use roundelay_protocol::close::CloseCode;
 use roundelay_protocol::ids::FederationId;
 use roundelay_protocol::manifest::Manifest;
 use roundelay_protocol::session::{SignedNotice, ToClient, VectorKind};
+use roundelay_protocol::time::Millis;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::SessionError;
@@ -60,6 +61,20 @@ pub(crate) struct Settings {
     pub(crate) coordinator: Option<String>,
     /// End when every federation is over, and when the coordinator is not there.
     pub(crate) once: bool,
+    /// How long the coordinator may say nothing about a round before its keys are burned, in place
+    /// of [`PATIENCE`].
+    pub(crate) patience: Option<Duration>,
+}
+
+/// Longer than a coordinator can wait for the masked inputs of the slowest client, 7 days: what it
+/// waits for, nobody burns the keys of.
+const PATIENCE: Duration = Duration::from_secs(8 * 24 * 60 * 60);
+
+impl Settings {
+    fn patience(&self) -> Millis {
+        let patience = self.patience.unwrap_or(PATIENCE);
+        Millis(u64::try_from(patience.as_millis()).unwrap_or(u64::MAX))
+    }
 }
 
 /// What a driver tells.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::Parser;
 use clap::error::ErrorKind;
 use roundelay_protocol::exit;
+use roundelay_protocol::plain::shown;
 use roundelay_protocol::usage::{one_line, wants_json};
 use tokio::time::{Instant, sleep};
 
@@ -198,14 +199,17 @@ async fn answer_from(
 
 fn print(answer: &Answer, output: Output) {
     match output {
-        Output::Human => print!("{}", render::render(answer)),
+        // Names and reasons come from outside: they can't act on the terminal.
+        Output::Human => {
+            render::render(answer).lines().for_each(|line| println!("{}", shown(line)))
+        }
         Output::Json => println!("{}", serde_json::json!(answer)),
     }
 }
 
 fn report(error: &AdminError, output: Output) {
     match output {
-        Output::Human => eprintln!("error: {error}"),
+        Output::Human => eprintln!("error: {}", shown(&error.message)),
         Output::Json => eprintln!("{}", serde_json::json!({ "error": error })),
     }
 }

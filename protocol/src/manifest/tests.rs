@@ -30,6 +30,8 @@ fn an_impossible_manifest_is_refused_with_what_would_do() {
                              6; it has 5: lower clients_min to 4";
     let cases = [
         (with(|m| m.name = String::new()), "1 to 64 bytes"),
+        (with(|m| m.name = "digits\u{1b}[2K".to_owned()), "without control characters"),
+        (with(|m| m.name = "dig\u{202e}its".to_owned()), "without control characters"),
         (with(|m| m.version = 1), "names one"),
         (with(|m| m.members.reverse()), "`t3` is out of order"),
         (with(|m| m.members[1].clients.clear()), "member `t1` has no client"),

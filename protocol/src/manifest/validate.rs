@@ -9,6 +9,7 @@ use crate::layout::{Layout, LayoutError};
 use crate::limits::{COHORT_MAX, MANIFEST_BYTES_MAX, MANIFEST_SIGNATURES_BYTES, MEMBERS_MAX};
 use crate::model::ModelError;
 use crate::optimiser::OptimiserError;
+use crate::plain::is_plain;
 use crate::plan::PlanKind;
 use crate::schema::SchemaError;
 
@@ -18,8 +19,8 @@ const UNSIGNED_BYTES_MAX: usize = MANIFEST_BYTES_MAX - MANIFEST_SIGNATURES_BYTES
 /// Why a manifest is none. Whoever drafted it is at fault.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum ManifestError {
-    /// A name that is empty or too long.
-    #[error("a federation's name has 1 to 64 bytes, without line breaks")]
+    /// A name that is empty, too long or not plain.
+    #[error("a federation's name has 1 to 64 bytes, without control characters")]
     Name,
     /// Version and predecessor contradict each other.
     #[error("version 0 has no predecessor, every later version names one")]
@@ -96,7 +97,7 @@ pub enum TaskError {
 impl Manifest {
     /// Refuses a manifest under which no round could run.
     pub fn validate(&self) -> Result<(), ManifestError> {
-        if !(1..=64).contains(&self.name.len()) || self.name.contains(['\n', '\r']) {
+        if !(1..=64).contains(&self.name.len()) || !is_plain(&self.name) {
             return Err(ManifestError::Name);
         }
         if (self.version == 0) != self.predecessor.is_none() {

@@ -36,6 +36,9 @@ fn an_invalid_schema_names_the_place_of_its_fault() {
         (table(vec![category("b", &["x", "x"])]), "column 1 `b`: `x` stands there twice"),
         (table(vec![category("b", &["x"])]), "standardise is set"),
         (table(vec![number("")]), "1 to 128 bytes"),
+        (table(vec![number("a\u{1b}[8A")]), "without control characters"),
+        (table(vec![category("b", &["x\u{2066}y"])]), "without control characters"),
+        (table(vec![number("a\nb")]), "without control characters"),
         (Schema::Images { channels: 1, height: 0, width: 9, classes: 2 }, "has 0 features"),
         (Schema::Images { channels: 1, height: 8, width: 8, classes: 1 }, "classes, not 1"),
         (

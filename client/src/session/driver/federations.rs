@@ -14,7 +14,6 @@ use roundelay_protocol::manifest::{Pinned, SignatureError, SignedManifest};
 use roundelay_protocol::round::horizontal::client::Setup;
 use roundelay_protocol::round::horizontal::terms::Terms;
 use roundelay_protocol::session::FederationSummary;
-use roundelay_protocol::time::Millis;
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 
@@ -25,10 +24,6 @@ use crate::engine::Federation;
 use crate::session::federation::{self, Command, Parts, Told};
 use crate::session::trainer::{Prepared, TrainerThread};
 use crate::train::{DataSummary, TrainError};
-
-/// How long the coordinator may be silent before the keys of a round are burned: it covers the
-/// training of the slowest client, twice.
-const PATIENCE: Millis = Millis(2 * 60 * 60 * 1000);
 
 /// What is told of one federation.
 #[derive(Debug)]
@@ -311,7 +306,12 @@ impl Driver {
         let pinned = pinned(&terms, &dir.compared()?, self.site.client)?;
         let identity = Arc::clone(&self.site.identity);
         Ok(Preparation {
-            setup: Setup { terms, identity, pinned: Arc::new(pinned), patience: PATIENCE },
+            setup: Setup {
+                terms,
+                identity,
+                pinned: Arc::new(pinned),
+                patience: self.settings.patience(),
+            },
             dir,
             trainer,
             gate: Arc::clone(&self.gate),
