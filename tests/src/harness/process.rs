@@ -116,7 +116,7 @@ pub fn json_of(command: &mut Command) -> Result<Value, String> {
 
 /// What stands under the one key that names an answer; an event of `run` stays as it is.
 #[must_use]
-pub fn body_of(answer: Value) -> Value {
+pub(super) fn body_of(answer: Value) -> Value {
     match answer {
         Value::Object(kinds) if kinds.len() == 1 => {
             kinds.into_iter().next().map_or(Value::Null, |(_, body)| body)
