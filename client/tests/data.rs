@@ -392,9 +392,8 @@ fn many_rows(order: impl Iterator<Item = u32>) -> (Folder, Data) {
 fn half_a_data_set_is_named_as_such_and_not_taken_for_a_table() {
     let folder = Folder::new();
     folder.file("features.npy", npy("<f4", "False", "(2, 2)", &f32s(&[1.0, 2.0, 3.0, 4.0])));
-    let line = |path: &Path, schema: &Schema| {
-        load(path, schema).expect_err("half a data set").to_string()
-    };
+    let line =
+        |path: &Path, schema: &Schema| load(path, schema).expect_err("half a data set").to_string();
     let words = line(folder.path(), &numbers());
     assert!(words.contains("holds features.npy and no labels.npy"), "{words}");
     let words = line(&folder.path().join("features.npy"), &numbers());

@@ -91,7 +91,7 @@ impl PlaceError {
             Self::Train(TrainError::Data(_) | TrainError::DataChanged) => Cause::Data,
             Self::Train(TrainError::Task(_) | TrainError::Model(_)) => Cause::Manifest,
             Self::Train(_) => Cause::Trainer,
-            Self::Pins(PinsError::Pin(_)) => Cause::Manifest,
+            Self::Pins(PinsError::Pin(_)) | Self::TooFewCompared { .. } => Cause::Manifest,
             Self::Pins(PinsError::Checkpoint(_)) | Self::Checkpoint(_) => Cause::State,
             Self::Lineage(_) | Self::Internal(_) => Cause::Internal,
         }
