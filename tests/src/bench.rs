@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use serde_json::{Value, json};
 
 pub mod processes;
+#[cfg(feature = "whole")]
 pub mod small;
 
 /// One figure with what it is held against.

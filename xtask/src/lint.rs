@@ -16,6 +16,7 @@ pub(crate) fn lint() -> Outcome {
     let clippy = ["clippy", "--workspace", "--all-targets", "--features", "roundelay-client/torch"];
     succeed(cargo().args(clippy).args(["--", "--deny", "warnings"]).env("LIBTORCH", libtorch))?;
     without_sockets()?;
+    kernels_alone()?;
     succeed(cargo().args(["check", "--workspace", "--all-targets"]))
 }
 
@@ -28,4 +29,11 @@ pub(crate) fn style() -> Outcome {
 /// The simulator is built from the pure halves alone: no QUIC, no TLS, no libtorch.
 fn without_sockets() -> Outcome {
     succeed(cargo().args(["check", "--package", "roundelay-simulations"]))
+}
+
+/// The benches of crypto's kernels are built without the rest.
+fn kernels_alone() -> Outcome {
+    let alone = ["check", "--package", "roundelay-tests", "--no-default-features"];
+    let bins = ["--features", "kernels", "--bin", "bench-mask", "--bin", "bench-mask-vs-flower"];
+    succeed(cargo().args(alone).args(bins))
 }
