@@ -23,8 +23,8 @@ mod views;
 pub use error::{AdminError, Kind};
 pub use handler::{Admin, Live};
 pub use views::{
-    AuditView, ClientView, FederationView, ModelView, RoundView, StatusView, TenantView, TokenView,
-    instant,
+    AuditView, ClientView, FederationView, LeftView, ModelView, RoundView, StatusView, TenantView,
+    TokenView, instant,
 };
 
 /// What an operator asks for.
@@ -104,11 +104,17 @@ pub enum Request {
     Rounds {
         /// Its name or id.
         federation: String,
+        /// So many of the last; all if none is given.
+        #[serde(default)]
+        last: Option<u32>,
     },
     /// The model versions of a federation.
     ModelList {
         /// Its name or id.
         federation: String,
+        /// So many of the last; all if none is given.
+        #[serde(default)]
+        last: Option<u32>,
     },
     /// Writes a model version to a file.
     ModelExport {

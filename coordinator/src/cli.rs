@@ -86,6 +86,9 @@ pub enum Verb {
     Rounds {
         /// Its name or id
         federation: String,
+        /// Only so many of the last [default: all]
+        #[arg(long, value_name = "N")]
+        last: Option<u32>,
     },
     /// Model versions
     #[command(subcommand)]
@@ -200,6 +203,9 @@ pub enum ModelVerb {
     List {
         /// The federation's name or id
         federation: String,
+        /// Only so many of the last [default: all]
+        #[arg(long, value_name = "N")]
+        last: Option<u32>,
     },
     /// Write a version to a safetensors file with named parameters
     Export {

@@ -5,8 +5,9 @@
 
 use std::collections::BTreeSet;
 use std::str::FromStr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use async_trait::async_trait;
 use roundelay_crypto::digest::Digest;
 use roundelay_crypto::identity::Signature;
 use roundelay_protocol::codec;
@@ -19,7 +20,8 @@ use tokio::sync::Mutex;
 use crate::authority::Peer;
 use crate::clock::now_unix_ms;
 use crate::store::{
-    AuditEvent, AuditRecord, Federation, FederationState, Store, StoreError, TenantStore, Write,
+    AuditEvent, AuditRecord, Federation, FederationState, LeaseName, Store, StoreError,
+    TenantStore, Write, transact_leased,
 };
 
 mod amendment;
@@ -109,17 +111,60 @@ pub struct Draft {
     pub task: Task,
 }
 
+/// Where the writes of a federation's rows go: each needs the fence of its lease, and one process
+/// holds that at a time.
+#[async_trait]
+pub trait Writer: Send + Sync {
+    /// Applies one batch of the lease's owner under the lease's fence.
+    ///
+    /// # Errors
+    /// Another process holds the lease, or the batch is refused.
+    async fn write(
+        &self,
+        lease: &LeaseName,
+        name: &'static str,
+        writes: Vec<Write>,
+    ) -> Result<(), StoreError>;
+}
+
 /// The federations of an installation.
 pub struct Federations {
     store: Arc<dyn Store>,
+    /// Who takes leases here; see [`Store::acquire`].
+    holder: String,
+    /// Holds the leases of the federations that run, once there is one.
+    writer: OnceLock<Arc<dyn Writer>>,
     changes: Mutex<()>,
 }
 
 impl Federations {
     /// Those in a store.
     #[must_use]
-    pub fn new(store: Arc<dyn Store>) -> Self {
-        Self { store, changes: Mutex::default() }
+    pub fn new(store: Arc<dyn Store>, holder: &str) -> Self {
+        let (holder, writer) = (holder.to_owned(), OnceLock::new());
+        Self { store, holder, writer, changes: Mutex::default() }
+    }
+
+    /// From now on this one writes: it drives federations and holds their leases. The first counts.
+    pub fn write_through(&self, writer: Arc<dyn Writer>) {
+        let _ = self.writer.set(writer);
+    }
+
+    async fn write(
+        &self,
+        located: &Located,
+        name: &'static str,
+        writes: Vec<Write>,
+    ) -> Result<(), StoreError> {
+        let (owner, federation) = (located.owner.clone(), located.federation.federation);
+        let lease = LeaseName { owner, federation };
+        match self.writer.get() {
+            Some(writer) => writer.write(&lease, name, writes).await,
+            None => {
+                let (store, now) = (&*self.store, now_unix_ms());
+                transact_leased(store, &lease, &self.holder, now, name, writes).await
+            }
+        }
     }
 
     /// All of them, by owner.
@@ -168,7 +213,7 @@ impl Federations {
             created_unix_ms: now_unix_ms(),
         };
         let located = Located { owner: manifest.owner.clone(), federation };
-        self.rows(&located).transact("create", None, rows_of(&located, &manifest)).await?;
+        self.write(&located, "create", rows_of(&located, &manifest)).await?;
         Ok((located, manifest))
     }
 
@@ -229,13 +274,13 @@ impl Federations {
             Write::PutSignature { federation, manifest, signer, signature },
             audit(federation, rows.members(federation).await?, event),
         ];
-        if standing.is_complete() && located.federation.state == FederationState::Draft {
-            // Whoever left with this amendment is no member any more. Where rounds run, the driver
-            // does this when the amendment comes in force: until then they go to its log too.
+        if standing.is_complete() {
+            // Whoever left with this amendment is no member any more, or is one until it takes force
+            // between two rounds: whoever drives those sees to it.
             let members = tenants_of(&newest.manifest);
             writes.push(Write::PutMembers { federation, members });
         }
-        rows.transact("sign", None, writes).await?;
+        self.write(&located, "sign", writes).await?;
         Ok(Signed { owner: located.owner, version: newest.manifest.version, standing })
     }
 
@@ -304,7 +349,7 @@ fn rows_of(located: &Located, manifest: &Manifest) -> Vec<Write> {
 }
 
 fn tenants_of(manifest: &Manifest) -> Vec<TenantId> {
-    manifest.members.iter().map(|member| member.tenant.clone()).collect()
+    manifest.tenants().cloned().collect()
 }
 
 fn audit(federation: FederationId, to: Vec<TenantId>, event: AuditEvent) -> Write {

@@ -26,6 +26,10 @@ use crate::notice::NoticeKey;
 use crate::store::sqlite::SqliteStore;
 use crate::store::{InstallationSecret, Store, StoreError, TenantStore};
 
+/// Names this process in leases. The lock of the data folder admits one process at a time, and a
+/// coordinator that was killed takes its leases over at once because its name is the same.
+pub const HOLDER: &str = "embedded";
+
 /// Why an installation could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum InstallationError {
@@ -121,7 +125,7 @@ impl Installation {
         let notice_key = notice_key(&*store).await?;
         let clients =
             Clients::new(Arc::clone(&store), authority, notice_key.public(), certificate_life);
-        let federations = Arc::new(Federations::new(Arc::clone(&store)));
+        let federations = Arc::new(Federations::new(Arc::clone(&store), HOLDER));
         Ok(Self { lock, store, blobs, clients: Arc::new(clients), federations, notice_key })
     }
 

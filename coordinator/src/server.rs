@@ -94,9 +94,11 @@ impl Server {
         let authority = clients.authority();
         let identity = authority.certify_server(SystemTime::now())?;
         let endpoint = Endpoint::bind(listen, identity, authority, limits)?;
+        let federations = Arc::clone(&installation.federations);
+        federations.write_through(Arc::new(driver.clone()));
         let context = Context {
             clients,
-            federations: Arc::clone(&installation.federations),
+            federations,
             driver,
             registry: Registry::new(limits.connections_per_tenant_max),
             windows: Windows::new(limits.upload_windows_bytes_total),

@@ -46,7 +46,7 @@ pub use audit::{AuditEvent, AuditHead, AuditItem, AuditRecord};
 pub use clients::{Client, IssuedCertificate};
 pub use error::StoreError;
 pub use federations::{Federation, FederationState, Membership};
-pub use leases::{Fence, LeaseName};
+pub use leases::{Fence, LeaseName, transact_leased};
 pub use models::{Metrics, Model};
 pub use rounds::{Round, RoundState};
 pub use sqlite::SqliteStore;
@@ -130,7 +130,7 @@ pub trait TenantStore: Send + Sync {
 
     /// Applies all writes or none, in order, and returns when they survive a loss of power. `name`
     /// labels the transaction in logs and metrics. With a fence, nothing is written if its lease
-    /// was taken by another; writes that drive rounds are refused without one
+    /// was taken by another; writes of a federation's rows are refused without one
     /// ([`Write::fenced`]).
     async fn transact(
         &self,

@@ -1,6 +1,7 @@
 //! A small federation for the tests of engine and driver: its manifest, and clients that run the
 //! client's half of the rounds with real keys, masks, sums and model states.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use rand::SeedableRng;
@@ -102,12 +103,46 @@ pub(crate) fn manifest(keys: &[Arc<IdentityKey>], rounds: u32, standardise: bool
     }
 }
 
-/// The manifest with the signature of every member.
-pub(crate) fn signed(manifest: Manifest) -> SignedManifest {
+/// The manifest with the signature of every member, and of every member before it.
+pub(crate) fn signed(manifest: Manifest, predecessor: Option<&Manifest>) -> SignedManifest {
     let mut signed = SignedManifest::draft(manifest).unwrap();
-    for (number, member) in signed.manifest.members.clone().into_iter().enumerate() {
+    let before = predecessor.into_iter().flat_map(Manifest::tenants);
+    let signers: BTreeSet<_> = signed.manifest.tenants().chain(before).cloned().collect();
+    for tenant in signers {
+        let number = tenant.as_str().strip_prefix("tenant-").unwrap().parse().unwrap();
         let signature = signed.manifest.sign(&tenant_key(number));
-        signed.add(None, &member.tenant, signature).unwrap();
+        signed.add(predecessor, &tenant, signature).unwrap();
     }
     signed
+}
+
+/// How an amendment changes the members.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Change {
+    /// The last tenant leaves.
+    Leave,
+    /// A tenant joins behind the last.
+    Join,
+    /// The last tenant's client has a new key.
+    Replace,
+}
+
+/// The manifest after a change of the clients with these keys, and the keys after it. `spare` is
+/// the newcomer's or the new one.
+pub(crate) fn amendment(
+    before: &Manifest,
+    keys: &[Arc<IdentityKey>],
+    spare: &Arc<IdentityKey>,
+    change: Change,
+) -> (Manifest, Vec<Arc<IdentityKey>>) {
+    let mut keys = keys.to_vec();
+    if change != Change::Join {
+        keys.pop();
+    }
+    if change != Change::Leave {
+        keys.push(Arc::clone(spare));
+    }
+    let members = manifest(&keys, before.task.rounds, false).members;
+    let (version, predecessor) = (before.version + 1, Some(before.hash()));
+    (Manifest { version, predecessor, members, ..before.clone() }, keys)
 }

@@ -186,6 +186,11 @@ impl Manifest {
         self.members.iter().find(|member| member.tenant == *tenant)
     }
 
+    /// Its members, in their order.
+    pub fn tenants(&self) -> impl Iterator<Item = &TenantId> {
+        self.members.iter().map(|member| &member.tenant)
+    }
+
     /// Every client with its tenant and identity, in the order of the members.
     pub fn clients(&self) -> impl Iterator<Item = ManifestClient<'_>> {
         self.members.iter().flat_map(|member| {

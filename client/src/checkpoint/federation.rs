@@ -12,15 +12,15 @@ use roundelay_protocol::round::horizontal::client::{Event, Record};
 
 use super::failpoint::reached;
 use super::files::{Access, Kind, read_sealed, write_sealed};
-use super::journal::Journal;
+use super::journal::{ENTRY_BYTES_MAX, Journal};
 use super::{CheckpointError, at};
 use crate::engine::work::Masked;
 use crate::outbound::MaskedVector;
 
-const HISTORY: Kind = Kind { name: "history", format: 1 };
+const HISTORY: Kind = Kind { name: "history", format: 2 };
 const STATE: Kind = Kind { name: "state", format: 1 };
 /// Bytes of one record of the history at most.
-const RECORD_BYTES_MAX: usize = 4 << 10;
+const RECORD_BYTES_MAX: usize = ENTRY_BYTES_MAX;
 
 /// The folder of one federation.
 #[derive(Debug, Clone)]

@@ -7,8 +7,9 @@
 //! never wait for the ones in memory.
 
 use std::fs::{self, File, OpenOptions};
-use std::io;
-use std::path::PathBuf;
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -122,13 +123,49 @@ impl Budget {
     }
 
     /// A file that has no name as soon as it is open: nothing is left of it after a crash.
-    fn spool(&self) -> io::Result<File> {
+    fn spool(&self) -> io::Result<SpoolFile> {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let path = self.0.folder.join(format!("{}-{number}.spool", std::process::id()));
-        let file = OpenOptions::new().read(true).write(true).create_new(true).open(&path)?;
-        fs::remove_file(&path)?;
-        Ok(file)
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create_new(true).mode(0o600);
+        let opened = options.open(&path).and_then(|file| fs::remove_file(&path).map(|()| file));
+        let folder = self.0.folder.clone();
+        let file = opened.map_err(|error| named(&folder, &error))?;
+        Ok(SpoolFile { file, folder })
+    }
+}
+
+/// A spool whose errors name its folder.
+#[derive(Debug)]
+struct SpoolFile {
+    file: File,
+    folder: PathBuf,
+}
+
+fn named(folder: &Path, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{}: {error}", folder.display()))
+}
+
+impl Read for SpoolFile {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.file.read(buffer).map_err(|error| named(&self.folder, &error))
+    }
+}
+
+impl Write for SpoolFile {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        self.file.write(buffer).map_err(|error| named(&self.folder, &error))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+impl Seek for SpoolFile {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.file.seek(to)
     }
 }
 

@@ -6,7 +6,7 @@ use roundelay_protocol::ids::TenantId;
 use roundelay_protocol::manifest::{Rules, Task};
 use serde_json::Value;
 
-use super::views::{instant, state};
+use super::views::{instant, last_of, state};
 use super::{Admin, AdminError, Answer, FederationView, Kind, RoundView, StatusView};
 use crate::federations::{Changes, Draft, Located};
 
@@ -97,11 +97,11 @@ impl Admin {
         })))
     }
 
-    pub(super) async fn rounds(&self, name: &str) -> Result<Answer, AdminError> {
+    pub(super) async fn rounds(&self, name: &str, last: Option<u32>) -> Result<Answer, AdminError> {
         let located = self.installation.federations.find(name).await?;
         let rows = self.installation.federations.rows(&located);
         let rounds = rows.rounds(located.federation.federation).await?;
-        Ok(Answer::Rounds(rounds.iter().map(RoundView::from).collect()))
+        Ok(Answer::Rounds(last_of(&rounds, last).iter().map(RoundView::from).collect()))
     }
 
     async fn view(&self, located: &Located) -> Result<FederationView, AdminError> {

@@ -58,8 +58,8 @@ impl Admin {
             Request::FederationStop { federation } => self.stop_federation(&federation).await,
             Request::FederationStatus { federation } => self.status(&federation).await,
             Request::FederationList => self.federations().await,
-            Request::Rounds { federation } => self.rounds(&federation).await,
-            Request::ModelList { federation } => self.models(&federation).await,
+            Request::Rounds { federation, last } => self.rounds(&federation, last).await,
+            Request::ModelList { federation, last } => self.models(&federation, last).await,
             Request::ModelExport { federation, version, to } => {
                 self.export(&federation, version, &to).await
             }

@@ -12,17 +12,18 @@ use roundelay_protocol::model::ParameterSpec;
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 
+use super::views::last_of;
 use super::{Admin, AdminError, Answer, Kind, ModelView};
 use crate::clock::now_unix_ms;
 use crate::federations::Located;
 use crate::store::{AuditEvent, AuditRecord, Model, Write};
 
 impl Admin {
-    pub(super) async fn models(&self, name: &str) -> Result<Answer, AdminError> {
+    pub(super) async fn models(&self, name: &str, last: Option<u32>) -> Result<Answer, AdminError> {
         let located = self.installation.federations.find(name).await?;
         let rows = self.installation.federations.rows(&located);
         let models = rows.models(located.federation.federation).await?;
-        Ok(Answer::Models(models.iter().map(ModelView::from).collect()))
+        Ok(Answer::Models(last_of(&models, last).iter().map(ModelView::from).collect()))
     }
 
     pub(super) async fn export(

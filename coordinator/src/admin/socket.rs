@@ -124,9 +124,24 @@ async fn answer(stream: UnixStream, admin: &Admin) -> io::Result<()> {
             Reply::Error(AdminError::new(Kind::Invalid, "bad_request", message))
         }
     };
-    let mut bytes = serde_json::to_vec(&reply)?;
+    write.write_all(&reply_line(&reply)?).await
+}
+
+/// A reply as a line that whoever asks reads whole. One that is longer is said to be, and how to
+/// ask for less.
+fn reply_line(reply: &Reply) -> io::Result<Vec<u8>> {
+    let mut bytes = serde_json::to_vec(reply)?;
+    if bytes.len() as u64 >= LINE_BYTES_MAX {
+        let (length, most) = (bytes.len().div_ceil(1 << 20), LINE_BYTES_MAX >> 20);
+        let message = format!(
+            "the answer takes {length} MiB, at most {most} MiB are sent; ask for less (`--last N` \
+             with `rounds` and `model list`, `--tenant` with `client list`)"
+        );
+        let error = AdminError::new(Kind::Invalid, "answer_too_long", message);
+        bytes = serde_json::to_vec(&Reply::Error(error))?;
+    }
     bytes.push(b'\n');
-    write.write_all(&bytes).await
+    Ok(bytes)
 }
 
 async fn line(read: impl tokio::io::AsyncRead + Unpin) -> io::Result<String> {
@@ -173,4 +188,32 @@ fn is_absent(error: &io::Error) -> bool {
 fn unreachable_at(path: &Path, error: &io::Error) -> AdminError {
     let message = format!("the coordinator at {} does not answer: {error}", path.display());
     AdminError::new(Kind::Unreachable, "no_answer", message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::admin::AuditView;
+
+    fn answer(entries: usize) -> Reply {
+        let view =
+            AuditView { tenant: "acme".into(), entries: 1, head: "0".repeat((1 << 20) - 100) };
+        Reply::Ok(Answer::Audit(vec![view; entries]))
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_is_too_long_for_a_line_says_so_and_how_to_ask_for_less() {
+        for (entries, whole) in [(15, true), (17, false)] {
+            let bytes = reply_line(&answer(entries)).unwrap();
+            let read = line(bytes.as_slice()).await.expect("it is read whole");
+            match serde_json::from_str(&read).unwrap() {
+                Reply::Ok(Answer::Audit(views)) => assert!(whole && views.len() == entries),
+                Reply::Ok(other) => panic!("{other:?}"),
+                Reply::Error(error) => {
+                    let told = error.to_string();
+                    assert!(!whole && told.contains("--last N") && !told.contains('\n'), "{told}");
+                }
+            }
+        }
+    }
 }

@@ -162,8 +162,8 @@ async fn verbs_about_what_is_not_there_say_so() {
         Request::FederationStart { federation: federation(), initial: None },
         Request::FederationStop { federation: federation() },
         Request::FederationStatus { federation: federation() },
-        Request::Rounds { federation: federation() },
-        Request::ModelList { federation: federation() },
+        Request::Rounds { federation: federation(), last: None },
+        Request::ModelList { federation: federation(), last: Some(3) },
         Request::ModelExport { federation: federation(), version: None, to: "x".into() },
     ];
     for request in unknown_federation {

@@ -1,6 +1,8 @@
 //! What answers are made of: rows as people and programs see them, with times in RFC 3339 and ids
 //! as text.
 
+use roundelay_protocol::ids::ClientId;
+use roundelay_protocol::round::horizontal::coordinator::Departure;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use time::OffsetDateTime;
@@ -15,6 +17,12 @@ pub fn instant(unix_ms: u64) -> String {
     let seconds = i64::try_from(unix_ms / 1000).unwrap_or(i64::MAX);
     let at = OffsetDateTime::from_unix_timestamp(seconds).unwrap_or(OffsetDateTime::UNIX_EPOCH);
     at.format(&Rfc3339).unwrap_or_default()
+}
+
+/// The last so many rows; all where no number is given.
+pub(super) fn last_of<T>(rows: &[T], last: Option<u32>) -> &[T] {
+    let last = last.map_or(rows.len(), |last| last as usize);
+    &rows[rows.len().saturating_sub(last)..]
 }
 
 /// A tenant.
@@ -165,6 +173,29 @@ pub struct RoundView {
     pub survivors: u16,
     /// Clients that dropped out, refused or were expelled.
     pub dropouts: u16,
+    /// Those that declined or were expelled, and why.
+    pub left: Vec<LeftView>,
+}
+
+/// A client that left a round before its end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeftView {
+    /// Its id.
+    pub client: String,
+    /// `declined` or `expelled`.
+    pub how: String,
+    /// Its own reason, or its fault.
+    pub reason: String,
+}
+
+impl LeftView {
+    fn new((client, departure): &(ClientId, Departure)) -> Self {
+        let (how, reason) = match departure {
+            Departure::Declined(refusal) => ("declined", refusal.to_string()),
+            Departure::Expelled(fault) => ("expelled", fault.to_string()),
+        };
+        Self { client: client.to_string(), how: how.to_owned(), reason }
+    }
 }
 
 impl From<&Round> for RoundView {
@@ -186,6 +217,7 @@ impl From<&Round> for RoundView {
             cohort: round.cohort,
             survivors: round.survivors,
             dropouts: round.dropouts,
+            left: round.left.iter().map(LeftView::new).collect(),
         }
     }
 }

@@ -2,7 +2,9 @@
 
 use serde_json::Value;
 
-use crate::admin::{Answer, ClientView, FederationView, ModelView, RoundView, StatusView};
+use crate::admin::{
+    Answer, ClientView, FederationView, LeftView, ModelView, RoundView, StatusView,
+};
 
 /// An answer in lines, each with its end.
 #[must_use]
@@ -106,7 +108,7 @@ fn status(status: &StatusView) -> String {
 }
 
 /// What an engine says beyond the rows of model and round, in the order in which people ask.
-const ENGINE_FACTS: [(&str, &str); 8] = [
+const ENGINE_FACTS: [(&str, &str); 9] = [
     ("clients that are there", "ready"),
     ("waiting for", "waiting"),
     ("does not go on because", "reason"),
@@ -115,6 +117,7 @@ const ENGINE_FACTS: [(&str, &str); 8] = [
     ("rounds failed in a row", "failed"),
     ("training rounds in the task", "rounds"),
     ("expelled", "expelled"),
+    ("declined", "declined"),
 ];
 
 fn has_something_to_say(value: &Value) -> bool {
@@ -160,7 +163,13 @@ fn rounds(rows: &[RoundView]) -> String {
             row.began.clone(),
         ]
     });
-    table(&columns, cells)
+    let mut text = table(&columns, cells);
+    for row in rows {
+        for LeftView { client, how, reason } in &row.left {
+            text.push_str(&format!("round {}: client {client} {how}: {reason}\n", row.round));
+        }
+    }
+    text
 }
 
 fn models(rows: &[ModelView]) -> String {

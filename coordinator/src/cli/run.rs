@@ -148,8 +148,10 @@ fn request(verb: Verb) -> Result<Request, AdminError> {
             Request::FederationStatus { federation }
         }
         Verb::Federation(FederationVerb::List) => Request::FederationList,
-        Verb::Rounds { federation } => Request::Rounds { federation },
-        Verb::Model(ModelVerb::List { federation }) => Request::ModelList { federation },
+        Verb::Rounds { federation, last } => Request::Rounds { federation, last },
+        Verb::Model(ModelVerb::List { federation, last }) => {
+            Request::ModelList { federation, last }
+        }
         Verb::Model(ModelVerb::Export { federation, version, to }) => {
             Request::ModelExport { federation, version, to: absolute(&to)? }
         }

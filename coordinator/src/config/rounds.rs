@@ -9,15 +9,12 @@ use serde::Deserialize;
 use super::within;
 use crate::engine::scheduler::Pace;
 use crate::engine::selection::Selection;
+use crate::installation::HOLDER;
 use crate::server::driver::DriverSettings;
 
 /// Keys in this table; a test holds the sample file to it. `clients_wanted` has no default.
 #[cfg(test)]
 pub(super) const KEYS: usize = 12;
-
-/// Names this process in leases. The lock of the data folder admits one process at a time, and a
-/// coordinator that was killed takes its leases over at once because its name is the same.
-const HOLDER: &str = "embedded";
 
 /// Rounds of all federations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]

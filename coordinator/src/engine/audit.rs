@@ -1,10 +1,10 @@
 //! What a federation shows: entries for the audit logs of its members, and how it stands, for
 //! people.
 
-use roundelay_protocol::error::{Fault, Stage};
+use roundelay_protocol::error::{Fault, Refusal, Stage};
 use roundelay_protocol::ids::{ClientId, FederationId, ModelVersion, RoundNumber};
 use roundelay_protocol::plan::PlanKind;
-use roundelay_protocol::round::horizontal::coordinator::AuditEntry;
+use roundelay_protocol::round::horizontal::coordinator::{AuditEntry, Departure};
 use serde::Serialize;
 
 use super::rounds::RoundState;
@@ -56,6 +56,9 @@ pub struct Status {
     pub evaluation: Option<Evaluation>,
     /// Clients that were expelled from a round since the coordinator started, with the last fault.
     pub expelled: Vec<Expelled>,
+    /// Clients that declined to take part in a round since the coordinator started, with the last
+    /// reason.
+    pub declined: Vec<Declined>,
 }
 
 /// Whether rounds run.
@@ -110,6 +113,18 @@ pub struct RoundSummary {
     pub survivors: u16,
     /// Clients that dropped out, refused or were expelled.
     pub dropouts: u16,
+    /// Those that said why they left, or were told.
+    pub left: Vec<Left>,
+}
+
+/// A client that left a round before its end: it declined, or was expelled.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Left {
+    /// Which.
+    #[serde(serialize_with = "as_text")]
+    pub client: ClientId,
+    /// Why.
+    pub departure: Departure,
 }
 
 /// Federated evaluation of a version.
@@ -136,6 +151,19 @@ pub struct Expelled {
     /// What it did.
     #[serde(serialize_with = "as_text")]
     pub fault: Fault,
+}
+
+/// A client that declined.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Declined {
+    /// Which.
+    #[serde(serialize_with = "as_text")]
+    pub client: ClientId,
+    /// In which round.
+    pub round: u64,
+    /// Why.
+    #[serde(serialize_with = "as_text")]
+    pub reason: Refusal,
 }
 
 fn as_text<T: std::fmt::Display, S: serde::Serializer>(

@@ -17,6 +17,8 @@ use roundelay_protocol::metrics::Metrics;
 use roundelay_protocol::plan::PlanKind;
 use serde::{Deserialize, Serialize};
 
+use super::rounds::count;
+
 /// The part of a task that decides which rounds there are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Course {
@@ -88,8 +90,41 @@ pub struct Tries {
     /// The cohort that was shown a training plan for this goal: from the first byte of an upload
     /// its clients accept no other cohort for the same kind and model.
     pub pinned: Option<BTreeSet<ClientId>>,
+    /// Cohorts that were shown a training plan for this goal under earlier manifests.
+    pub earlier: Vec<Earlier>,
     /// Clients that were shown a survivor set for this goal: they sign no second one, ever.
     pub spent: BTreeSet<ClientId>,
+}
+
+/// A cohort of an earlier manifest. Its clients accept another one for the same kind and model
+/// only where enough of them are in the set to show that no set of theirs is opened any more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Earlier {
+    /// Its clients.
+    pub cohort: BTreeSet<ClientId>,
+    /// So many of them are enough (`Floors::witnesses`).
+    pub witnesses: u16,
+}
+
+impl Earlier {
+    /// How many of these clients are of this cohort.
+    pub fn among<'a>(&self, clients: impl IntoIterator<Item = &'a ClientId>) -> u16 {
+        count(clients.into_iter().filter(|client| self.cohort.contains(client)).count())
+    }
+
+    /// Whether a set over these clients shows that no set of this cohort is opened.
+    pub fn is_dead_with<'a>(&self, clients: impl IntoIterator<Item = &'a ClientId>) -> bool {
+        self.among(clients) >= self.witnesses
+    }
+}
+
+impl Tries {
+    /// Whether a set over these clients may be opened beside what was tried under earlier
+    /// manifests.
+    #[must_use]
+    pub fn bury(&self, clients: &BTreeSet<ClientId>) -> bool {
+        self.earlier.iter().all(|earlier| earlier.is_dead_with(clients))
+    }
 }
 
 impl Progress {

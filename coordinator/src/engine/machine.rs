@@ -8,12 +8,12 @@ use roundelay_protocol::ids::{ClientId, RoundNumber, TenantId};
 use roundelay_protocol::message::Published;
 use roundelay_protocol::metrics::Metrics;
 use roundelay_protocol::plan::{PlanKind, TrainingPlan};
-use roundelay_protocol::round::horizontal::coordinator::{Input, Outcome};
+use roundelay_protocol::round::horizontal::coordinator::{Departure, Input, Outcome};
 use roundelay_protocol::session::Join;
 use roundelay_protocol::time::Time;
 
-use super::audit::{Entry, Evaluation, Expelled, RoundSummary, State, Status};
-use super::federation::{Course, Progress, Reached};
+use super::audit::{Declined, Entry, Evaluation, Expelled, Left, RoundSummary, State, Status};
+use super::federation::{Course, Earlier, Progress, Reached};
 use super::rounds::{Interrupted, Live, RoundState, Sink, count};
 use super::scheduler::{self, Ahead, Stalled, Step, View, Waiting};
 use super::tenant::{Members, Newest};
@@ -44,6 +44,7 @@ pub struct Engine {
     last: Option<RoundSummary>,
     expelled: BTreeMap<ClientId, Expelled>,
     lineage: Lineage,
+    declined: BTreeMap<ClientId, Declined>,
     /// What the aggregate that is being published says about the model that it started from.
     metrics: Option<Metrics>,
 }
@@ -84,6 +85,7 @@ impl Engine {
             last: None,
             expelled: BTreeMap::new(),
             lineage: Lineage::default(),
+            declined: BTreeMap::new(),
             metrics: None,
         };
         for interrupted in interrupted {
@@ -141,16 +143,21 @@ impl Engine {
     fn take_up(&mut self, interrupted: Interrupted, now: Time, effects: &mut Vec<Effect>) {
         let round = interrupted.round;
         self.progress.highest_round = self.progress.highest_round.max(round);
-        let given_up = interrupted.given_up(now);
+        let (given_up, shown_to) = (interrupted.given_up(now), interrupted.shown_to());
         let mut sink = Sink { effects, ready: self.members.ready() };
         let (terms, timing) = (&self.setup.terms, self.setup.timing);
         match Live::resume(terms, timing, interrupted, now, &mut sink) {
-            Ok((live, outcome)) => {
+            Ok((mut live, outcome)) => {
+                live.follow(self.progress.tries.earlier.clone());
                 let slot = if live.goal().is_some() { Slot::Training } else { Slot::Ahead };
                 *self.slot(slot) = Some(live);
                 self.finish(slot, outcome, now, effects);
             }
             Err(error) => {
+                if let Some(cohort) = shown_to {
+                    self.spend(&cohort);
+                    self.keep_progress(effects);
+                }
                 effects.push(Effect::Persist(Fact::Round(given_up)));
                 effects.push(Effect::Persist(Fact::Forget(round)));
                 effects.push(Effect::Lost { round, error });

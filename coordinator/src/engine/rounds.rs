@@ -3,19 +3,20 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use roundelay_crypto::digest::Digest;
 use roundelay_protocol::error::{AbortReason, Stage};
 use roundelay_protocol::ids::{ClientId, RoundNumber};
 use roundelay_protocol::message::ToClient;
 use roundelay_protocol::plan::RosterPlan;
 use roundelay_protocol::round::horizontal::coordinator::{
-    Action, AuditEntry, Departure, Input, Outcome, Record, RestoreError, Round, Timing,
+    Action, AuditEntry, Input, Outcome, Record, RestoreError, Round, Timing,
 };
 use roundelay_protocol::round::horizontal::terms::{PlanError, Terms};
 use roundelay_protocol::time::Time;
 use serde::Serialize;
 
-use super::audit::{Entry, Expelled, RoundStatus, RoundSummary};
-use super::federation::Goal;
+use super::audit::{Entry, Left, RoundStatus, RoundSummary};
+use super::federation::{Earlier, Goal};
 use super::{Effect, Fact};
 
 /// Where a round stands, for people.
@@ -53,6 +54,26 @@ pub struct Interrupted {
 }
 
 impl Interrupted {
+    /// The manifest that it was planned under.
+    #[must_use]
+    pub fn manifest(&self) -> Option<Digest> {
+        self.plan().map(|plan| plan.manifest)
+    }
+
+    fn plan(&self) -> Option<&RosterPlan> {
+        self.records.iter().find_map(|record| match record {
+            Record::Planned(plan) => Some(&**plan),
+            _ => None,
+        })
+    }
+
+    /// Its cohort, if its survivor set may have been shown.
+    pub(super) fn shown_to(&self) -> Option<BTreeSet<ClientId>> {
+        let shown = |record: &Record| matches!(record, Record::Survivors { .. });
+        self.records.iter().any(shown).then_some(())?;
+        Some(self.plan()?.cohort.iter().copied().collect())
+    }
+
     /// How it stands when it is given up.
     pub(super) fn given_up(&self, now: Time) -> RoundSummary {
         RoundSummary {
@@ -65,6 +86,7 @@ impl Interrupted {
             cohort: self.cohort,
             survivors: 0,
             dropouts: 0,
+            left: Vec::new(),
         }
     }
 }
@@ -76,6 +98,8 @@ pub(super) struct Live {
     began: Time,
     facts: Facts,
     deadline: Option<Time>,
+    /// Cohorts that tried for the same goal under earlier manifests.
+    earlier: Vec<Earlier>,
 }
 
 /// What the actions of a round have told so far.
@@ -87,7 +111,7 @@ struct Facts {
     survivors: Option<u16>,
     /// Clients that dropped out, refused or were expelled.
     dropouts: BTreeSet<ClientId>,
-    expelled: Vec<Expelled>,
+    left: Vec<Left>,
 }
 
 impl Facts {
@@ -101,10 +125,7 @@ impl Facts {
             Record::Left(index, departure) => {
                 let Some(client) = plan.client_at(*index) else { return };
                 self.dropouts.insert(client);
-                if let Departure::Expelled(fault) = departure {
-                    let (round, fault) = (plan.round.0, fault.clone());
-                    self.expelled.push(Expelled { client, round, fault });
-                }
+                self.left.push(Left { client, departure: departure.clone() });
             }
             _ => {}
         }
@@ -171,7 +192,19 @@ impl Live {
 
     fn around(machine: Round, began: Time) -> Self {
         let cohort = machine.plan().cohort.iter().copied().collect();
-        Self { machine, cohort, began, facts: Facts::default(), deadline: None }
+        Self {
+            machine,
+            cohort,
+            began,
+            facts: Facts::default(),
+            deadline: None,
+            earlier: Vec::new(),
+        }
+    }
+
+    /// The set of this round has to show that no set of these cohorts is opened any more.
+    pub(super) fn follow(&mut self, earlier: Vec<Earlier>) {
+        self.earlier = earlier;
     }
 
     /// One input; returns how the round ended, if it did.
@@ -192,9 +225,13 @@ impl Live {
         now: Time,
         sink: &mut Sink<'_>,
     ) -> Option<Outcome> {
-        let mut outcome = None;
+        let (mut outcome, mut unburied) = (None, None);
         for action in actions {
             match action {
+                // Nobody has seen this set, and its clients would not sign it.
+                Action::StoreSum(clients) if self.too_few(&clients).is_some() => {
+                    unburied = self.too_few(&clients);
+                }
                 Action::Finish(end) => outcome = Some(end),
                 Action::SetDeadline(at) => self.deadline = Some(at),
                 Action::Persist(record) => self.persist(record, sink),
@@ -204,6 +241,9 @@ impl Live {
                 action => sink.effects.extend(self.effect(action)),
             }
         }
+        if let Some(reason) = unburied {
+            return self.handle(now, Input::Abort(reason), sink);
+        }
         if let Some(outcome) = &outcome {
             let round = self.number();
             sink.persist(Fact::Round(self.summary(RoundState::of(outcome), Some(now))));
@@ -211,6 +251,13 @@ impl Live {
             sink.effects.push(Effect::Close(round));
         }
         outcome
+    }
+
+    /// Why a set over these clients can't be opened.
+    fn too_few(&self, clients: &[ClientId]) -> Option<AbortReason> {
+        let alive = self.earlier.iter().find(|earlier| !earlier.is_dead_with(clients))?;
+        let (present, required) = (alive.among(clients), alive.witnesses);
+        Some(AbortReason::TooFewClients { stage: Stage::MaskedInput, present, required })
     }
 
     fn persist(&mut self, record: Record, sink: &mut Sink<'_>) {
@@ -294,8 +341,9 @@ impl Live {
         self.machine.stage() == Some(Stage::Prepared)
     }
 
-    pub(super) fn expelled(&self) -> &[Expelled] {
-        &self.facts.expelled
+    /// Clients that declined or were expelled.
+    pub(super) fn left(&self) -> &[Left] {
+        &self.facts.left
     }
 
     pub(super) fn status(&self) -> RoundStatus {
@@ -319,6 +367,7 @@ impl Live {
             cohort: count(self.cohort.len()),
             survivors: self.facts.survivors.unwrap_or(0),
             dropouts: count(self.facts.dropouts.len()),
+            left: self.facts.left.clone(),
         }
     }
 }

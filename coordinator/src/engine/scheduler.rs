@@ -167,6 +167,18 @@ pub enum Stalled {
          the client at fault if the audit log names one"
     )]
     MasksDidNotCancel,
+    /// An amendment left too few of those who may have uploaded.
+    #[error(
+        "a round for this model has failed after uploads under the manifest before, and only \
+         {stay} of its clients can be in the next one; {required} have to be (the set rule): amend \
+         the manifest so that it names more of them again"
+    )]
+    TooFewStay {
+        /// Clients of that round that can be planned.
+        stay: u16,
+        /// How many have to be.
+        required: u16,
+    },
 }
 
 impl Stalled {
@@ -201,7 +213,7 @@ pub fn next(view: &View<'_>) -> Step {
 /// Whether the set rule lets this cohort try for the goal.
 fn allowed(tries: &Tries, cohort: &BTreeSet<ClientId>) -> bool {
     let same = tries.pinned.as_ref().is_none_or(|pinned| pinned == cohort);
-    same && tries.spent.is_disjoint(cohort)
+    same && tries.spent.is_disjoint(cohort) && tries.bury(cohort)
 }
 
 /// Whether it was tried often enough.
@@ -223,7 +235,10 @@ fn plan(view: &View<'_>) -> Step {
         None => match cohort(view, view.ready) {
             Some(cohort) => once_assembled(view, cohort),
             None if nobody_left(view) => Step::Stall(Stalled::after_a_set(reason())),
-            None => wait_for_clients(view),
+            None => match too_few_stay(view) {
+                Some((stay, required)) => Step::Stall(Stalled::TooFewStay { stay, required }),
+                None => wait_for_clients(view),
+            },
         },
     }
 }
@@ -235,13 +250,40 @@ fn plan_ahead(view: &View<'_>) -> Step {
     }
 }
 
+/// A cohort that may try for the goal. One that leaves too many out of those who tried for it under
+/// an earlier manifest is not drawn: then everyone who is there is planned.
 fn cohort(view: &View<'_>, ready: &BTreeSet<ClientId>) -> Option<BTreeSet<ClientId>> {
-    view.pace.selection.cohort(view.terms, ready, &view.tries.spent, &view.seed)
+    let buries = |cohort: &BTreeSet<ClientId>| {
+        view.tries.bury(&cohort.intersection(ready).copied().collect())
+    };
+    let drawn = drawn(view, &view.pace.selection, ready).filter(buries);
+    drawn.or_else(|| drawn_all(view, ready).filter(buries))
+}
+
+fn drawn_all(view: &View<'_>, ready: &BTreeSet<ClientId>) -> Option<BTreeSet<ClientId>> {
+    drawn(view, &Selection::default(), ready)
+}
+
+fn drawn(
+    view: &View<'_>,
+    selection: &Selection,
+    ready: &BTreeSet<ClientId>,
+) -> Option<BTreeSet<ClientId>> {
+    selection.cohort(view.terms, ready, &view.tries.spent, &view.seed)
 }
 
 /// Whether no union of groups could be planned even if every member came.
 fn nobody_left(view: &View<'_>) -> bool {
-    !view.tries.spent.is_empty() && cohort(view, &view.terms.clients().collect()).is_none()
+    !view.tries.spent.is_empty() && drawn_all(view, &view.terms.clients().collect()).is_none()
+}
+
+/// Of a cohort that tried for the goal under an earlier manifest, how many the manifest still
+/// names, and how many it would have to, where those are too few even if every member came.
+fn too_few_stay(view: &View<'_>) -> Option<(u16, u16)> {
+    let planned = drawn_all(view, &view.terms.clients().collect())?;
+    let mut earlier = view.tries.earlier.iter();
+    let alive = earlier.find(|earlier| !earlier.is_dead_with(&planned))?;
+    Some((alive.among(&planned), alive.witnesses))
 }
 
 fn wait_for_clients(view: &View<'_>) -> Step {

@@ -7,6 +7,7 @@ use super::audit::Entry;
 use super::rounds::RoundState;
 use super::scheduler::Waiting;
 use super::*;
+use crate::testing::Change;
 
 mod world;
 
@@ -344,4 +345,116 @@ fn an_amended_manifest_burns_the_preparation_and_takes_force_between_two_rounds(
     let burned = RoundState::Aborted(AbortReason::PreparationBurned);
     assert_eq!(world.outcomes().iter().filter(|state| **state == burned).count(), 1);
     assert_eq!(world.progress().version, ModelVersion(4), "the amended task has more rounds");
+}
+
+/// Everyone whom the manifest in force names holds the very same model.
+fn assert_members_finished(world: &World, members: &[usize]) {
+    let status = world.status();
+    assert_eq!(status.state, State::Finished, "{status:?}");
+    for client in members {
+        assert_eq!(world.clients[*client].standing().state, world.progress().state);
+    }
+    assert_eq!(usize::from(status.members), members.len());
+}
+
+/// Whom the manifest names after a change of four.
+fn members_after(change: Change) -> Vec<usize> {
+    match change {
+        Change::Leave => vec![0, 1, 2],
+        Change::Join => vec![0, 1, 2, 3, 4],
+        Change::Replace => vec![0, 1, 2, 4],
+    }
+}
+
+#[test]
+fn members_may_leave_join_and_be_replaced_while_a_round_is_in_any_stage() {
+    use Stage::{AdvertiseKeys, ConsistencyCheck, MaskedInput, ShareKeys, Unmasking};
+    for change in [Change::Leave, Change::Join, Change::Replace] {
+        for stage in [AdvertiseKeys, ShareKeys, MaskedInput, ConsistencyCheck, Unmasking] {
+            let mut world = World::new(4, 3, false, 21);
+            let is_in = |round: Option<audit::RoundStatus>| {
+                round.is_some_and(|round| round.stage == Some(stage))
+            };
+            world.run_until(|world| is_in(world.status().training) || is_in(world.status().ahead));
+            world.change(change);
+            world.go_on();
+            assert_members_finished(&world, &members_after(change));
+            assert_eq!(published(&world).len(), 4, "{change:?} in {stage:?}");
+            assert!(world.lost.is_empty());
+        }
+    }
+}
+
+#[test]
+fn after_a_failed_upload_round_members_may_leave_join_and_be_replaced() {
+    for change in [Change::Leave, Change::Join, Change::Replace] {
+        let mut world = World::new(4, 2, false, 22);
+        // Two have uploaded for the model; the round fails, and so does its retry.
+        world.pace(|pace| pace.failures_max = 2);
+        let die = |client, round| incident(client, round, At::Upload, What::Restart(4_000));
+        world.script = vec![die(2, 1), die(3, 1), die(2, 2), die(3, 2)];
+        world.run();
+        assert_eq!(world.status().state, State::Stalled, "{change:?}");
+        assert!(world.progress().tries.pinned.is_some());
+        world.change(change);
+        world.tell(Event::Start);
+        world.go_on();
+        assert_members_finished(&world, &members_after(change));
+    }
+}
+
+#[test]
+fn a_set_with_too_few_of_those_who_may_have_uploaded_is_shown_to_nobody() {
+    let mut world = World::new(4, 1, false, 23);
+    world.pace(|pace| pace.failures_max = 1);
+    let die = |client, round| incident(client, round, At::Upload, What::Restart(4_000));
+    world.script = vec![die(2, 1), die(3, 1)];
+    world.run();
+    world.pace(|pace| pace.failures_max = 8);
+    // Of the former four two are left. One of them leaves before it uploads: a quorum is there.
+    world.replace_first();
+    world.replace_first();
+    world.script = (2..5).map(|round| die(2, round)).collect();
+    world.tell(Event::Start);
+    world.go_on();
+    assert_members_finished(&world, &[2, 3, 4, 5]);
+    let too_few = AbortReason::TooFewClients { stage: Stage::MaskedInput, present: 1, required: 2 };
+    assert!(world.outcomes().contains(&RoundState::Aborted(too_few)), "{:?}", world.outcomes());
+}
+
+#[test]
+fn an_amendment_that_drops_too_many_of_those_who_may_have_uploaded_stalls_at_once_and_says_so() {
+    let mut world = World::new(4, 2, false, 24);
+    world.pace(|pace| pace.failures_max = 1);
+    let die = |client, round| incident(client, round, At::Upload, What::Restart(4_000));
+    world.script = vec![die(2, 1), die(3, 1)];
+    world.run();
+    for _ in 0..3 {
+        // The last of the former four go, one after the other; newcomers take their places.
+        world.replace_first();
+    }
+    world.tell(Event::Start);
+    world.go_on();
+    let status = world.status();
+    assert_eq!(status.state, State::Stalled);
+    let reason = status.reason.unwrap();
+    assert!(
+        reason.contains("only 1 of its clients") && reason.contains("2 have to be"),
+        "{reason}"
+    );
+}
+
+#[test]
+fn a_round_that_cannot_be_restored_but_was_shown_is_not_tried_again() {
+    let mut world = World::new(4, 2, false, 25);
+    world.run_until(|world| {
+        world.status().training.is_some_and(|round| round.stage == Some(Stage::ConsistencyCheck))
+    });
+    // The coordinator comes back under a manifest that is not the round's.
+    world.kill(Millis(100));
+    world.amend(2);
+    world.go_on();
+    assert_eq!(world.lost.first(), Some(&RoundNumber(1)));
+    assert_eq!(world.progress().tries.spent.len(), 4, "they may have signed a set");
+    assert_eq!(world.status().state, State::Stalled);
 }

@@ -50,7 +50,7 @@ impl Federations {
             Write::PutManifest { digest, manifest: Box::new(manifest.clone()) },
             audit(federation, members, event),
         ];
-        rows.transact("amend", None, writes).await?;
+        self.write(located, "amend", writes).await?;
         Ok(manifest)
     }
 

@@ -24,6 +24,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use async_trait::async_trait;
 use roundelay_protocol::ids::{FederationId, TenantId};
 use roundelay_protocol::round::horizontal::coordinator::Timing;
 use serde::Serialize;
@@ -33,9 +34,11 @@ use tokio::task::JoinHandle;
 use crate::accumulator::budget::Budget;
 use crate::authority::Peer;
 use crate::blobs::Blobs;
+use crate::clock::now_unix_ms;
 use crate::engine::audit::Status;
 use crate::engine::scheduler::Pace;
-use crate::store::{FederationState, Store, StoreError};
+use crate::federations::Writer;
+use crate::store::{FederationState, LeaseName, Store, StoreError, Write, transact_leased};
 
 mod batch;
 pub mod boundary;
@@ -341,6 +344,30 @@ impl Driver {
         });
         federations.insert(federation, Arc::clone(&handle));
         handle
+    }
+}
+
+#[async_trait]
+impl Writer for Driver {
+    /// Through the task that holds the federation's lease, where there is one.
+    async fn write(
+        &self,
+        lease: &LeaseName,
+        name: &'static str,
+        writes: Vec<Write>,
+    ) -> Result<(), StoreError> {
+        if let Ok(handle) = self.of(&lease.owner, lease.federation) {
+            let (answer, answered) = oneshot::channel();
+            let mail = Mail::Write { name, writes: writes.clone(), answer };
+            // A task that failed answers nothing; it begins again from what is written here.
+            if handle.mail.send(mail).await.is_ok()
+                && let Ok(written) = answered.await
+            {
+                return written;
+            }
+        }
+        let (store, holder) = (&*self.shared.store, &self.shared.settings.holder);
+        transact_leased(store, lease, holder, now_unix_ms(), name, writes).await
     }
 }
 

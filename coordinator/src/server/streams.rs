@@ -8,9 +8,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use roundelay_protocol::close::CloseCode;
 use roundelay_protocol::ids::{FederationId, RoundNumber};
-use roundelay_protocol::limits::{
-    FRAME_BYTES_PREAUTH_MAX, ROSTER_ITEM_BYTES_MAX, UPLOAD_BYTES_MAX,
-};
+use roundelay_protocol::limits::{FRAME_BYTES_PREAUTH_MAX, ROSTER_ITEM_BYTES_MAX};
 use roundelay_protocol::message::FromClient;
 use roundelay_protocol::session::{Assembler, RosterKind, StreamHeader, VectorKind};
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
@@ -136,6 +134,13 @@ impl Streams {
         let (limits, meter) = (&self.context.limits, Arc::clone(&self.meter));
         let mut frames = Frames::new(incoming, FRAME_BYTES_PREAUTH_MAX, limits.frame_ms, meter);
         match frames.expect("the header of a stream", limits.frame_ms).await? {
+            // What nobody waits for is not put together.
+            StreamHeader::Roster { federation, kind: RosterKind::Shares, .. }
+                if !self.connected.is_seated(federation) =>
+            {
+                frames.into_raw().1.stop(CloseCode::Done);
+                Ok(())
+            }
             StreamHeader::Roster { federation, round, kind: RosterKind::Shares, items } => {
                 let assembler = Assembler::new(RosterKind::Shares, items);
                 let assembler = assembler.map_err(Closing::malformed)?;
@@ -155,7 +160,7 @@ impl Streams {
             StreamHeader::Vector { federation, kind: VectorKind::State(version), bytes } => {
                 let (held, incoming) = frames.into_raw();
                 let stall_ms = limits.stall_ms;
-                let mut pieces = Pieces { held, incoming, left: bytes, stall_ms, ended: None };
+                let mut pieces = Pieces { held, incoming, stall_ms, ended: None };
                 self.connected.state(federation, version, bytes, &mut pieces).await;
                 pieces.ended.map_or(Ok(()), Err)
             }
@@ -175,14 +180,10 @@ impl Streams {
         bytes: u64,
         uploads: &AtomicU32,
     ) -> Result<(), Closing> {
-        if bytes > UPLOAD_BYTES_MAX {
-            let reason = format!("a vector of {bytes} bytes, at most {UPLOAD_BYTES_MAX} are taken");
-            return Err(Closing::new(CloseCode::TooLarge, reason));
-        }
         let _widened = self.widen(bytes, uploads);
         let (held, incoming) = frames.into_raw();
         let stall_ms = self.context.limits.stall_ms;
-        let mut pieces = Pieces { held, incoming, left: bytes, stall_ms, ended: None };
+        let mut pieces = Pieces { held, incoming, stall_ms, ended: None };
         let uploaded = self.connected.upload(federation, round, bytes, &mut pieces).await;
         if let Some(closing) = pieces.ended {
             return Err(closing);
@@ -193,6 +194,11 @@ impl Streams {
             Err(error @ UploadError::Fault(_)) => {
                 tracing::warn!(%federation, %round, %error, "a masked vector was refused");
                 pieces.incoming.stop(CloseCode::Malformed);
+            }
+            // Ours: without this client the round goes on, or is aborted if too few are left.
+            Err(error @ UploadError::Spool(_)) => {
+                tracing::error!(%federation, %round, %error, "a masked vector was not taken");
+                pieces.incoming.stop(CloseCode::Internal);
             }
             Err(error) => {
                 tracing::info!(%federation, %round, %error, "a masked vector was not taken");
@@ -228,11 +234,11 @@ async fn roster(mut frames: Frames, mut assembler: Assembler) -> Result<FromClie
     whole.into_from_client().ok_or_else(|| Closing::malformed("not a roster of a client"))
 }
 
-/// The raw bytes behind a vector's header, no more than it announced.
+/// The raw bytes behind a vector's header. How many there may be, the accumulator knows: more or
+/// fewer are the client's fault and cost it the round.
 struct Pieces {
     held: Bytes,
     incoming: Box<dyn Incoming>,
-    left: u64,
     stall_ms: u32,
     ended: Option<Closing>,
 }
@@ -241,17 +247,7 @@ struct Pieces {
 impl ChunkSource for Pieces {
     async fn next(&mut self) -> Result<Option<Bytes>, SourceGone> {
         let held = std::mem::take(&mut self.held);
-        let piece = if held.is_empty() { self.read().await? } else { Some(held) };
-        let Some(piece) = piece else { return Ok(None) };
-        match self.left.checked_sub(piece.len() as u64) {
-            Some(left) => self.left = left,
-            None => {
-                let reason = "a vector has more bytes than its header announced";
-                self.ended = Some(Closing::new(CloseCode::TooLarge, reason));
-                return Err(SourceGone);
-            }
-        }
-        Ok(Some(piece))
+        if held.is_empty() { self.read().await } else { Ok(Some(held)) }
     }
 }
 

@@ -7,4 +7,5 @@ mod floods;
 mod handshakes;
 pub(crate) mod harness;
 pub(crate) mod manifests;
+mod rounds;
 mod stopping;

@@ -3,8 +3,9 @@
 
 use roundelay_crypto::digest::Digest;
 use roundelay_protocol::error::AbortReason;
-use roundelay_protocol::ids::{ModelVersion, RoundNumber};
+use roundelay_protocol::ids::{ClientId, ModelVersion, RoundNumber};
 use roundelay_protocol::plan::PlanKind;
+use roundelay_protocol::round::horizontal::coordinator::Departure;
 use serde::{Deserialize, Serialize};
 
 /// One round of a federation.
@@ -30,6 +31,8 @@ pub struct Round {
     pub dropouts: u16,
     /// The blob that holds the published aggregate.
     pub aggregate: Option<Digest>,
+    /// Clients that declined or were expelled, and why.
+    pub left: Vec<(ClientId, Departure)>,
 }
 
 /// Where a round stands.

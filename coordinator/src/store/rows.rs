@@ -62,7 +62,7 @@ pub(crate) enum Op {
     Audit { to: TenantId, federation: Option<FederationId>, value: Unsealed },
 }
 
-/// Refuses a batch that drives rounds without the fence of its federation.
+/// Refuses a batch that changes a federation without its fence.
 pub(crate) fn check_fence(
     tenant: &TenantId,
     fence: Option<&Fence>,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use roundelay_crypto::digest::Digest;
 use roundelay_crypto::identity::{IdentityKey, Signature};
 use roundelay_crypto::secret::{Secret, Seed};
-use roundelay_protocol::error::{AbortReason, Stage};
+use roundelay_protocol::error::{AbortReason, Refusal, Stage};
 use roundelay_protocol::ids::{ClientId, FederationId, ModelVersion, RoundNumber, TenantId};
 use roundelay_protocol::manifest::{
     AmendmentRule, CoordinatorTrust, Hyperparameters, Manifest, Quantisation, Rules, Task,
@@ -14,7 +14,7 @@ use roundelay_protocol::manifest::{
 use roundelay_protocol::model::ModelSpec;
 use roundelay_protocol::optimiser::OptimiserSpec;
 use roundelay_protocol::plan::RosterPlan;
-use roundelay_protocol::round::horizontal::coordinator::{AuditEntry, Record};
+use roundelay_protocol::round::horizontal::coordinator::{AuditEntry, Departure, Record};
 use roundelay_protocol::schema::Schema;
 
 use super::*;
@@ -59,7 +59,7 @@ macro_rules! conformance {
             records_come_back_in_order_until_they_are_deleted,
             large_batches_of_records_come_back_in_order,
             a_batch_with_one_refused_write_changes_nothing,
-            writes_that_drive_rounds_need_the_fence_of_their_federation,
+            writes_of_a_federation_need_its_fence,
             a_stale_fence_writes_nothing,
             a_lease_is_held_by_one_until_it_runs_out,
             a_restarted_holder_takes_its_own_lease_over,
@@ -99,10 +99,19 @@ pub(crate) async fn with_tenants(fixture: &dyn Fixture, names: &[&str]) -> Arc<d
 /// Adds the tenant `acme` with a federation, and takes that federation's lease.
 pub(crate) async fn with_lease(fixture: &dyn Fixture) -> (Arc<dyn Store>, Fence) {
     let store = with_tenants(fixture, &["acme"]).await;
-    let acme = store.tenant(&tenant("acme"));
-    acme.transact("test", None, vec![put_federation(1)]).await.unwrap();
     let fence = store.acquire(&lease("acme", 1), "here", 1_000, 500).await.unwrap();
+    let acme = store.tenant(&tenant("acme"));
+    acme.transact("test", Some(&fence), vec![put_federation(1)]).await.unwrap();
     (store, fence)
+}
+
+/// Writes of a tenant about its federation 1, under a lease taken for them alone.
+pub(crate) async fn leased(
+    store: &dyn Store,
+    owner: &str,
+    writes: Vec<Write>,
+) -> Result<(), StoreError> {
+    transact_leased(store, &lease(owner, 1), "test", 0, "test", writes).await
 }
 
 pub(crate) fn lease(owner: &str, number: u8) -> LeaseName {
@@ -157,6 +166,7 @@ fn some_round(round: u64) -> Round {
         survivors: 0,
         dropouts: 1,
         aggregate: None,
+        left: vec![(ClientId(Digest([8; 32])), Departure::Declined(Refusal::TrainingFailed))],
     }
 }
 

@@ -13,24 +13,24 @@ use super::{AuditRecord, Client, Federation, Model, Round};
 pub enum Write {
     /// A client of this tenant: enrolled, renewed or revoked.
     PutClient(Box<Client>),
-    /// A federation that this tenant owns.
+    /// A federation that this tenant owns. Needs a fence.
     PutFederation(Box<Federation>),
     /// The members of a federation that this tenant owns, all of them: whoever is not named
-    /// loses its membership.
+    /// loses its membership. Needs a fence.
     PutMembers {
         /// The federation.
         federation: FederationId,
         /// Its members, the owner too if it is one.
         members: Vec<TenantId>,
     },
-    /// A manifest, by its version. A new draft of the same version starts with no signatures.
+    /// A manifest, by its version. A new draft of the same version starts with no signatures. Needs a fence.
     PutManifest {
         /// The hash that members sign.
         digest: Digest,
         /// The manifest.
         manifest: Box<Manifest>,
     },
-    /// A member's signature under a manifest.
+    /// A member's signature under a manifest. Needs a fence.
     PutSignature {
         /// The federation.
         federation: FederationId,
@@ -89,16 +89,22 @@ pub enum Write {
 }
 
 impl Write {
-    /// The federation whose fence this write cannot go without, if it needs one.
+    /// The federation whose fence this write cannot go without: whatever replaces a row of a
+    /// federation. A client's row belongs to no federation, and an entry of the audit log takes
+    /// nothing away.
     #[must_use]
     pub fn fenced(&self) -> Option<FederationId> {
         match self {
-            Self::PutProgress { federation, .. }
+            Self::PutFederation(row) => Some(row.federation),
+            Self::PutManifest { manifest, .. } => Some(manifest.federation),
+            Self::PutMembers { federation, .. }
+            | Self::PutSignature { federation, .. }
+            | Self::PutProgress { federation, .. }
             | Self::PutRound { federation, .. }
             | Self::AppendRound { federation, .. }
             | Self::DeleteRecords { federation, .. }
             | Self::PutModel { federation, .. } => Some(*federation),
-            _ => None,
+            Self::PutClient(_) | Self::Audit { .. } => None,
         }
     }
 

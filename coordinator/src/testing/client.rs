@@ -16,7 +16,7 @@ use roundelay_protocol::message::{FromClient, Published, ToClient};
 use roundelay_protocol::metrics::Metrics;
 use roundelay_protocol::plan::{PlanKind, TrainingPlan};
 use roundelay_protocol::round::horizontal::client::{
-    Action, History, Input, Outcome, Record, Round, Setup, Standing,
+    Action, History, Input, LocalFailure, Outcome, Record, Round, Setup, Standing,
 };
 use roundelay_protocol::round::horizontal::terms::Terms;
 use roundelay_protocol::session::Join;
@@ -48,6 +48,8 @@ pub(crate) struct TestClient {
     /// Contributions, masked once their masks are known.
     vectors: BTreeMap<RoundNumber, Vec<u8>>,
     applying: BTreeMap<RoundNumber, Published>,
+    /// Whether its training gives values that are no finite numbers.
+    diverges: bool,
     rng: ChaCha20Rng,
 }
 
@@ -76,13 +78,25 @@ impl TestClient {
             rounds: BTreeMap::new(),
             vectors: BTreeMap::new(),
             applying: BTreeMap::new(),
+            diverges: false,
             rng: ChaCha20Rng::seed_from_u64(seed),
         }
+    }
+
+    /// From now on its training gives NaN.
+    pub(crate) fn diverge(&mut self) {
+        self.diverges = true;
     }
 
     /// Its tenant has signed a newer manifest.
     pub(crate) fn repin(&mut self, terms: &Arc<Terms>) {
         self.setup.terms = Arc::clone(terms);
+    }
+
+    /// It has compared the fingerprints of these peers.
+    pub(crate) fn pin(&mut self, peers: &[Arc<IdentityKey>]) {
+        let peers = peers.iter().map(|peer| ClientId(peer.public().fingerprint()));
+        self.setup.pinned = Arc::new(peers.collect());
     }
 
     /// What it joins with.
@@ -112,6 +126,11 @@ impl TestClient {
         assert_eq!(self.state.hash(), standing.state);
         let record = self.history.adopt(standing).unwrap();
         self.durable.push(record);
+    }
+
+    /// Whether a result waits for its aggregate.
+    pub(crate) fn is_applying(&self) -> bool {
+        !self.applying.is_empty()
     }
 
     /// Which round's result it stands at.
@@ -174,6 +193,10 @@ impl TestClient {
         match action {
             Action::Persist(record) => self.durable.push(record),
             Action::Send(message) => out.push(Out::Send(round, message)),
+            Action::Contribute(plan) if self.diverges && plan.kind == PlanKind::Train => {
+                let failed = Input::ContributionFailed(LocalFailure::NotFinite);
+                out.extend(self.input(now, round, failed));
+            }
             Action::Contribute(plan) => {
                 let vector = self.contribution(&plan);
                 self.vectors.insert(round, vector);

@@ -98,6 +98,14 @@ impl Floors {
         self.parameters.corrupt()
     }
 
+    /// Members of a cohort of so many that, once they never sign a survivor set of it, keep any
+    /// from a quorum though c of them lie: n − q + c + 1. It is at most q, for 2q > n + c.
+    #[must_use]
+    pub fn witnesses(&self, cohort: usize) -> u16 {
+        let cohort = u16::try_from(cohort).unwrap_or(u16::MAX);
+        cohort.saturating_sub(self.quorum()).saturating_add(self.corrupt()).saturating_add(1)
+    }
+
     /// Clients that have to be left before MaskedInput: max(q, clients_min + c).
     #[must_use]
     pub fn members_min(&self) -> u16 {

@@ -79,9 +79,9 @@ impl Bench {
         };
         let join = Write::PutMembers { federation: FEDERATION, members: members.clone() };
         let writes = vec![Write::PutFederation(Box::new(federation)), join];
-        owner.transact("bench", None, writes).await?;
         let lease = LeaseName { owner: members[0].clone(), federation: FEDERATION };
         let fence = store.acquire(&lease, "bench", 0, 1_000_000).await?;
+        owner.transact("bench", Some(&fence), writes).await?;
         Ok(Self { owner, members, fence, blobs: Blobs::in_folder(&folder.join("blobs"), kms)? })
     }
 

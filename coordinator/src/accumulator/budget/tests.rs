@@ -53,3 +53,22 @@ async fn an_upload_larger_than_the_budget_is_spooled_without_waiting() {
     let (_folder, budget) = budget(1 << 20);
     assert!(budget.place(1 << 30, 64 << 10).await.unwrap().is_spooled());
 }
+
+#[tokio::test]
+async fn a_spool_is_its_owners_alone_and_its_errors_name_the_folder() {
+    use std::os::unix::fs::PermissionsExt;
+    let (folder, budget) = budget(1 << 20);
+    let mut spool = budget.spool().unwrap();
+    let mode = spool.file.metadata().unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    // A device that is always full.
+    spool.file = OpenOptions::new().read(true).write(true).open("/dev/full").unwrap();
+    let mut undo = Undo::in_spool(spool, ());
+    let full = undo.keep(&mut vec![7; 1 << 20]).unwrap_err();
+    let place = folder.path().join("spool");
+    assert!(full.to_string().starts_with(&place.display().to_string()), "{full}");
+    assert_eq!(full.kind(), io::ErrorKind::StorageFull);
+    fs::remove_dir(&place).unwrap();
+    let gone = budget.place(1 << 30, 64 << 10).await.unwrap_err();
+    assert!(gone.to_string().contains(&place.display().to_string()), "{gone}");
+}

@@ -97,6 +97,9 @@ impl Engine {
             previous_transcript: self.progress.transcript,
         };
         self.training = self.ahead.take();
+        if let Some(live) = &mut self.training {
+            live.follow(self.progress.tries.earlier.clone());
+        }
         self.drive(Slot::Training, Input::Train(Box::new(plan)), now, effects);
         if let Some(live) = self.training.as_ref().filter(|live| live.goal().is_some()) {
             self.progress.tries.pinned = Some(live.cohort().clone());
@@ -114,7 +117,7 @@ impl Engine {
     ) {
         let Some(outcome) = outcome else { return };
         let Some(live) = self.slot(slot).take() else { return };
-        self.expelled.extend(live.expelled().iter().map(|one| (one.client, one.clone())));
+        self.take_leave(&live);
         self.last = Some(live.summary(RoundState::of(&outcome), Some(now)));
         match outcome {
             Outcome::Published(published) => self.reached(&live, &published, effects),
@@ -123,6 +126,21 @@ impl Engine {
                     self.spend(live.cohort());
                 }
                 self.failed(reason, now, effects);
+            }
+        }
+    }
+
+    /// Remembers who left a round, and why.
+    fn take_leave(&mut self, live: &Live) {
+        let round = live.number().0;
+        for Left { client, departure } in live.left().iter().cloned() {
+            match departure {
+                Departure::Expelled(fault) => {
+                    self.expelled.insert(client, Expelled { client, round, fault });
+                }
+                Departure::Declined(reason) => {
+                    self.declined.insert(client, Declined { client, round, reason });
+                }
             }
         }
     }
@@ -150,7 +168,7 @@ impl Engine {
 
     /// Whoever was shown a survivor set signs no second one for the same kind and model, and
     /// whoever may have uploaded accepts no other cohort for it: neither is planned again.
-    fn spend(&mut self, cohort: &BTreeSet<ClientId>) {
+    pub(super) fn spend(&mut self, cohort: &BTreeSet<ClientId>) {
         self.progress.tries.spent.extend(cohort);
         self.progress.tries.pinned = None;
     }
@@ -178,6 +196,7 @@ impl Engine {
             return;
         }
         if let Some(setup) = self.amended.take() {
+            self.let_go(effects);
             effects.extend(self.members.ready().iter().copied().map(Effect::Disconnect));
             self.members = Members::new(setup.members(), now);
             // What was signed under the manifest before counts no more: clients sign anew.
@@ -186,6 +205,19 @@ impl Engine {
             self.setup = *setup;
             effects.push(Effect::Amended);
         }
+    }
+
+    /// The cohort that tried for the goal is bound no longer to try alone: under the newer manifest
+    /// another one may, with enough of its clients.
+    fn let_go(&mut self, effects: &mut Vec<Effect>) {
+        let Some(cohort) = self.progress.tries.pinned.take() else { return };
+        // It was planned under these terms.
+        let Ok(floors) = self.setup.terms.floors(cohort.len()) else { return };
+        let witnesses = floors.witnesses(cohort.len());
+        let earlier = &mut self.progress.tries.earlier;
+        earlier.retain(|known| known.cohort != cohort || known.witnesses > witnesses);
+        earlier.push(Earlier { cohort, witnesses });
+        self.keep_progress(effects);
     }
 
     fn end(&mut self, state: State, effects: &mut Vec<Effect>) {
@@ -253,6 +285,7 @@ impl Engine {
                 accuracy: metrics.accuracy(),
             }),
             expelled: self.expelled.values().cloned().collect(),
+            declined: self.declined.values().cloned().collect(),
         }
     }
 }

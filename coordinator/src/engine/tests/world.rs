@@ -18,7 +18,7 @@ use roundelay_protocol::transcript::{NO_TRANSCRIPT, aggregate_digest};
 use super::super::rounds::{Interrupted, RoundState};
 use super::super::*;
 use crate::accumulator::{Accumulator, Shape, Undo, unmask};
-use crate::testing::{Out, TestClient, keys, manifest, timing};
+use crate::testing::{Change, Out, TestClient, amendment, keys, manifest, timing};
 
 /// What survives the coordinator.
 #[derive(Clone, Default)]
@@ -73,6 +73,8 @@ pub(super) struct World {
     pub(super) asked: Vec<(usize, Standing)>,
     /// Clients that give another state than the one that they are asked for.
     pub(super) forged: BTreeSet<usize>,
+    /// Rounds whose records made none.
+    pub(super) lost: Vec<RoundNumber>,
     /// Vectors that are in a sum for good.
     pub(super) settled: Vec<(RoundNumber, ClientId)>,
     /// How long clients train.
@@ -143,6 +145,7 @@ impl World {
             attested: Vec::new(),
             asked: Vec::new(),
             forged: BTreeSet::new(),
+            lost: Vec::new(),
             settled: Vec::new(),
             training: Millis(0),
             crash: None,
@@ -215,8 +218,45 @@ impl World {
         manifest.predecessor = Some(manifest.hash());
         manifest.version += 1;
         manifest.task.rounds = rounds;
-        self.setup = Setup::new(manifest, self.setup.pace, self.setup.timing);
+        self.set_manifest(manifest);
         self.tell(Event::Amended(Box::new(self.setup.clone())));
+    }
+
+    /// The members agree on others.
+    pub(super) fn change(&mut self, change: Change) {
+        let mut all = keys(self.clients.len() + 1);
+        let spare = all.pop().unwrap();
+        let (manifest, _) = amendment(self.setup.terms.manifest(), &all, &spare, change);
+        self.set_manifest(manifest);
+        if change != Change::Leave {
+            let mut newcomer = TestClient::new(&self.setup.terms, &spare, 99);
+            newcomer.pin(&all);
+            self.clients.push(newcomer);
+            self.connections.push(None);
+        }
+        self.tell(Event::Amended(Box::new(self.setup.clone())));
+    }
+
+    /// The first client that the manifest names gives its place to a newcomer, in another tenant's
+    /// name all the while.
+    pub(super) fn replace_first(&mut self) {
+        let mut manifest = self.setup.terms.manifest().clone();
+        let newcomer = keys(self.clients.len() + 1).pop().unwrap();
+        let first = manifest.members.iter_mut().find(|member| {
+            let first = member.clients.first().unwrap().fingerprint();
+            self.clients.iter().take(4).any(|client| client.id == ClientId(first))
+        });
+        first.unwrap().clients = vec![newcomer.public()];
+        (manifest.version, manifest.predecessor) = (manifest.version + 1, Some(manifest.hash()));
+        self.set_manifest(manifest);
+        self.clients.push(TestClient::new(&self.setup.terms, &newcomer, 98));
+        self.connections.push(None);
+        self.tell(Event::Amended(Box::new(self.setup.clone())));
+    }
+
+    /// What a coordinator that comes back finds as the manifest.
+    pub(super) fn set_manifest(&mut self, manifest: Manifest) {
+        self.setup = Setup::new(manifest, self.setup.pace, self.setup.timing);
     }
 
     pub(super) fn status(&self) -> audit::Status {
@@ -460,7 +500,6 @@ impl World {
             }
             Effect::Disconnect(client) => {
                 let who = self.who(client);
-                self.clients[who].repin(&self.setup.terms);
                 self.connections[who] = None;
                 self.lose(who, Some(10));
             }
@@ -487,7 +526,13 @@ impl World {
                 let (life, delay) = (self.life, at - self.now);
                 self.post(delay, Delivery::Alarm { life, at });
             }
-            Effect::Lost { error, .. } => panic!("{error}"),
+            Effect::Amended => {
+                for client in 0..self.clients.len() {
+                    self.clients[client].repin(&self.setup.terms);
+                    self.post(Millis(20), Delivery::Join { client });
+                }
+            }
+            Effect::Lost { round, .. } => self.lost.push(round),
             effect => self.work(effect),
         }
     }

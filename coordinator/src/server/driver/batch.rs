@@ -24,8 +24,10 @@ pub(super) struct Batch {
     federation: FederationId,
     /// The row, to change its state.
     row: Federation,
-    /// Whose logs audit entries go to.
-    members: Vec<TenantId>,
+    /// The members under the manifest that is driven: whose logs audit entries go to.
+    members: BTreeSet<TenantId>,
+    /// The members under manifests that are not driven yet: they reach the federation to sign.
+    invited: BTreeSet<TenantId>,
     /// Rows of the newest versions, to add their evaluation.
     models: BTreeMap<ModelVersion, Model>,
     /// A state that a client gave back, and its blob.
@@ -56,11 +58,17 @@ struct Blobs {
 }
 
 impl Batch {
-    pub(super) fn new(row: Federation, members: Vec<TenantId>, newest: Model) -> Self {
+    pub(super) fn new(
+        row: Federation,
+        members: BTreeSet<TenantId>,
+        invited: BTreeSet<TenantId>,
+        newest: Model,
+    ) -> Self {
         Self {
             federation: row.federation,
             row,
             members,
+            invited,
             models: BTreeMap::from([(newest.version, newest)]),
             given: None,
             results: BTreeMap::new(),
@@ -74,12 +82,42 @@ impl Batch {
         self.given = Some((state, blob));
     }
 
-    /// The members under a newer manifest, whose logs are written from now on, and all that are
-    /// to be kept as members.
-    pub(super) fn set_members(&mut self, members: Vec<TenantId>, kept: Vec<TenantId>) {
+    /// A newer manifest is in force: from here on its members are told, and whoever has left with
+    /// it is no member any more.
+    pub(super) fn set_members(&mut self, members: BTreeSet<TenantId>) {
         self.members = members;
-        let federation = self.federation;
-        self.writes.push(Write::PutMembers { federation, members: kept });
+        self.put_members();
+    }
+
+    /// Nobody whom a round still tells something loses its membership by the writes of others.
+    /// Returns whom they name as members.
+    pub(super) fn keep_members(&self, writes: &mut [Write]) -> Option<BTreeSet<TenantId>> {
+        let mut invited = None;
+        for write in writes {
+            if let Write::PutMembers { members, .. } = write {
+                let named: BTreeSet<_> = members.iter().cloned().collect();
+                *members = self.members.union(&named).cloned().collect();
+                invited = Some(named);
+            }
+        }
+        invited
+    }
+
+    /// The members under manifests that are newer than the driven one.
+    pub(super) fn invite(&mut self, invited: BTreeSet<TenantId>) {
+        self.invited = invited;
+    }
+
+    /// Stores who may reach the federation.
+    pub(super) fn put_members(&mut self) {
+        let (federation, members) = (self.federation, self.reached_by());
+        self.writes.push(Write::PutMembers { federation, members });
+    }
+
+    /// Who may reach the federation: the members under the manifest that is driven and those under
+    /// newer ones. A round may still tell the former what they have to know.
+    pub(super) fn reached_by(&self) -> Vec<TenantId> {
+        self.members.union(&self.invited).cloned().collect()
     }
 
     /// Where the result of a round is stored, for the rows that will name it.
@@ -138,6 +176,7 @@ impl Batch {
             RoundState::Published => store::RoundState::Published,
             RoundState::Aborted(reason) => store::RoundState::Aborted(reason.clone()),
         };
+        let left = summary.left.iter().map(|left| (left.client, left.departure.clone())).collect();
         let round = store::Round {
             round: summary.round,
             kind: summary.kind,
@@ -149,6 +188,7 @@ impl Batch {
             survivors: summary.survivors,
             dropouts: summary.dropouts,
             aggregate,
+            left,
         };
         let federation = self.federation;
         self.writes.push(Write::PutRound { federation, round: Box::new(round) });
@@ -228,6 +268,7 @@ impl Batch {
         };
         let federation = Some(self.federation);
         let record = Box::new(AuditRecord { unix_ms: now.0, federation, round, event });
-        self.writes.push(Write::Audit { to: self.members.clone(), record });
+        let to = self.members.iter().cloned().collect();
+        self.writes.push(Write::Audit { to, record });
     }
 }

@@ -1,7 +1,8 @@
 //! One connection's place in the driver.
 
-use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use roundelay_crypto::digest::Digest;
 use roundelay_crypto::identity::Signature;
@@ -26,8 +27,11 @@ pub struct Connected {
     peer: Peer,
     connection: u64,
     outbox: Arc<dyn Outbox>,
-    joined: Mutex<BTreeSet<FederationId>>,
+    joined: Mutex<BTreeMap<FederationId, Seated>>,
 }
+
+/// Whether the connection's client has a seat in a federation: set by the federation's task.
+pub(super) type Seated = Arc<AtomicBool>;
 
 impl Connected {
     pub(super) fn new(
@@ -49,13 +53,23 @@ impl Connected {
     pub async fn join(&self, join: Join) -> Result<(), Refused> {
         let federation = join.federation;
         let handle = self.shared.find(federation).ok_or_else(not_running)?;
-        self.joined.lock().unwrap_or_else(PoisonError::into_inner).insert(federation);
+        // Known before it is answered: a connection that goes meanwhile takes its seat along.
+        let seated = Arc::clone(self.lock().entry(federation).or_default());
+        let joined = self.ask(&handle, join, Arc::clone(&seated)).await;
+        if joined.is_err() && !seated.load(Ordering::Acquire) {
+            self.lock().remove(&federation);
+        }
+        joined
+    }
+
+    async fn ask(&self, handle: &Handle, join: Join, seated: Seated) -> Result<(), Refused> {
         let (answer, answered) = oneshot::channel();
         let arrival = Arrival {
             peer: self.peer.clone(),
             connection: self.connection,
             outbox: Arc::clone(&self.outbox),
             join: Box::new(join),
+            seated,
             answer,
         };
         handle.mail.send(Mail::Arrived(arrival)).await.map_err(|_| not_running())?;
@@ -105,6 +119,11 @@ impl Connected {
         let Some(capacity) = asked.filter(|most| bytes <= *most) else { return };
         let mut state = Vec::with_capacity(usize::try_from(capacity.min(bytes)).unwrap_or(0));
         while let Ok(Some(piece)) = chunks.next().await {
+            // Too long a one is none: what is here already is not the state that was asked for.
+            if (state.len() + piece.len()) as u64 > bytes {
+                state.clear();
+                break;
+            }
             state.extend_from_slice(&piece);
         }
         // As above.
@@ -183,14 +202,16 @@ impl Connected {
         federation: FederationId,
         kind: VectorKind,
     ) -> Result<VectorSource, Refused> {
-        let handle = self.handle(federation).ok_or_else(not_running)?;
+        let handle = self.shared.find(federation).ok_or_else(not_running)?;
+        if !self.is_seated(federation) {
+            return Err(not_joined());
+        }
         let (answer, answered) = oneshot::channel();
         let (client, connection) = (self.peer.client, self.connection);
         let mail = Mail::MayFetch { client, connection, answer };
         handle.mail.send(mail).await.map_err(|_| not_running())?;
         if !answered.await.unwrap_or(false) {
-            let message = "join the federation before fetching its models";
-            return Err(Refused::new("not_joined", message));
+            return Err(not_joined());
         }
         let blob = self.blob(&handle, federation, kind).await.map_err(|error| internal(&error))?;
         let blob = blob.ok_or_else(|| {
@@ -219,10 +240,19 @@ impl Connected {
         })
     }
 
-    /// A federation that this connection has joined, or tried to.
+    /// Whether this connection's client has joined a federation over it.
+    #[must_use]
+    pub fn is_seated(&self, federation: FederationId) -> bool {
+        self.lock().get(&federation).is_some_and(|seated| seated.load(Ordering::Acquire))
+    }
+
+    /// A federation that this connection has joined.
     fn handle(&self, federation: FederationId) -> Option<Arc<Handle>> {
-        let joined = self.joined.lock().unwrap_or_else(PoisonError::into_inner);
-        joined.contains(&federation).then(|| self.shared.find(federation)).flatten()
+        self.is_seated(federation).then(|| self.shared.find(federation)).flatten()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<FederationId, Seated>> {
+        self.joined.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -230,7 +260,7 @@ impl Drop for Connected {
     fn drop(&mut self) {
         let joined = std::mem::take(self.joined.get_mut().unwrap_or_else(PoisonError::into_inner));
         let (client, connection) = (self.peer.client, self.connection);
-        for handle in joined.iter().filter_map(|federation| self.shared.find(*federation)) {
+        for handle in joined.keys().filter_map(|federation| self.shared.find(*federation)) {
             let mail = handle.mail.clone();
             if let Err(full) = mail.try_send(Mail::Gone { client, connection }) {
                 let gone = full.into_inner();
@@ -259,6 +289,10 @@ async fn off_thread<T: Send + 'static>(
 fn not_running() -> Refused {
     let message = "this coordinator does not run the federation now; try again later";
     Refused::new("not_running", message)
+}
+
+fn not_joined() -> Refused {
+    Refused::new("not_joined", "join the federation before fetching its models")
 }
 
 fn internal(error: &StoreError) -> Refused {

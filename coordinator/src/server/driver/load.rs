@@ -20,6 +20,7 @@ use crate::engine::federation::Progress;
 use crate::engine::rounds::Interrupted;
 use crate::store::{
     Federation, FederationState, LeaseName, Model, RoundState, StoreError, TenantStore, Write,
+    transact_leased,
 };
 
 /// Why a federation can't be driven as it is stored.
@@ -68,7 +69,14 @@ const PROGRESS_BYTES_MAX: usize = 1 << 20;
 /// All that a task begins with.
 pub(super) struct Loaded {
     pub(super) row: Federation,
+    /// The manifest in force, or the one before it while a round is under way that was planned
+    /// under that one.
     pub(super) setup: Setup,
+    /// The manifest in force, where it is another.
+    pub(super) amended: Option<Manifest>,
+    /// Tenants that are to reach the federation under manifests that are not driven yet: an
+    /// amendment, and a draft that waits for signatures.
+    pub(super) invited: BTreeSet<TenantId>,
     pub(super) state: EngineState,
     pub(super) progress: Progress,
     pub(super) interrupted: Vec<Interrupted>,
@@ -85,9 +93,11 @@ pub(super) async fn load(
     let rows = shared.store.tenant(owner);
     let row = rows.federation(federation).await?;
     let row = row.ok_or(LoadError::NoSuchFederation(federation))?;
-    let manifest = in_force(&*rows, federation).await?;
+    let interrupted = interrupted(&*rows, federation).await?;
+    let manifests = rows.manifests(federation).await?;
+    let (driven, amended, invited) = driven(federation, manifests, &interrupted)?;
     let DriverSettings { pace, timing, .. } = shared.settings;
-    let setup = Setup::new(manifest, pace, timing);
+    let setup = Setup::new(driven, pace, timing);
     let manifest = setup.terms.manifest();
     let damaged = |what, why: String| LoadError::Damaged { federation, what, why };
     let newest = rows.models(federation).await?.pop();
@@ -106,45 +116,65 @@ pub(super) async fn load(
             FederationState::Draft | FederationState::Stopped => EngineState::Stopped,
             FederationState::Finished => EngineState::Finished,
         },
-        interrupted: interrupted(&*rows, federation).await?,
+        interrupted,
         row,
         setup,
+        amended,
+        invited,
         progress,
         newest,
         model: Arc::new(model),
     })
 }
 
-/// The newest manifest that has all its signatures. Each one is held against its predecessor.
+/// The newest manifest that has all its signatures.
 pub(super) async fn in_force(
     rows: &dyn TenantStore,
     federation: FederationId,
 ) -> Result<Manifest, LoadError> {
-    let mut newest: Option<Manifest> = None;
-    for SignedManifest { manifest, signatures } in rows.manifests(federation).await? {
-        let signed = SignedManifest { manifest, signatures };
-        match signed.verify(newest.as_ref()) {
-            Ok(()) => newest = Some(signed.manifest),
-            Err(why) if newest.is_none() => return Err(LoadError::Unsigned { federation, why }),
-            // An amendment that still collects signatures.
-            Err(_) => break,
-        }
-    }
-    newest.ok_or(LoadError::NoManifest(federation))
+    let (mut complete, _) = complete(federation, rows.manifests(federation).await?)?;
+    complete.pop().ok_or(LoadError::NoManifest(federation))
 }
 
-/// The members of a federation as they should be from now on: those of the manifest in force, and
-/// of an amendment that still collects signatures.
-pub(super) async fn members(
-    rows: &dyn TenantStore,
-    in_force: &Manifest,
-) -> Result<Vec<TenantId>, StoreError> {
-    let manifests = rows.manifests(in_force.federation).await?;
-    let later = manifests.iter().map(|signed| &signed.manifest);
-    let later = later.filter(|manifest| manifest.version > in_force.version);
-    let members = later.chain([in_force]).flat_map(|manifest| &manifest.members);
-    let members: BTreeSet<_> = members.map(|member| member.tenant.clone()).collect();
-    Ok(members.into_iter().collect())
+/// The manifests that have all their signatures, each held against its predecessor, and those
+/// behind them that do not.
+fn complete(
+    federation: FederationId,
+    manifests: Vec<SignedManifest>,
+) -> Result<(Vec<Manifest>, Vec<Manifest>), LoadError> {
+    let mut complete: Vec<Manifest> = Vec::new();
+    let mut manifests = manifests.into_iter();
+    while let Some(signed) = manifests.next() {
+        match signed.verify(complete.last()) {
+            Ok(()) => complete.push(signed.manifest),
+            Err(why) if complete.is_empty() => {
+                return Err(LoadError::Unsigned { federation, why });
+            }
+            // An amendment that still collects signatures.
+            Err(_) => {
+                let drafts = std::iter::once(signed).chain(manifests);
+                return Ok((complete, drafts.map(|draft| draft.manifest).collect()));
+            }
+        }
+    }
+    Ok((complete, Vec::new()))
+}
+
+/// The manifest to drive under, the one in force where that is another, and the tenants of all
+/// that are newer than the driven one. A round ends under the manifest that it was planned under:
+/// an amendment that was completed meanwhile takes force behind it.
+fn driven(
+    federation: FederationId,
+    manifests: Vec<SignedManifest>,
+    interrupted: &[Interrupted],
+) -> Result<(Manifest, Option<Manifest>, BTreeSet<TenantId>), LoadError> {
+    let (mut complete, drafts) = complete(federation, manifests)?;
+    let planned: Vec<_> = interrupted.iter().filter_map(Interrupted::manifest).collect();
+    let under = complete.iter().position(|manifest| planned.contains(&manifest.hash()));
+    let newer = complete.split_off(under.map_or(complete.len(), |at| at + 1));
+    let driven = complete.pop().ok_or(LoadError::NoManifest(federation))?;
+    let invited = newer.iter().chain(&drafts).flat_map(Manifest::tenants).cloned().collect();
+    Ok((driven, newer.into_iter().next_back(), invited))
 }
 
 async fn interrupted(
@@ -192,10 +222,7 @@ pub(super) async fn first_state(
         metrics: None,
     };
     let lease = LeaseName { owner: owner.clone(), federation };
-    let fence = shared.store.acquire(&lease, &shared.settings.holder, now, LEASE_MS).await?;
-    let write = Write::PutModel { federation, model: Box::new(model) };
-    Ok(rows.transact("model.first", Some(&fence), vec![write]).await?)
+    let writes = vec![Write::PutModel { federation, model: Box::new(model) }];
+    let (store, holder) = (&*shared.store, &shared.settings.holder);
+    Ok(transact_leased(store, &lease, holder, now, "model.first", writes).await?)
 }
-
-/// Length of a lease in milliseconds; it is renewed after a third of it.
-pub(super) const LEASE_MS: u64 = 30_000;

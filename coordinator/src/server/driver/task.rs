@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -20,15 +21,17 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::batch::Batch;
 use super::boundary::Outbox;
+use super::connected::Seated;
 use super::desk::Desk;
 use super::jobs::{Given, JobError, Shelf, Stored, StoredSum, Unmasked};
-use super::load::{self, LEASE_MS, Loaded};
+use super::load::{self, Loaded};
 use super::{DriverError, DriverSettings, FederationStatus, Shared};
 use crate::accumulator::Accumulator;
 use crate::authority::Peer;
 use crate::clock::now_unix_ms;
 use crate::engine::{Applied, Effect, Engine, Event, Setup};
 use crate::failpoint;
+use crate::store::leases::LEASE_MS;
 use crate::store::{Fence, LeaseName, StoreError, TenantStore, Write};
 
 mod effects;
@@ -70,6 +73,12 @@ pub(super) enum Mail {
     Start(oneshot::Sender<Result<(), DriverError>>),
     /// Stop.
     Stop(oneshot::Sender<Result<(), DriverError>>),
+    /// Writes of others into this federation's rows: only the fence of this task lets them in.
+    Write {
+        name: &'static str,
+        writes: Vec<Write>,
+        answer: oneshot::Sender<Result<(), StoreError>>,
+    },
     /// A newer manifest has all its signatures.
     Amended,
     /// End the task.
@@ -82,6 +91,8 @@ pub(super) struct Arrival {
     pub(super) connection: u64,
     pub(super) outbox: Arc<dyn Outbox>,
     pub(super) join: Box<Join>,
+    /// Set once it has a seat.
+    pub(super) seated: Seated,
     pub(super) answer: oneshot::Sender<Result<(), Refused>>,
 }
 
@@ -171,6 +182,14 @@ async fn wait(mailbox: &mut mpsc::Receiver<Mail>, pause: Duration, error: &Drive
 struct Seat {
     connection: u64,
     outbox: Arc<dyn Outbox>,
+    seated: Seated,
+}
+
+impl Seat {
+    fn close(&self) {
+        self.seated.store(false, Ordering::Release);
+        self.outbox.close();
+    }
 }
 
 /// One run of a federation's task.
@@ -200,13 +219,7 @@ struct Task<'a> {
     /// The state that a client gave back.
     given: Option<Arc<ModelState>>,
     /// A newer manifest that is not in force yet.
-    amended: Option<Amendment>,
-}
-
-/// A manifest that comes in force, and who is a member from then on.
-struct Amendment {
-    manifest: Manifest,
-    members: Vec<TenantId>,
+    amended: Option<Manifest>,
 }
 
 /// What jobs have given for a round so far.
@@ -253,16 +266,11 @@ impl<'a> Task<'a> {
         let lease = LeaseName { owner: owner.clone(), federation };
         let fence = store.acquire(&lease, &settings.holder, now_unix_ms(), LEASE_MS).await?;
         let loaded = load::load(&place.shared, &owner, federation).await?;
-        let Loaded { row, setup, state, progress, interrupted, newest, model } = loaded;
+        let Loaded { row, setup, amended, invited, state, progress, interrupted, newest, model } =
+            loaded;
         let manifest = setup.terms.manifest();
-        let (learning, members) = (Arc::new(manifest.task.clone()), tenants(manifest));
-        let rows = store.tenant(&owner);
-        let kept = load::members(&*rows, manifest).await?;
-        if rows.members(federation).await? != kept {
-            // An amendment came in force while nobody drove the federation.
-            let write = Write::PutMembers { federation, members: kept };
-            rows.transact("federation.members", Some(&fence), vec![write]).await?;
-        }
+        let (learning, members) = (Arc::new(manifest.task.clone()), manifest.tenants().cloned());
+        let batch = Batch::new(row, members.collect(), invited, newest);
         let clock = Clock::start();
         let mut effects = Vec::new();
         let engine = Engine::resume(setup, state, progress, interrupted, clock.now(), &mut effects);
@@ -272,13 +280,13 @@ impl<'a> Task<'a> {
             run,
             engine,
             learning,
-            rows,
+            rows: store.tenant(&owner),
             fence,
             clock,
             seats: BTreeMap::new(),
             answers: BTreeMap::new(),
             verbs: Vec::new(),
-            batch: Batch::new(row, members, newest),
+            batch,
             flush_at: None,
             wake_at: None,
             renew_at: Instant::now() + Duration::from_millis(LEASE_MS / 3),
@@ -288,6 +296,12 @@ impl<'a> Task<'a> {
             given: None,
             amended: None,
         };
+        if task.rows.members(federation).await? != task.batch.reached_by() {
+            task.batch.put_members();
+        }
+        if let Some(manifest) = amended {
+            task.amend(manifest, &mut effects);
+        }
         task.carry_out(effects).await?;
         Ok(task)
     }
@@ -301,7 +315,7 @@ impl<'a> Task<'a> {
                     let _ = self.place.shared.store.release(&self.fence).await;
                 } else {
                     // Clients of a coordinator that stops are told so before they are closed.
-                    self.seats.values().for_each(|seat| seat.outbox.close());
+                    self.seats.values().for_each(Seat::close);
                 }
                 return end;
             }
@@ -382,6 +396,9 @@ impl<'a> Task<'a> {
             Mail::Job { .. } | Mail::Recovered { .. } => {}
             Mail::Start(answer) => self.verb(Event::Start, answer, effects),
             Mail::Stop(answer) => self.verb(Event::Stop, answer, effects),
+            Mail::Write { name, writes, answer } => {
+                let _ = answer.send(self.write(name, writes).await);
+            }
             Mail::Amended => self.amended(effects).await?,
             Mail::Shutdown => return Err(End::Shutdown),
         }
@@ -391,15 +408,19 @@ impl<'a> Task<'a> {
     /// Seats the client at once, so that mail behind this one finds it; it is answered when the
     /// batch is durable.
     fn arrived(&mut self, arrival: Arrival, effects: &mut Vec<Effect>) {
-        let Arrival { peer: Peer { tenant, client }, connection, outbox, join, answer } = arrival;
+        let Arrival { peer: Peer { tenant, client }, connection, outbox, join, seated, answer } =
+            arrival;
         let before = effects.len();
         self.tell(Event::Joined { client, tenant, join }, effects);
         let is_admitted = |effect: &Effect| matches!(effect, Effect::Admit { .. });
-        if effects.iter().skip(before).any(is_admitted)
-            && let Some(earlier) = self.seats.insert(client, Seat { connection, outbox })
-            && earlier.connection != connection
-        {
-            earlier.outbox.close();
+        if effects.iter().skip(before).any(is_admitted) {
+            seated.store(true, Ordering::Release);
+            let seat = Seat { connection, outbox, seated };
+            if let Some(earlier) = self.seats.insert(client, seat)
+                && earlier.connection != connection
+            {
+                earlier.close();
+            }
         }
         self.answers.insert(client, answer);
     }
@@ -423,13 +444,21 @@ impl<'a> Task<'a> {
         self.place.desk.find(round).is_some_and(|now| Arc::ptr_eq(&now, to))
     }
 
+    async fn write(
+        &mut self,
+        name: &'static str,
+        mut writes: Vec<Write>,
+    ) -> Result<(), StoreError> {
+        let invited = self.batch.keep_members(&mut writes);
+        self.rows.transact(name, Some(&self.fence), writes).await?;
+        invited.into_iter().for_each(|invited| self.batch.invite(invited));
+        Ok(())
+    }
+
     async fn amended(&mut self, effects: &mut Vec<Effect>) -> Result<(), End> {
         let manifest = load::in_force(&*self.rows, self.place.federation).await;
         let manifest = manifest.map_err(DriverError::from)?;
-        let DriverSettings { pace, timing, .. } = self.place.shared.settings;
-        let members = load::members(&*self.rows, &manifest).await?;
-        self.amended = Some(Amendment { manifest: manifest.clone(), members });
-        self.tell(Event::Amended(Box::new(Setup::new(manifest, pace, timing))), effects);
+        self.amend(manifest, effects);
         Ok(())
     }
 
@@ -452,6 +481,12 @@ impl<'a> Task<'a> {
         }
         self.tell(Event::StateGiven { client, standardised }, effects);
         Ok(())
+    }
+
+    fn amend(&mut self, manifest: Manifest, effects: &mut Vec<Effect>) {
+        let DriverSettings { pace, timing, .. } = self.place.shared.settings;
+        self.amended = Some(manifest.clone());
+        self.tell(Event::Amended(Box::new(Setup::new(manifest, pace, timing))), effects);
     }
 
     /// Takes the result of a job to the engine.
@@ -513,10 +548,6 @@ impl<'a> Task<'a> {
         self.renew_at = Instant::now() + Duration::from_millis(LEASE_MS / 3);
         self.place.shared.store.renew(&self.fence, now_unix_ms(), LEASE_MS).await
     }
-}
-
-fn tenants(manifest: &Manifest) -> Vec<TenantId> {
-    manifest.members.iter().map(|member| member.tenant.clone()).collect()
 }
 
 /// Ends at a moment, or never.

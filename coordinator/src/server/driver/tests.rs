@@ -5,7 +5,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use roundelay_crypto::identity::IdentityKey;
+use roundelay_protocol::error::{AbortReason, Refusal, Stage};
 use roundelay_protocol::ids::{ClientId, ModelVersion};
+use roundelay_protocol::manifest::SignedManifest;
+use roundelay_protocol::round::horizontal::coordinator::{AuditEntry, Departure};
 use roundelay_protocol::round::horizontal::terms::Terms;
 use roundelay_protocol::time::Millis;
 use tempfile::TempDir;
@@ -13,15 +16,15 @@ use tokio::time::timeout;
 
 use super::*;
 use crate::clock::now_unix_ms;
-use crate::engine::audit::State;
+use crate::engine::audit::{Declined, State};
 use crate::keys::FileKms;
 use crate::store::sqlite::SqliteStore;
-use crate::store::{Federation, LeaseName, RoundState, Tenant, Write};
-use crate::testing::{keys, manifest, signed, timing};
+use crate::store::{AuditEvent, Federation, LeaseName, RoundState, Tenant, Write, transact_leased};
+use crate::testing::{Change, amendment, keys, manifest, signed, timing};
 
 mod client;
 
-use client::{Running, Site};
+use client::{Newest, Running, Site};
 
 /// Long enough for a slow machine; a test that hangs ends here.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -31,6 +34,7 @@ struct Installation {
     folder: TempDir,
     keys: Vec<Arc<IdentityKey>>,
     terms: Arc<Terms>,
+    newest: Newest,
     store: Arc<dyn Store>,
     blobs: Blobs,
 }
@@ -54,13 +58,14 @@ impl Installation {
         let store: Arc<dyn Store> = Arc::new(store);
         let blobs = Blobs::in_folder(&folder.path().join("blobs"), kms).unwrap();
         let terms = Arc::new(Terms::new(manifest(&keys, rounds, standardise)));
-        let installation = Self { folder, keys, terms, store, blobs };
+        let newest = Arc::new(Mutex::new(Arc::clone(&terms)));
+        let installation = Self { folder, keys, terms, newest, store, blobs };
         installation.draft().await;
         installation
     }
 
     async fn draft(&self) {
-        let signed = signed(self.terms.manifest().clone());
+        let signed = signed(self.terms.manifest().clone(), None);
         let (manifest, federation) = (&signed.manifest, signed.manifest.federation);
         let members: Vec<_> = manifest.members.iter().map(|member| member.tenant.clone()).collect();
         for tenant in &members {
@@ -73,20 +78,16 @@ impl Installation {
             state: FederationState::Draft,
             created_unix_ms: 1,
         };
-        let digest = manifest.hash();
-        let mut writes = vec![
-            Write::PutFederation(Box::new(row)),
-            Write::PutMembers { federation, members },
-            Write::PutManifest { digest, manifest: Box::new(manifest.clone()) },
-        ];
-        writes.extend(signed.signatures.iter().map(|(signer, signature)| Write::PutSignature {
-            federation,
-            manifest: digest,
-            signer: signer.clone(),
-            signature: *signature,
-        }));
-        let owner = self.store.tenant(&manifest.owner);
-        owner.transact("draft", None, writes).await.unwrap();
+        let mut writes =
+            vec![Write::PutFederation(Box::new(row)), Write::PutMembers { federation, members }];
+        writes.extend(manifest_writes(&signed));
+        self.write(federation, writes).await.unwrap();
+    }
+
+    /// Writes as long as nobody drives the federation.
+    async fn write(&self, federation: FederationId, writes: Vec<Write>) -> Result<(), StoreError> {
+        let lease = LeaseName { owner: self.owner().clone(), federation };
+        transact_leased(&*self.store, &lease, "test", now_unix_ms(), "test", writes).await
     }
 
     fn owner(&self) -> &TenantId {
@@ -98,12 +99,61 @@ impl Installation {
     }
 
     async fn driver(&self) -> Driver {
+        self.driver_with(settings(self.folder.path())).await
+    }
+
+    async fn driver_with(&self, settings: DriverSettings) -> Driver {
         let (store, blobs) = (Arc::clone(&self.store), self.blobs.clone());
-        Driver::start(store, blobs, settings(self.folder.path())).await.unwrap()
+        Driver::start(store, blobs, settings).await.unwrap()
     }
 
     fn site(&self) -> Site {
-        Site::new(&self.terms, &self.keys)
+        Site::new(&self.newest, &self.keys)
+    }
+
+    /// The members agree on others, as signatures over the wire make it so. Returns whose clients
+    /// the manifest names from then on.
+    async fn amend(&self, driver: &Driver, change: Change) -> Vec<Arc<IdentityKey>> {
+        let mut all = keys(self.keys.len() + 1);
+        let spare = all.pop().unwrap();
+        let before = self.terms.manifest();
+        let (manifest, named) = amendment(before, &self.keys, &spare, change);
+        let members: Vec<_> = manifest.tenants().cloned().collect();
+        for tenant in &members {
+            let tenant = Tenant { tenant: tenant.clone(), created_unix_ms: 1 };
+            // All but a newcomer are there.
+            let _ = self.store.add_tenant(tenant).await;
+        }
+        let terms = Arc::new(Terms::new(manifest.clone()));
+        *self.newest.lock().unwrap() = terms;
+        let federation = self.federation();
+        let mut writes = vec![Write::PutMembers { federation, members }];
+        writes.extend(manifest_writes(&signed(manifest, Some(before))));
+        let lease = LeaseName { owner: self.owner().clone(), federation };
+        driver.write(&lease, "sign", writes).await.unwrap();
+        named
+    }
+
+    /// Waits until a round that trains is in a stage.
+    async fn until_in(&self, driver: &Driver, stage: Stage) {
+        self.until(driver, |status| {
+            let training = status.engine.as_ref().and_then(|engine| engine.training);
+            training.is_some_and(|round| round.stage == Some(stage))
+        })
+        .await;
+    }
+
+    /// Waits until rounds are published with all of these and nobody else, then stops.
+    async fn until_settled(&self, driver: &Driver, clients: usize) {
+        let clients = u16::try_from(clients).unwrap();
+        self.until(driver, |status| {
+            assert_eq!(status.trouble, None);
+            let last = status.engine.as_ref().and_then(|engine| engine.last.clone());
+            last.is_some_and(|last| (last.cohort, last.survivors) == (clients, clients))
+        })
+        .await;
+        driver.stop_federation(self.owner(), self.federation()).await.unwrap();
+        self.until(driver, |status| state(status) == Some(State::Stopped)).await;
     }
 
     async fn start(&self, driver: &Driver) {
@@ -139,10 +189,40 @@ impl Installation {
             let records = rows.round_records(self.federation(), round.round).await.unwrap();
             assert!(records.is_empty());
         }
+        self.assert_audits_hold().await;
+    }
+
+    /// The members are those of the newest manifest, no round was given up, and only members were
+    /// told of what came after it.
+    async fn assert_amended(&self, clients: usize) {
+        let rows = self.store.tenant(self.owner());
+        let members = rows.members(self.federation()).await.unwrap();
+        let newest = self.newest.lock().unwrap().manifest().clone();
+        assert!(members.iter().eq(newest.tenants()), "{members:?}");
+        assert_eq!(members.len(), clients);
+        for round in rows.rounds(self.federation()).await.unwrap() {
+            assert_ne!(round.state, RoundState::Aborted(AbortReason::Restarted));
+        }
+        self.assert_audits_hold().await;
+    }
+
+    async fn assert_audits_hold(&self) {
         for member in &self.terms.manifest().members {
             self.store.tenant(&member.tenant).verify_audit().await.unwrap();
         }
     }
+}
+
+fn manifest_writes(signed: &SignedManifest) -> Vec<Write> {
+    let (digest, federation) = (signed.manifest.hash(), signed.manifest.federation);
+    let put = Write::PutManifest { digest, manifest: Box::new(signed.manifest.clone()) };
+    let signatures = signed.signatures.iter().map(|(signer, signature)| Write::PutSignature {
+        federation,
+        manifest: digest,
+        signer: signer.clone(),
+        signature: *signature,
+    });
+    std::iter::once(put).chain(signatures).collect()
 }
 
 fn state(status: &FederationStatus) -> Option<State> {
@@ -287,7 +367,7 @@ async fn what_cannot_be_started_says_why() {
         Write::PutFederation(Box::new(row)),
         Write::PutManifest { digest: manifest.hash(), manifest: Box::new(manifest) },
     ];
-    installation.store.tenant(&owner).transact("draft", None, writes).await.unwrap();
+    installation.write(nowhere, writes).await.unwrap();
     let error = driver.start_federation(&owner, nowhere, None).await.unwrap_err().to_string();
     assert!(error.contains("0 of 4 signatures") && !error.contains('\n'), "{error}");
     driver.shutdown().await;
@@ -302,5 +382,102 @@ async fn a_stranger_and_a_client_without_a_seat_get_nothing() {
     let client = *clients.first().unwrap();
     let refusals = client::refusals(&driver, &installation.terms, client).await;
     assert_eq!(refusals, ["not_a_member", "not_running", "not_joined"]);
+    driver.shutdown().await;
+}
+
+/// Runs a federation of five until a round is in a stage, amends it, and says what came of it.
+async fn amended_in(stage: Stage, change: Change) {
+    let installation = Installation::new(5, 100_000, false).await;
+    let driver = installation.driver().await;
+    let running = installation.site().run(&driver);
+    installation.start(&driver).await;
+    installation.until_in(&driver, stage).await;
+    let named = installation.amend(&driver, change).await;
+    driver.amended(installation.owner(), installation.federation()).await.unwrap();
+    let mut newcomers = Site::new(&installation.newest, &named).without(&installation.keys);
+    newcomers.pin(&installation.keys);
+    let running = running.and(newcomers.run(&driver));
+    installation.until_settled(&driver, named.len()).await;
+    installation.assert_amended(named.len()).await;
+    drop(running.stop().await);
+    driver.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tenant_may_leave_while_a_round_is_in_any_stage_and_the_rounds_go_on() {
+    for stage in [Stage::MaskedInput, Stage::ConsistencyCheck, Stage::Unmasking] {
+        amended_in(stage, Change::Leave).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tenant_may_join_and_a_lost_key_be_replaced_while_a_round_runs() {
+    amended_in(Stage::MaskedInput, Change::Join).await;
+    amended_in(Stage::Unmasking, Change::Replace).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_round_that_an_amendment_overtook_goes_on_under_its_own_manifest_after_a_kill() {
+    let installation = Installation::new(5, 100_000, false).await;
+    let driver = installation.driver().await;
+    let running = installation.site().run(&driver);
+    installation.start(&driver).await;
+    installation.until_in(&driver, Stage::MaskedInput).await;
+    let named = installation.amend(&driver, Change::Leave).await;
+    driver.kill();
+    let driver = installation.driver().await;
+    let running = running.move_to(&driver).await;
+    installation.until_settled(&driver, named.len()).await;
+    installation.assert_amended(named.len()).await;
+    drop(running.stop().await);
+    driver.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_spool_that_cannot_be_written_costs_rounds_and_nothing_else() {
+    let installation = Installation::new(4, 1, false).await;
+    let spool = installation.folder.path().join("spool");
+    // Nothing fits in memory, and the folder is gone.
+    let mut settings = settings(installation.folder.path());
+    (settings.undo_bytes, settings.timing.masked_input) = (0, Millis(1_500));
+    let driver = installation.driver_with(settings).await;
+    std::fs::remove_dir(&spool).unwrap();
+    let running = installation.site().run(&driver);
+    installation.start(&driver).await;
+    let failed =
+        |status: &FederationStatus| status.engine.as_ref().is_some_and(|engine| engine.failed > 0);
+    installation.until(&driver, failed).await;
+    std::fs::create_dir(&spool).unwrap();
+    installation.until_finished(&driver).await;
+    installation.assert_published(running, 1).await;
+    driver.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_whose_values_are_not_finite_declines_by_name_and_the_others_finish_the_round() {
+    let installation = Installation::new(5, 1, false).await;
+    let driver = installation.driver().await;
+    let mut site = installation.site();
+    site.diverge(3);
+    let running = site.run(&driver);
+    installation.start(&driver).await;
+    installation.until_finished(&driver).await;
+    let client = ClientId(installation.keys[3].public().fingerprint());
+    let reason = Refusal::ContributionNotFinite;
+    let status = driver.status(installation.owner(), installation.federation()).unwrap();
+    let declined = Declined { client, round: 1, reason: reason.clone() };
+    assert_eq!(status.engine.unwrap().declined, [declined]);
+    let rounds = installation.store.tenant(installation.owner());
+    let rounds = rounds.rounds(installation.federation()).await.unwrap();
+    let departure = Departure::Declined(reason);
+    assert_eq!((rounds[0].survivors, rounds[0].dropouts), (4, 1));
+    assert_eq!(rounds[0].left, [(client, departure.clone())]);
+    assert_eq!(rounds[1].left, [], "it evaluates with the others");
+    let left = AuditEvent::Round(AuditEntry::Left { client, departure });
+    for member in &installation.terms.manifest().members {
+        let log = installation.store.tenant(&member.tenant).audit(0, 1_000).await.unwrap();
+        assert!(log.iter().any(|item| item.record.event == left), "{}", member.tenant);
+    }
+    installation.assert_published(running, 1).await;
     driver.shutdown().await;
 }

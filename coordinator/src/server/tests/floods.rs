@@ -5,11 +5,12 @@ use std::time::Duration;
 use roundelay_crypto::digest::Digest;
 use roundelay_crypto::identity::Signature;
 use roundelay_protocol::codec::{encode, frame};
-use roundelay_protocol::ids::{FederationId, RoundNumber};
+use roundelay_protocol::ids::RoundNumber;
 use roundelay_protocol::limits::ROSTER_ITEM_BYTES_MAX;
 use roundelay_protocol::session::{RosterKind, StreamHeader};
 
 use super::harness::{House, Wire, stream};
+use super::rounds::Scene;
 use crate::config::Limits;
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -46,10 +47,11 @@ async fn a_roster_beyond_the_budget_waits_for_room_and_is_taken_then() {
         ..Limits::default()
     };
     let house = House::with(&limits, HOUR).await;
-    let (one, two) = (house.client("acme").await, house.client("bank").await);
-    let (slow, quick) = (Wire::welcomed(&house, &one).await, Wire::welcomed(&house, &two).await);
+    let scene = Scene::started(house, &["acme", "acme", "bank"]).await;
+    let (slow, quick) = (scene.seated(0).await, scene.seated(2).await);
+    let (house, federation) = (&scene.house, scene.federation());
     let header = |items| StreamHeader::Roster {
-        federation: FederationId([1; 16]),
+        federation,
         round: RoundNumber(1),
         kind: RosterKind::Shares,
         items,

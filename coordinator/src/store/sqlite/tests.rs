@@ -241,8 +241,8 @@ async fn a_full_database_refuses_the_batch_and_keeps_the_rest() {
     let store = SqliteStore { shared: Arc::new(Shared { kms, reader, writer }) };
     store.add_tenant(Tenant { tenant: tenant("acme"), created_unix_ms: 1 }).await.unwrap();
     let acme = store.tenant(&tenant("acme"));
-    acme.transact("test", None, vec![put_federation(1)]).await.unwrap();
     let fence = store.acquire(&lease("acme", 1), "here", 1, 5).await.unwrap();
+    acme.transact("test", Some(&fence), vec![put_federation(1)]).await.unwrap();
     let round = RoundNumber(1);
     let append = |cohort| Write::AppendRound {
         federation: federation(1),
@@ -276,7 +276,7 @@ async fn without_its_key_a_tenants_rows_cannot_be_read_and_others_can() {
     assert!(
         store
             .tenant(&tenant("acme"))
-            .transact("test", None, vec![put_federation(1)])
+            .transact("test", None, vec![Write::PutClient(Box::new(some_client(1)))])
             .await
             .is_err()
     );
@@ -413,8 +413,8 @@ async fn child_that_fills_its_disk_and_frees_it_again() {
     let store = open_in(&folder).await.unwrap();
     store.add_tenant(Tenant { tenant: tenant("acme"), created_unix_ms: 1 }).await.unwrap();
     let acme = store.tenant(&tenant("acme"));
-    acme.transact("test", None, vec![put_federation(1)]).await.unwrap();
     let fence = store.acquire(&lease("acme", 1), "here", 1, 500).await.unwrap();
+    acme.transact("test", Some(&fence), vec![put_federation(1)]).await.unwrap();
     let mut written = 0;
     let refused = loop {
         match write_batch(&*acme, &fence, written + 1).await {

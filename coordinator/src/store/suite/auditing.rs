@@ -15,7 +15,7 @@ pub(crate) async fn an_event_reaches_the_log_of_every_member_and_nobody_elses(
         Write::PutMembers { federation: about, members },
         audit_write(&["acme", "bank"], federation, 5),
     ];
-    acme.transact("test", None, writes).await.unwrap();
+    leased(&*store, "acme", writes).await.unwrap();
     for member in [&acme, &bank] {
         let log = member.audit(0, 10).await.unwrap();
         assert_eq!(log.len(), 1);

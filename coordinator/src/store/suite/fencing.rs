@@ -2,14 +2,19 @@
 
 use super::*;
 
-pub(crate) async fn writes_that_drive_rounds_need_the_fence_of_their_federation(
-    fixture: &dyn Fixture,
-) {
+pub(crate) async fn writes_of_a_federation_need_its_fence(fixture: &dyn Fixture) {
     let (store, _) = with_lease(fixture).await;
     let acme = store.tenant(&tenant("acme"));
     let other = store.acquire(&lease("acme", 2), "here", 0, 5).await.unwrap();
     let federation = federation(1);
+    let digest = Digest([3; 32]);
+    let signature = Signature([4; 64]);
+    let (members, signer) = (vec![tenant("acme")], tenant("acme"));
     let writes = [
+        put_federation(1),
+        Write::PutMembers { federation, members },
+        Write::PutManifest { digest, manifest: Box::new(some_manifest(0, "other")) },
+        Write::PutSignature { federation, manifest: digest, signer, signature },
         Write::PutProgress { federation, progress: Vec::new() },
         Write::PutRound { federation, round: Box::new(some_round(1)) },
         append(1, vec![Record::AdvertsClosed]),
@@ -23,6 +28,8 @@ pub(crate) async fn writes_that_drive_rounds_need_the_fence_of_their_federation(
             assert_eq!(refused, Err(missing));
         }
     }
+    assert_eq!(acme.members(federation).await.unwrap(), []);
+    assert_eq!(acme.manifests(federation).await.unwrap(), []);
     assert_eq!(acme.progress(federation).await.unwrap(), None);
     assert_eq!(acme.rounds(federation).await.unwrap(), []);
     assert_eq!(acme.models(federation).await.unwrap(), []);
@@ -36,13 +43,14 @@ pub(crate) async fn a_stale_fence_writes_nothing(fixture: &dyn Fixture) {
     let fenced = Err(StoreError::Fenced(lease("acme", 1)));
     let writes = || vec![append(1, vec![some_record(1, 1)])];
     assert_eq!(acme.transact("test", Some(&stale), writes()).await, fenced);
-    assert_eq!(acme.transact("test", Some(&stale), vec![put_federation(2)]).await, fenced);
+    let members = Write::PutMembers { federation: federation(1), members: vec![tenant("acme")] };
+    assert_eq!(acme.transact("test", Some(&stale), vec![members]).await, fenced);
     assert_eq!(store.renew(&stale, 1_600, 500).await, fenced);
     assert_eq!(store.release(&stale).await, fenced);
     acme.transact("test", Some(&fresh), writes()).await.unwrap();
     let records = acme.round_records(federation(1), RoundNumber(1)).await.unwrap();
     assert_eq!(records.len(), 1);
-    assert_eq!(acme.federations().await.unwrap().len(), 1);
+    assert_eq!(acme.members(federation(1)).await.unwrap(), []);
 }
 
 pub(crate) async fn a_lease_is_held_by_one_until_it_runs_out(fixture: &dyn Fixture) {

@@ -73,7 +73,7 @@ pub(crate) async fn manifests_come_with_their_own_signatures_only(fixture: &dyn 
         manifest: Box::new(manifest.clone()),
     };
     let writes = vec![put(1, &first), sign(1, "bank"), sign(1, "acme"), put(3, &next)];
-    acme.transact("test", None, writes).await.unwrap();
+    leased(&*store, "acme", writes).await.unwrap();
     let signatures = |number, names: &[&str]| -> Vec<_> {
         names.iter().map(|name| (tenant(name), Signature([number; 64]))).collect()
     };
@@ -86,7 +86,7 @@ pub(crate) async fn manifests_come_with_their_own_signatures_only(fixture: &dyn 
 
     // A new draft of version 0: old signatures do not count for it, not even late ones.
     let writes = vec![put(2, &second), sign(2, "acme"), sign(1, "bank")];
-    acme.transact("test", None, writes).await.unwrap();
+    leased(&*store, "acme", writes).await.unwrap();
     let found = acme.manifests(federation(1)).await.unwrap();
     assert_eq!(found[0], SignedManifest { manifest: second, signatures: signatures(2, &["acme"]) });
     assert_eq!(found[1].manifest, next);
@@ -140,7 +140,7 @@ pub(crate) async fn a_batch_with_one_refused_write_changes_nothing(fixture: &dyn
         Write::PutClient(Box::new(some_client(1))),
         audit_write(&["bank"], Some(federation(1)), 1),
     ];
-    let refused = acme.transact("test", None, writes).await;
+    let refused = leased(&*store, "acme", writes).await;
     let not_a_member = StoreError::NotAMember { tenant: tenant("bank"), federation: federation(1) };
     assert_eq!(refused, Err(not_a_member));
     assert_eq!(acme.federations().await.unwrap(), []);

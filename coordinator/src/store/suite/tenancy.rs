@@ -18,7 +18,8 @@ pub(crate) async fn a_handle_of_an_unknown_tenant_says_so(fixture: &dyn Fixture)
     let nobody = store.tenant(&tenant("nobody"));
     let unknown = StoreError::NoSuchTenant(tenant("nobody"));
     assert_eq!(nobody.clients().await, Err(unknown.clone()));
-    assert_eq!(nobody.transact("test", None, vec![put_federation(1)]).await, Err(unknown.clone()));
+    let put = vec![Write::PutClient(Box::new(some_client(1)))];
+    assert_eq!(nobody.transact("test", None, put).await, Err(unknown.clone()));
     assert_eq!(nobody.transact("test", None, Vec::new()).await, Err(unknown.clone()));
     let token = store.add_token(&Seed::new([1; 32]), &tenant("nobody"), 5).await;
     assert_eq!(token, Err(unknown.clone()));
@@ -62,32 +63,32 @@ pub(crate) async fn members_reach_a_federation_by_membership_alone(fixture: &dyn
         members: names.iter().map(|name| tenant(name)).collect(),
     };
     let writes = vec![put_federation(1), members(&["bank", "acme"])];
-    acme.transact("test", None, writes).await.unwrap();
+    leased(&*store, "acme", writes).await.unwrap();
     let membership = Membership { federation, owner: tenant("acme") };
     assert_eq!(bank.memberships().await.unwrap(), std::slice::from_ref(&membership));
     assert_eq!(clinic.memberships().await.unwrap(), []);
     assert_eq!(acme.members(federation).await.unwrap(), [tenant("acme"), tenant("bank")]);
 
-    acme.transact("test", None, vec![members(&["acme", "clinic"])]).await.unwrap();
+    leased(&*store, "acme", vec![members(&["acme", "clinic"])]).await.unwrap();
     assert_eq!(bank.memberships().await.unwrap(), []);
     assert_eq!(clinic.memberships().await.unwrap(), [membership]);
     // A member asks the owner's handle for members, not its own.
     assert_eq!(clinic.members(federation).await.unwrap(), []);
-    let unknown = acme.transact("test", None, vec![members(&["nobody"])]).await;
+    let unknown = leased(&*store, "acme", vec![members(&["nobody"])]).await;
     assert_eq!(unknown, Err(StoreError::NoSuchTenant(tenant("nobody"))));
     assert_eq!(acme.members(federation).await.unwrap(), [tenant("acme"), tenant("clinic")]);
 }
 
 pub(crate) async fn a_federation_has_one_owner(fixture: &dyn Fixture) {
     let store = with_tenants(fixture, &["acme", "bank"]).await;
-    let (acme, bank) = (store.tenant(&tenant("acme")), store.tenant(&tenant("bank")));
+    let bank = store.tenant(&tenant("bank"));
     let join = |name| Write::PutMembers { federation: federation(1), members: vec![tenant(name)] };
-    acme.transact("test", None, vec![put_federation(1), join("acme")]).await.unwrap();
+    leased(&*store, "acme", vec![put_federation(1), join("acme")]).await.unwrap();
     let not_owner =
         Err(StoreError::NotTheOwner { tenant: tenant("bank"), federation: federation(1) });
-    assert_eq!(bank.transact("test", None, vec![join("bank")]).await, not_owner);
+    assert_eq!(leased(&*store, "bank", vec![join("bank")]).await, not_owner);
     let writes = vec![put_federation(1), join("bank")];
-    assert_eq!(bank.transact("test", None, writes).await, not_owner);
+    assert_eq!(leased(&*store, "bank", writes).await, not_owner);
     assert_eq!(bank.memberships().await.unwrap(), []);
 }
 

@@ -58,7 +58,7 @@ mod share;
 mod unmask;
 
 pub use crate::lineage::Standing;
-pub use history::{Event, History, Record, StepsBack};
+pub use history::{Cohort, Event, History, Record, StepsBack};
 pub use machine::Round;
 
 /// What every round of a client in one federation needs; cheap to clone.
@@ -205,6 +205,13 @@ struct Seat {
 impl Seat {
     fn client_at(&self, index: RosterIndex) -> Option<ClientId> {
         self.plan.client_at(index)
+    }
+
+    /// The cohort as this client remembers it once it uploads for it.
+    fn cohort(&self) -> Cohort {
+        let members = self.plan.cohort.clone();
+        let witnesses = self.floors.witnesses(members.len());
+        Cohort { manifest: self.plan.manifest, members, witnesses }
     }
 
     fn identity<'a>(&self, core: &'a Core, index: RosterIndex) -> Option<&'a IdentityPublic> {

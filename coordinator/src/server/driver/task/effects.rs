@@ -29,6 +29,11 @@ impl Task<'_> {
                     self.batch.audit(entry, now);
                 }
                 Effect::Keep(fact) => self.batch.fact(fact, now),
+                // What is told behind it, its members are told.
+                Effect::Amended => {
+                    linger = LINGER;
+                    self.in_force();
+                }
                 effect => rest.push(effect),
             }
         }
@@ -77,6 +82,14 @@ impl Task<'_> {
         });
     }
 
+    /// The newer manifest takes force.
+    fn in_force(&mut self) {
+        if let Some(manifest) = self.amended.take() {
+            self.batch.set_members(manifest.tenants().cloned().collect());
+            self.learning = Arc::new(manifest.task);
+        }
+    }
+
     fn show(&self) {
         let engine = Some(self.engine.status());
         self.status.send_if_modified(|status| {
@@ -88,7 +101,7 @@ impl Task<'_> {
 
     async fn effect(&mut self, effect: Effect) {
         match effect {
-            Effect::Persist(_) | Effect::Audit(_) | Effect::Keep(_) => {}
+            Effect::Persist(_) | Effect::Audit(_) | Effect::Keep(_) | Effect::Amended => {}
             Effect::Admit { client, standing } => {
                 let federation = self.place.federation;
                 self.say(client, session::ToClient::Joined { federation, standing });
@@ -109,7 +122,7 @@ impl Task<'_> {
             }
             Effect::Disconnect(client) => {
                 if let Some(seat) = self.seats.remove(&client) {
-                    seat.outbox.close();
+                    seat.close();
                 }
             }
             Effect::Send { to, round, message } => self.send(&to, round, &message),
@@ -124,13 +137,6 @@ impl Task<'_> {
                 tracing::error!(%tenant, %federation, %round, %error, "a round was given up");
             }
             Effect::WakeAt(time) => self.wake_at = time,
-            Effect::Amended => {
-                if let Some(Amendment { manifest, members }) = self.amended.take() {
-                    self.batch.set_members(tenants(&manifest), members);
-                    self.learning = Arc::new(manifest.task);
-                    self.flush_at.get_or_insert(Instant::now() + LINGER);
-                }
-            }
             effect => self.work(effect).await,
         }
     }

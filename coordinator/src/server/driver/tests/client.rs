@@ -21,10 +21,15 @@ use crate::testing::{Out, TestClient};
 /// Clients that are not running.
 pub(super) struct Site(Vec<Seat>);
 
+/// The newest manifest that the tenants have signed; a client that is refused with another one
+/// takes it up.
+pub(super) type Newest = Arc<Mutex<Arc<Terms>>>;
+
 struct Seat {
     client: TestClient,
     /// Bytes by which its uploads are too long, or too short.
     wrong_by: i64,
+    newest: Newest,
 }
 
 /// Clients that run, each in a task of its own.
@@ -84,13 +89,35 @@ impl ChunkSource for Pieces {
 }
 
 impl Site {
-    pub(super) fn new(terms: &Arc<Terms>, keys: &[Arc<IdentityKey>]) -> Self {
-        let client = |(key, seed)| Seat { client: TestClient::new(terms, key, seed), wrong_by: 0 };
+    pub(super) fn new(newest: &Newest, keys: &[Arc<IdentityKey>]) -> Self {
+        let terms = Arc::clone(&newest.lock().unwrap());
+        let client = |(key, seed)| Seat {
+            client: TestClient::new(&terms, key, seed),
+            wrong_by: 0,
+            newest: Arc::clone(newest),
+        };
         Self(keys.iter().zip(1..).map(client).collect())
+    }
+
+    /// Those of them whose keys are none of these.
+    pub(super) fn without(mut self, known: &[Arc<IdentityKey>]) -> Self {
+        let is_known =
+            |id: ClientId| known.iter().any(|key| ClientId(key.public().fingerprint()) == id);
+        self.0.retain(|seat| !is_known(seat.client.id));
+        self
+    }
+
+    /// These clients have compared the fingerprints of these peers alone.
+    pub(super) fn pin(&mut self, peers: &[Arc<IdentityKey>]) {
+        self.0.iter_mut().for_each(|seat| seat.client.pin(peers));
     }
 
     pub(super) fn split_off(&mut self, at: usize) -> Self {
         Self(self.0.split_off(at))
+    }
+
+    pub(super) fn diverge(&mut self, client: usize) {
+        self.0[client].client.diverge();
     }
 
     pub(super) fn upload_wrong_by(&mut self, client: usize, bytes: i64) {
@@ -146,7 +173,10 @@ impl Seat {
             let outbox = Channel { to: to.clone(), closed: AtomicBool::new(false) };
             let (tenant, client) = (self.client.tenant.clone(), self.client.id);
             let connected = driver.connect(Peer { tenant, client }, Arc::new(outbox));
-            if connected.join(self.client.join()).await.is_err() {
+            if let Err(refused) = connected.join(self.client.join()).await {
+                if &*refused.code == "other_manifest" {
+                    self.client.repin(&self.newest.lock().unwrap());
+                }
                 if matches!(inbox.try_recv(), Ok(Inbox::Stop)) {
                     return self;
                 }

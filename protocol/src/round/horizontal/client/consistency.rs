@@ -36,7 +36,10 @@ impl Consistency {
         turn: &mut Turn<'_>,
     ) -> Result<Unmask, Refusal> {
         turn.history.rises(Stage::ConsistencyCheck, core.scope.round)?;
-        turn.history.may_sign(self.plan.kind, self.plan.model, core.scope.round)?;
+        let survivors = set.inputs.iter().filter_map(|(index, _)| self.seat.client_at(*index));
+        let (kind, model, survivors) =
+            (self.plan.kind, self.plan.model, survivors.collect::<Vec<_>>());
+        turn.history.may_sign(kind, model, core.scope.round, &survivors)?;
         self.check(core, &set)?;
         let root = set_root(&self.context, &set);
         let statement = Statement::Survivors { context: &self.context, set: &root };

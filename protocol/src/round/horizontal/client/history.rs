@@ -11,7 +11,7 @@ use roundelay_crypto::digest::Digest;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Refusal, Stage};
-use crate::ids::{FederationId, RoundNumber};
+use crate::ids::{ClientId, FederationId, RoundNumber};
 use crate::lineage::Standing;
 use crate::plan::PlanKind;
 use crate::transcript::NO_TRANSCRIPT;
@@ -40,8 +40,8 @@ pub enum Event {
         kind: PlanKind,
         /// The model (or data version) of the plan.
         model: Digest,
-        /// Digest of the planned cohort.
-        cohort: Digest,
+        /// The planned cohort.
+        cohort: Cohort,
     },
     /// Signs a survivor set.
     Signed {
@@ -54,6 +54,30 @@ pub enum Event {
     Stands(Standing),
     /// Took a state over: the initial one, or one that enough peers have signed.
     Adopted(Standing),
+}
+
+/// A planned cohort as the clients that upload for it remember it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cohort {
+    /// Hash of the manifest that it was planned under.
+    pub manifest: Digest,
+    /// Its clients, sorted.
+    pub members: Vec<ClientId>,
+    /// So many of them in a later set over the same model show that no set of this cohort was
+    /// opened or ever will be ([`Floors::witnesses`]).
+    ///
+    /// [`Floors::witnesses`]: crate::manifest::Floors::witnesses
+    pub witnesses: u16,
+}
+
+impl Cohort {
+    /// Whether a set that these clients are in, over the same kind and model, shows that no set of
+    /// this cohort is opened. A client uploads for it only if it signed none before, and signs none
+    /// of an earlier round after it; so with enough of them a quorum is out of reach.
+    fn is_dead_with(&self, clients: &[ClientId]) -> bool {
+        let own = clients.iter().filter(|client| self.members.binary_search(client).is_ok());
+        own.count() >= usize::from(self.witnesses)
+    }
 }
 
 /// A state that would take a client back.
@@ -86,8 +110,24 @@ pub struct History {
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Opened {
     round: RoundNumber,
-    cohort: Digest,
+    cohort: Cohort,
     signed: Option<Digest>,
+    /// Cohorts of earlier manifests, with the last round of each: whatever is signed now has to
+    /// show that no set of theirs is opened.
+    earlier: Vec<(RoundNumber, Cohort)>,
+}
+
+impl Opened {
+    fn after(before: Option<Self>, round: RoundNumber, cohort: &Cohort) -> Self {
+        let mut earlier = Vec::new();
+        if let Some(before) = before {
+            earlier = before.earlier;
+            earlier.retain(|(_, known)| *known != before.cohort);
+            earlier.push((before.round, before.cohort));
+            earlier.retain(|(_, known)| known != cohort);
+        }
+        Self { round, cohort: cohort.clone(), signed: None, earlier }
+    }
 }
 
 impl History {
@@ -130,8 +170,12 @@ impl History {
             }
         }
         for ((kind, model), opened) in &self.opened {
-            let (kind, model, cohort) = (*kind, *model, opened.cohort);
-            push(opened.round, Event::Uploading { kind, model, cohort });
+            let (kind, model) = (*kind, *model);
+            let current = std::iter::once((opened.round, &opened.cohort));
+            let earlier = opened.earlier.iter().map(|(round, cohort)| (*round, cohort));
+            for (round, cohort) in earlier.chain(current) {
+                push(round, Event::Uploading { kind, model, cohort: cohort.clone() });
+            }
             if let Some(set) = opened.signed {
                 push(opened.round, Event::Signed { set });
             }
@@ -217,34 +261,41 @@ impl History {
         }
     }
 
-    /// The set rule: for one (kind, model hash) at most one opened set, ever. A retry plans the
-    /// same cohort, and only if this client has not signed a survivor set for it.
+    /// The set rule: for one (kind, model hash) at most one opened set, ever. A retry comes only if
+    /// this client has not signed a survivor set for it, and plans the same cohort, or, under an
+    /// amended manifest, one that can show that no set of the cohorts before it is opened.
     pub(super) fn may_open(
         &self,
         kind: PlanKind,
         model: Digest,
-        cohort: Digest,
+        cohort: &Cohort,
     ) -> Result<(), Refusal> {
-        match self.opened.get(&(kind, model)) {
-            Some(opened) if opened.signed.is_some() || opened.cohort != cohort => {
-                Err(Refusal::SetRule)
-            }
-            _ => Ok(()),
-        }
+        let Some(opened) = self.opened.get(&(kind, model)) else { return Ok(()) };
+        let amended = opened.cohort.manifest != cohort.manifest;
+        let before = std::iter::once(&opened.cohort).filter(|_| amended);
+        let mut before = before.chain(opened.earlier.iter().map(|(_, earlier)| earlier));
+        let allowed = opened.signed.is_none()
+            && (amended || opened.cohort == *cohort)
+            && before.all(|earlier| earlier.is_dead_with(&cohort.members));
+        if allowed { Ok(()) } else { Err(Refusal::SetRule) }
     }
 
     /// The other half of the set rule: once a retry was uploaded, the round before it is dead, or
-    /// a coordinator could open both.
+    /// a coordinator could open both; and the set shows that those of earlier manifests are too.
     pub(super) fn may_sign(
         &self,
         kind: PlanKind,
         model: Digest,
         round: RoundNumber,
+        survivors: &[ClientId],
     ) -> Result<(), Refusal> {
-        match self.opened.get(&(kind, model)) {
-            Some(opened) if opened.round == round && opened.signed.is_none() => Ok(()),
-            _ => Err(Refusal::SetRule),
-        }
+        let opened = self.opened.get(&(kind, model)).filter(|opened| {
+            let mut earlier = opened.earlier.iter();
+            opened.round == round
+                && opened.signed.is_none()
+                && earlier.all(|(_, cohort)| cohort.is_dead_with(survivors))
+        });
+        if opened.is_some() { Ok(()) } else { Err(Refusal::SetRule) }
     }
 
     fn take(&mut self, record: &Record) {
@@ -255,7 +306,8 @@ impl History {
             Event::Revealed => self.raise(Stage::Unmasking, round),
             Event::Uploading { kind, model, cohort } => {
                 self.raise(Stage::MaskedInput, round);
-                let opened = Opened { round, cohort: *cohort, signed: None };
+                let before = self.opened.remove(&(*kind, *model));
+                let opened = Opened::after(before, round, cohort);
                 self.opened.insert((*kind, *model), opened);
             }
             Event::Signed { set } => {

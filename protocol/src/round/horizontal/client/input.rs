@@ -17,7 +17,7 @@ use crate::message::InputCommit;
 use crate::plan::{PlanKind, TrainingPlan};
 use crate::round::horizontal::keys::{MaskContext, sign};
 use crate::signed::Statement;
-use crate::transcript::{NO_TRANSCRIPT, TrainingContext, cohort_digest};
+use crate::transcript::{NO_TRANSCRIPT, TrainingContext};
 
 /// Waits for the training plan.
 pub(super) struct Prepared {
@@ -63,8 +63,7 @@ impl Prepared {
         }
         self.check_active(core, &plan)?;
         turn.history.rises(Stage::MaskedInput, core.scope.round)?;
-        let cohort = cohort_digest(&self.seat.plan.cohort);
-        turn.history.may_open(plan.kind, plan.model, cohort)?;
+        turn.history.may_open(plan.kind, plan.model, &self.seat.cohort())?;
         // While the result before is still being applied, this is checked when masks are planned.
         if !turn.history.is_applying() {
             check_lineage(core, &plan, turn.history)?;
@@ -140,8 +139,8 @@ impl Masking {
     ) -> Result<Consistency, Refusal> {
         let Self { seat, holdings, context, plan } = self;
         turn.history.rises(Stage::MaskedInput, core.scope.round)?;
-        let cohort = cohort_digest(&seat.plan.cohort);
-        turn.history.may_open(plan.kind, plan.model, cohort)?;
+        let cohort = seat.cohort();
+        turn.history.may_open(plan.kind, plan.model, &cohort)?;
         turn.remember(core, Event::Uploading { kind: plan.kind, model: plan.model, cohort });
         let statement = Statement::Input { context: &context, root: &root };
         let signature = core.scope.sign(&core.setup.identity, &statement);

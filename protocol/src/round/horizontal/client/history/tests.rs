@@ -15,12 +15,28 @@ fn standing(round: u64) -> Standing {
     }
 }
 
-fn uploading(model: &str, cohort: &str) -> Event {
-    Event::Uploading { kind: PlanKind::Train, model: digest(model), cohort: digest(cohort) }
+fn client(number: u8) -> ClientId {
+    ClientId(Digest([number; 32]))
 }
 
-fn may_open(history: &History, model: &str, cohort: &str) -> bool {
-    history.may_open(PlanKind::Train, digest(model), digest(cohort)).is_ok()
+/// A cohort of these clients, any two of whom show that no set of it is opened.
+fn cohort(manifest: &str, members: impl IntoIterator<Item = u8>) -> Cohort {
+    let members = members.into_iter().map(client).collect();
+    Cohort { manifest: digest(manifest), members, witnesses: 2 }
+}
+
+/// The cohort of a name under one manifest.
+fn named(name: &str) -> Cohort {
+    let members = if name == "all" { 0..6 } else { 0..u8::try_from(name.len()).unwrap() };
+    cohort("manifest", members)
+}
+
+fn uploading(model: &str, name: &str) -> Event {
+    Event::Uploading { kind: PlanKind::Train, model: digest(model), cohort: named(name) }
+}
+
+fn may_open(history: &History, model: &str, name: &str) -> bool {
+    history.may_open(PlanKind::Train, digest(model), &named(name)).is_ok()
 }
 
 #[test]
@@ -58,15 +74,53 @@ fn one_set_is_opened_over_a_model_and_a_retry_plans_the_same_cohort_until_it_is_
     history.record(RoundNumber(2), uploading("a", "all"));
     // The round before the retry is dead.
     let may_sign = |history: &History, round| {
-        history.may_sign(PlanKind::Train, digest("a"), RoundNumber(round))
+        history.may_sign(PlanKind::Train, digest("a"), RoundNumber(round), &[])
     };
     assert_eq!(may_sign(&history, 1), Err(Refusal::SetRule));
     assert_eq!(may_sign(&history, 2), Ok(()));
     history.record(RoundNumber(2), Event::Signed { set: digest("set") });
     assert_eq!(may_sign(&history, 2), Err(Refusal::SetRule));
     assert!(!may_open(&history, "a", "all"));
-    let evaluate = history.may_open(PlanKind::Evaluate, digest("a"), digest("all"));
+    let evaluate = history.may_open(PlanKind::Evaluate, digest("a"), &named("all"));
     assert_eq!(evaluate, Ok(()));
+}
+
+#[test]
+fn under_an_amended_manifest_another_cohort_may_try_with_enough_of_the_one_before() {
+    let (kind, model) = (PlanKind::Train, digest("a"));
+    let mut history = History::new(FEDERATION);
+    let cohort_1 = cohort("first", 0..5);
+    history.record(RoundNumber(1), Event::Uploading { kind, model, cohort: cohort_1 });
+    let may_open = |history: &History, cohort| history.may_open(kind, model, &cohort).is_ok();
+    assert!(!may_open(&history, cohort("first", 0..4)), "not under the same manifest");
+    assert!(!may_open(&history, cohort("second", 4..9)), "one of five could have signed");
+    assert!(may_open(&history, cohort("second", 3..9)));
+    let cohort_2 = cohort("second", 3..9);
+    history.record(RoundNumber(2), Event::Uploading { kind, model, cohort: cohort_2.clone() });
+    let may_sign = |history: &History, round, survivors: &[u8]| {
+        let survivors: Vec<_> = survivors.iter().copied().map(client).collect();
+        history.may_sign(kind, model, RoundNumber(round), &survivors).is_ok()
+    };
+    assert!(!may_sign(&history, 1, &[0, 1, 2, 3, 4]), "the round before is dead");
+    assert!(!may_sign(&history, 2, &[4, 5, 6, 7, 8]), "a set of it could still be opened");
+    assert!(may_sign(&history, 2, &[3, 4, 5, 6]));
+    // A second amendment: both cohorts have to be shown dead, also after a retry and a restart.
+    history.record(RoundNumber(3), Event::Uploading { kind, model, cohort: cohort_2 });
+    let history = History::replay(FEDERATION, &history.export());
+    assert!(
+        !may_open(&history, cohort("third", 5..9)) && may_open(&history, cohort("third", 3..5))
+    );
+    assert!(!may_sign(&history, 2, &[3, 4]) && may_sign(&history, 3, &[3, 4]));
+}
+
+#[test]
+fn a_client_that_signed_a_set_follows_no_amendment_over_the_same_model() {
+    let mut history = History::new(FEDERATION);
+    history.record(RoundNumber(1), uploading("a", "all"));
+    history.record(RoundNumber(1), Event::Signed { set: digest("set") });
+    let next = cohort("second", 0..6);
+    let refused = history.may_open(PlanKind::Train, digest("a"), &next);
+    assert_eq!(refused, Err(Refusal::SetRule));
 }
 
 #[test]
@@ -95,7 +149,10 @@ fn event() -> impl Strategy<Value = Event> {
         Just(Event::Advertised),
         Just(Event::Shared),
         Just(Event::Revealed),
-        (name.clone(), name.clone()).prop_map(|(model, cohort)| uploading(model, cohort)),
+        (name.clone(), name.clone(), 0_u8..4).prop_map(|(model, manifest, first)| {
+            let cohort = cohort(manifest, first..first + 3);
+            Event::Uploading { kind: PlanKind::Train, model: digest(model), cohort }
+        }),
         name.prop_map(|set| Event::Signed { set: digest(set) }),
         (0_u64..9).prop_map(|round| Event::Stands(standing(round))),
         (0_u64..9).prop_map(|round| Event::Adopted(standing(round))),
@@ -116,7 +173,7 @@ proptest! {
             let allowed = match &event {
                 Event::Uploading { kind, model, cohort } => {
                     history.rises(Stage::MaskedInput, round).is_ok()
-                        && history.may_open(*kind, *model, *cohort).is_ok()
+                        && history.may_open(*kind, *model, cohort).is_ok()
                 }
                 Event::Signed { .. } => {
                     let is_open = |o: &Opened| o.round == round && o.signed.is_none();
