@@ -381,6 +381,7 @@ impl Outbound for RoundMessage {
             FromClient::SurvivorSignature(_) => "survivor-signature",
             FromClient::Reveal(_) => "reveal",
             FromClient::Declined(_) => "declined",
+            FromClient::Accusation(_) => "accusation",
         }
     }
 
@@ -392,6 +393,9 @@ impl Outbound for RoundMessage {
             FromClient::SurvivorSignature(_) => "public: a signature over the survivor set",
             FromClient::Reveal(_) => "shares of masks that a signed quorum agreed to take off",
             FromClient::Declined(_) => "public: a reason code",
+            FromClient::Accusation(_) => {
+                "proof of a bad box: opens the boxes of a round that this client sits out"
+            }
         }
     }
 

@@ -10,7 +10,7 @@ use zeroize::{ZeroizeOnDrop, Zeroizing};
 
 use crate::secret::{Secret, Seed};
 use field::Row;
-pub use verified::{blame_holds, combine_verified};
+pub use verified::combine_verified;
 pub use weights::LagrangeWeights;
 
 mod decode;

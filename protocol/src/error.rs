@@ -152,6 +152,19 @@ pub enum Refusal {
         /// c + 1.
         required: u16,
     },
+    /// More peers than may lie have signed survivor sets with this client that it knows nothing
+    /// of: it was restored from an old snapshot, and has forgotten what it may not do again.
+    #[error(
+        "peers have signed sets with this client up to round {seen}, it remembers round \
+         {remembered}: it was restored from an old snapshot, and sits out until a newer model is \
+         published"
+    )]
+    RolledBack {
+        /// The round that enough peers vouch for.
+        seen: u64,
+        /// The last round that this client remembers.
+        remembered: u64,
+    },
 }
 
 /// What a client did that no honest client does. It is expelled from the round.
@@ -189,6 +202,27 @@ pub enum Fault {
     /// A message of a stage that has not begun, which no honest client can write.
     #[error("a message of a stage that has not begun")]
     OutOfStage,
+    /// It signed a box that does not open, or that holds other shares than it commits to.
+    #[error("a box that it signed does not hold the shares that it committed to")]
+    BadBox,
+    /// Shares that it committed to do not rebuild the seed that it advertised.
+    #[error("the shares that it dealt do not rebuild its seed")]
+    BadDealing,
+    /// It accused a client whose box holds what it should.
+    #[error("it accused another client falsely")]
+    FalseAccusation,
+}
+
+impl Fault {
+    /// Whether whoever does this again ends another round for everybody: it is not planned again
+    /// before somebody has looked into it.
+    #[must_use]
+    pub fn ends_rounds(&self) -> bool {
+        matches!(
+            self,
+            Self::BadEncapsulation | Self::BadBox | Self::BadDealing | Self::FalseAccusation
+        )
+    }
 }
 
 /// Why a round ended without a result.

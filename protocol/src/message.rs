@@ -13,7 +13,7 @@ use roundelay_crypto::tree::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{AbortReason, Refusal};
-use crate::ids::{ModelVersion, RosterIndex};
+use crate::ids::{ModelVersion, RosterIndex, RoundNumber};
 use crate::plan::{PlanKind, RosterPlan, TrainingPlan};
 
 /// What the coordinator sends to a client within a round.
@@ -54,6 +54,8 @@ pub enum FromClient {
     Reveal(Reveal),
     /// The client refuses the current stage and sits the round out.
     Declined(Refusal),
+    /// Proof that a box does not hold what its sender has signed; the client sits the round out.
+    Accusation(Box<Accusation>),
 }
 
 /// A client's public keys for one round (AdvertiseKeys).
@@ -90,6 +92,21 @@ pub struct ShareLeaf {
     /// AES-256-GCM box: the neighbour's shares of the sender's `k_u` and `b_u`
     /// ([`crate::limits::SEALED_SHARES_BYTES`] bytes).
     pub sealed: Vec<u8>,
+    /// What binds the sender to the shares in the box.
+    pub commitments: ShareCommitments,
+    /// The last round in which the sender signed a survivor set that holds the neighbour, 0 for
+    /// none. A neighbour that remembers less was restored from an old snapshot.
+    pub met: RoundNumber,
+}
+
+/// Commitments to the two shares of one box. Each share is 32 bytes that fewer than t others say
+/// nothing about, so they hide; and a share that was revealed can be told from a false one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShareCommitments {
+    /// To the neighbour's share of `k_u`.
+    pub key: Digest,
+    /// To the neighbour's share of `b_u`.
+    pub self_mask: Digest,
 }
 
 /// All leaves of one sender under one signed root (ShareKeys).
@@ -123,6 +140,23 @@ pub struct BoxDelivery {
 pub struct BoxRoster {
     /// One delivery from each other member of U2.
     pub boxes: Vec<BoxDelivery>,
+}
+
+/// A box that does not open, or holds other shares than its leaf commits to, with what it takes to
+/// see that. It opens all boxes that were addressed to the accuser in this preparation, and
+/// nothing else: the accuser takes no part in the round any more.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Accusation {
+    /// The leaf, under the root that its sender signed.
+    pub delivery: BoxDelivery,
+    /// The seed of the accuser's box keys.
+    pub boxes: [u8; 32],
+}
+
+impl std::fmt::Debug for Accusation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Accusation(of {:?})", self.delivery.from)
+    }
 }
 
 /// The signed root of a masked vector (MaskedInput).
@@ -159,6 +193,9 @@ pub struct Quorum {
 /// the message has no list of ids to ask for: shares stand in roster order.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reveal {
+    /// This client's own `b_u` whole, its own to give: it is in U3. None where it was restarted
+    /// and has only its shares left.
+    pub own_self_mask: Option<[u8; 32]>,
     /// This client's share of `b_v` for every v in U3 (its own included).
     pub self_mask_shares: Vec<[u8; 32]>,
     /// This client's share of `k_v` for every v in A \ U3.

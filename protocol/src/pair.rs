@@ -50,6 +50,8 @@ pub struct Options {
     pub seed: u64,
     /// Floors and rules of the manifest.
     pub rules: Rules,
+    /// Train rounds of the task.
+    pub rounds: u32,
     /// How long stages may take.
     pub timing: Timing,
     /// How long a client keeps keys while the coordinator is silent.
@@ -79,6 +81,7 @@ impl Options {
                 whole_groups: false,
                 amendment: AmendmentRule::All,
             },
+            rounds: 100,
             timing: Timing {
                 advertise_keys: second,
                 share_keys: second,
@@ -118,13 +121,14 @@ impl Pair {
     /// A federation of new clients that all hold the initial model.
     #[must_use]
     pub fn new(options: Options) -> Self {
-        let Options { clients, seed, rules, timing, patience, delay_ms, pinned, faults } = options;
+        let Options { clients, seed, rules, rounds, timing, patience, delay_ms, pinned, faults } =
+            options;
         let mut random = Stream::new(Secret::fill_with(|bytes| {
             bytes.iter_mut().zip(seed.to_le_bytes()).for_each(|(to, from)| *to = from);
         }));
         let keys: Vec<Arc<IdentityKey>> =
             (0..clients).map(|_| Arc::new(IdentityKey::random(&mut random))).collect();
-        let terms = Arc::new(Terms::new(manifest(&keys, rules)));
+        let terms = Arc::new(Terms::new(manifest(&keys, rules, rounds)));
         let pinned: Arc<BTreeSet<ClientId>> = Arc::new(terms.clients().take(pinned).collect());
         let mut peers: Vec<Peer> = keys
             .into_iter()
@@ -215,6 +219,23 @@ impl Pair {
     pub fn spoil_lanes(&mut self, client: usize) {
         if let Some(peer) = self.peers.get_mut(client) {
             peer.spoils_lanes = true;
+        }
+    }
+
+    /// A client's machine of a round, to lie from within.
+    #[cfg(test)]
+    pub(crate) fn machine(
+        &mut self,
+        client: usize,
+        round: RoundNumber,
+    ) -> Option<&mut client::Round> {
+        self.peers.get_mut(client)?.machine(round)
+    }
+
+    /// Restores a client from a snapshot of its disk, taken when it held so many durable records.
+    pub fn roll_back(&mut self, client: usize, records: usize) {
+        if let Some(peer) = self.peers.get_mut(client) {
+            peer.roll_back(records);
         }
     }
 
@@ -529,7 +550,7 @@ fn initial() -> Standing {
 }
 
 /// One tenant for each client; a table of three numbers, so that all kinds of plan exist.
-fn manifest(keys: &[Arc<IdentityKey>], rules: Rules) -> Manifest {
+fn manifest(keys: &[Arc<IdentityKey>], rules: Rules, rounds: u32) -> Manifest {
     let tenant = |number: usize| format!("t{number:03}").parse().expect("a tenant's name");
     let members = keys
         .iter()
@@ -572,7 +593,7 @@ fn manifest(keys: &[Arc<IdentityKey>], rules: Rules) -> Manifest {
                 weight_max: 100,
                 rows_per_weight: 1,
             },
-            rounds: 100,
+            rounds,
         },
     }
 }

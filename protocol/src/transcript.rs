@@ -46,7 +46,8 @@ fn advert_digest(index: RosterIndex, advert: &Advert) -> Digest {
     )
 }
 
-/// The leaf of what one client addresses to one neighbour: both ciphertexts and the box.
+/// The leaf of what one client addresses to one neighbour: both ciphertexts, the box, the
+/// commitments to what is in it, and when the two met last.
 #[must_use]
 pub fn leaf_digest(from: RosterIndex, leaf: &ShareLeaf) -> Digest {
     let mask = leaf.mask_ciphertext.as_ref().map_or(&[][..], |ciphertext| ciphertext.as_bytes());
@@ -58,6 +59,9 @@ pub fn leaf_digest(from: RosterIndex, leaf: &ShareLeaf) -> Digest {
             mask,
             leaf.box_ciphertext.as_bytes(),
             &leaf.sealed,
+            &leaf.commitments.key.0,
+            &leaf.commitments.self_mask.0,
+            &leaf.met.0.to_le_bytes(),
         ],
     )
 }

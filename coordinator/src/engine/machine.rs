@@ -204,6 +204,7 @@ impl Engine {
         }
         self.state = State::Running;
         self.stalled = None;
+        self.members.pardon();
         self.progress.tries.failed = 0;
         effects.push(Effect::Persist(Fact::Progress(Box::new(self.progress.clone()))));
         effects.push(Effect::Persist(Fact::State(State::Running)));

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use roundelay_crypto::digest::Digest;
+use roundelay_protocol::error::Fault;
 use roundelay_protocol::ids::{ClientId, ModelVersion, RoundNumber, TenantId};
 use roundelay_protocol::lineage::Standing;
 use roundelay_protocol::session::{Join, Refused};
@@ -39,6 +40,12 @@ pub enum Denied {
         "this client's state of model version {0} is not the one published here; remove its state so that it fetches the published one"
     )]
     OtherState(ModelVersion),
+    /// It ended a round for everybody, and was proved to have lied.
+    #[error(
+        "this client is not planned any more, since it ended a round for everybody: {0}; its \
+         tenant finds out why, then the owner starts the federation again"
+    )]
+    Barred(Fault),
     /// It reports a round number far above any that was planned.
     #[error("this client reports round {0}, which was never planned")]
     ImplausibleRound(RoundNumber),
@@ -58,6 +65,7 @@ impl Denied {
             Self::OtherSchema => "other_schema",
             Self::OtherState(_) => "other_state",
             Self::ImplausibleRound(_) => "implausible_round",
+            Self::Barred(_) => "barred",
         }
     }
 }
@@ -80,6 +88,7 @@ pub struct Newest {
 pub struct Members {
     tenants: BTreeMap<ClientId, TenantId>,
     ready: BTreeSet<ClientId>,
+    barred: BTreeMap<ClientId, Fault>,
     changed: Time,
 }
 
@@ -87,7 +96,7 @@ impl Members {
     /// Nobody is there yet.
     #[must_use]
     pub fn new(tenants: BTreeMap<ClientId, TenantId>, now: Time) -> Self {
-        Self { tenants, ready: BTreeSet::new(), changed: now }
+        Self { tenants, ready: BTreeSet::new(), barred: BTreeMap::new(), changed: now }
     }
 
     /// Whether a client may take part.
@@ -104,6 +113,8 @@ impl Members {
         let highest = join.highest_round;
         if self.tenants.get(&client) != Some(tenant) {
             Err(Denied::NotAMember)
+        } else if let Some(fault) = self.barred.get(&client) {
+            Err(Denied::Barred(fault.clone()))
         } else if join.manifest != newest.manifest {
             Err(Denied::OtherManifest { pinned: join.manifest, current: newest.manifest })
         } else if join.schema != newest.schema {
@@ -132,6 +143,16 @@ impl Members {
         if self.ready.remove(&client) {
             self.changed = now;
         }
+    }
+
+    /// A client may not take part for now; whether it might until here.
+    pub fn bar(&mut self, client: ClientId, fault: Fault) -> bool {
+        self.barred.insert(client, fault).is_none()
+    }
+
+    /// Whoever was barred may try again.
+    pub fn pardon(&mut self) {
+        self.barred.clear();
     }
 
     /// Clients that are there.

@@ -58,8 +58,11 @@ fn the_largest_control_messages_fit_a_frame() {
     for plan in plans {
         assert!(encode(&plan).len() < FRAME_BYTES_MAX / 2);
     }
-    let reveal =
-        message::Reveal { self_mask_shares: vec![[0; 32]; COHORT_MAX], key_shares: vec![] };
+    let reveal = message::Reveal {
+        own_self_mask: Some([0; 32]),
+        self_mask_shares: vec![[0; 32]; COHORT_MAX],
+        key_shares: vec![],
+    };
     assert!(encode(&message::FromClient::Reveal(reveal)).len() < FRAME_BYTES_MAX / 2);
 }
 

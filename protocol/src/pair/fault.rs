@@ -68,7 +68,7 @@ impl Point {
             FromClient::InputCommit(_) => Some(Self::Commit),
             FromClient::SurvivorSignature(_) => Some(Self::Signature),
             FromClient::Reveal(_) => Some(Self::Reveal),
-            FromClient::Declined(_) => None,
+            FromClient::Declined(_) | FromClient::Accusation(_) => None,
         }
     }
 }

@@ -156,6 +156,18 @@ impl Peer {
         actions
     }
 
+    /// Its machine of a round, to lie from within.
+    #[cfg(test)]
+    pub(super) fn machine(&mut self, round: RoundNumber) -> Option<&mut Round> {
+        self.rounds.get_mut(&round)
+    }
+
+    /// Its disk is as it was when it held so many records.
+    pub(super) fn roll_back(&mut self, records: usize) {
+        self.durable.truncate(records);
+        self.crash();
+    }
+
     pub(super) fn finish(&mut self, round: RoundNumber, outcome: Outcome) {
         self.rounds.remove(&round);
         self.outcomes.insert(round, outcome);

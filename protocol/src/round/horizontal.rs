@@ -24,3 +24,6 @@ pub mod client;
 pub mod coordinator;
 mod keys;
 pub mod terms;
+
+#[cfg(test)]
+mod dealing_tests;

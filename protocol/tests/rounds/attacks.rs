@@ -45,10 +45,6 @@ fn a_model_over_which_a_set_was_signed_is_never_trained_from_again() {
     assert!(matches!(pair.host().outcomes[&failed], Outcome::Aborted(_)));
     let retry = pair.round(PlanKind::Train);
     assert_set_rule(&pair, retry);
-    // Another kind of plan is another set.
-    pair.on_message_from(|_, message| vec![message]);
-    let evaluation = pair.round(PlanKind::Evaluate);
-    assert_published(&pair, evaluation, &[0, 1, 2, 3, 4]);
     assert_sound(&pair);
 }
 
@@ -208,4 +204,32 @@ fn what_the_coordinator_is_sent_looks_the_same_whatever_is_in_it() {
         let deviation = (f64::from(ones) - f64::from(bits) / 2.0).abs();
         assert!(deviation < 3.0 * f64::from(bits).sqrt(), "{ones} of {bits} bits");
     }
+}
+
+/// Held-out rows of one client, from two sums over the same model: an evaluation without it, then
+/// the evaluation that rides in the train round with it.
+#[test]
+fn a_model_is_evaluated_alone_only_when_no_round_trains_from_it() {
+    let mut pair = Pair::new(Options::new(8, 1));
+    let group: BTreeSet<ClientId> = pair.terms().groups().to_vec()[0].iter().copied().collect();
+    let evaluation = pair.prepare_for(&group);
+    pair.train(evaluation, PlanKind::Evaluate);
+    pair.run();
+    assert!(matches!(pair.host().outcomes[&evaluation], Outcome::Aborted(_)));
+    assert!(pair.host().uploads.is_empty());
+    let everyone: Vec<usize> = (0..8).collect();
+    let training = pair.round(PlanKind::Train);
+    assert_published(&pair, training, &everyone);
+}
+
+#[test]
+fn the_last_model_is_evaluated_alone_once() {
+    let mut pair = Pair::new(Options { rounds: 1, ..Options::new(5, 1) });
+    let training = pair.round(PlanKind::Train);
+    let evaluation = pair.round(PlanKind::Evaluate);
+    assert_published(&pair, training, &[0, 1, 2, 3, 4]);
+    assert_published(&pair, evaluation, &[0, 1, 2, 3, 4]);
+    let again = pair.round(PlanKind::Evaluate);
+    assert_set_rule(&pair, again);
+    assert_sound(&pair);
 }

@@ -85,6 +85,7 @@ fn client_of(pair: &Pair, client: usize) -> Value {
             FromClient::SurvivorSignature(signed) => ("signature", hex(canonical(signed))),
             FromClient::Reveal(reveal) => ("reveal", hex(canonical(reveal))),
             FromClient::Declined(refusal) => panic!("{refusal}"),
+            FromClient::Accusation(accusation) => panic!("{accusation:?}"),
         };
         sent[name] = text.into();
     }

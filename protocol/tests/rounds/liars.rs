@@ -10,7 +10,7 @@ use roundelay_crypto::agreement::encapsulate;
 use roundelay_crypto::digest::Digest;
 use roundelay_crypto::secret::Secret;
 use roundelay_crypto::tree;
-use roundelay_protocol::error::{AbortReason, Fault};
+use roundelay_protocol::error::{AbortReason, Fault, Stage};
 use roundelay_protocol::ids::{RosterIndex, RoundNumber};
 use roundelay_protocol::message::{AdvertRoster, FromClient, Reveal, ShareRoster, ToClient};
 use roundelay_protocol::pair::{self, Options, Pair, Point, When};
@@ -197,7 +197,13 @@ fn a_vector_of_another_length_or_another_root_expels() {
 
 #[test]
 fn messages_of_stages_that_have_not_begun_expel() {
-    let reveal = || FromClient::Reveal(Reveal { self_mask_shares: vec![], key_shares: vec![] });
+    let reveal = || {
+        FromClient::Reveal(Reveal {
+            own_self_mask: None,
+            self_mask_shares: vec![],
+            key_shares: vec![],
+        })
+    };
     let (pair, round) = lies(move |message| match message {
         FromClient::Shares(_) => vec![reveal(), message],
         other => vec![other],
@@ -258,10 +264,12 @@ fn wrong_shares_are_found_out_and_the_sum_is_right_all_the_same() {
 }
 
 #[test]
-fn wrong_shares_that_nobody_can_make_up_for_end_the_round() {
+fn wrong_shares_that_nobody_can_make_up_for_end_the_round_and_name_every_liar() {
     // Three of seven reveal nonsense; five right shares are needed.
     let mut pair = Pair::new(Options::new(7, 5));
     let liars = pair.ids()[..3].to_vec();
+    let named: Vec<_> =
+        liars.iter().map(|liar| (RoundNumber(1), *liar, Fault::BadShares)).collect();
     pair.on_message_from(move |from, mut message| {
         if let (FromClient::Reveal(reveal), true) = (&mut message, liars.contains(&from)) {
             reveal.self_mask_shares.iter_mut().for_each(|share| share[0] ^= 9);
@@ -269,8 +277,12 @@ fn wrong_shares_that_nobody_can_make_up_for_end_the_round() {
         vec![message]
     });
     let round = pair.round(PlanKind::Train);
-    let aborted = Outcome::Aborted(AbortReason::SeedNotRebuilt);
+    let (stage, present, required) = (Stage::Unmasking, 4, 5);
+    let aborted = Outcome::Aborted(AbortReason::TooFewClients { stage, present, required });
     assert_eq!(pair.host().outcomes.get(&round), Some(&aborted));
+    let mut expelled = pair.host().expelled.clone();
+    expelled.sort_by_key(|(_, client, _)| *client);
+    assert_eq!(expelled, named);
     assert_sound(&pair);
 }
 

@@ -66,13 +66,14 @@ pub(crate) fn assert_refused(
     assert_eq!(declined.first(), Some(&reason));
     let sent: Vec<&FromClient> =
         peer.sent.iter().filter(|(sent, _)| *sent == round).map(|(_, message)| message).collect();
-    let before = sent.iter().take_while(|message| !matches!(message, FromClient::Declined(_)));
+    let ends = |m: &FromClient| matches!(m, FromClient::Declined(_) | FromClient::Accusation(_));
+    let before = sent.iter().take_while(|message| !ends(message));
     let points: Vec<Point> = before.map(|message| point(message)).collect();
     let messages: Vec<Point> =
         sent_before.iter().copied().filter(|point| *point != Point::Upload).collect();
     assert_eq!(points, messages, "{reason:?}");
     let after = sent.iter().skip(points.len());
-    assert!(after.clone().all(|m| matches!(m, FromClient::Declined(_))), "silence after refusing");
+    assert!(after.clone().all(|message| ends(message)), "silence after refusing");
     let uploaded = peer.uploads.iter().any(|(uploaded, _)| *uploaded == round);
     assert_eq!(uploaded, sent_before.contains(&Point::Upload), "{reason:?}");
 }
@@ -84,7 +85,9 @@ fn point(message: &FromClient) -> Point {
         FromClient::InputCommit(_) => Point::Commit,
         FromClient::SurvivorSignature(_) => Point::Signature,
         FromClient::Reveal(_) => Point::Reveal,
-        FromClient::Declined(_) => unreachable!("only messages before the refusal are asked for"),
+        FromClient::Declined(_) | FromClient::Accusation(_) => {
+            unreachable!("only messages before the refusal are asked for")
+        }
     }
 }
 

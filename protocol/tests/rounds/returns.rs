@@ -118,3 +118,40 @@ fn an_ended_round_is_announced_again_by_a_successor() {
         assert_eq!(pair.peer(client).history.standing(), Some(&pair.host().standing()));
     }
 }
+
+#[test]
+fn a_client_restored_from_an_old_snapshot_is_told_by_its_peers_and_opens_no_second_set() {
+    const RESTORED: usize = 3;
+    let mut pair = Pair::new(Options::new(5, 1));
+    let snapshot = pair.peer(RESTORED).durable.len();
+    pair.on_message_from(|_, message| match message {
+        // Everybody signs a set, and the shares get lost.
+        FromClient::Reveal(_) => Vec::new(),
+        other => vec![other],
+    });
+    pair.round(PlanKind::Train);
+    pair.roll_back(RESTORED, snapshot);
+    pair.on_message_from(|_, message| vec![message]);
+    let retry = pair.round(PlanKind::Train);
+    let peer = pair.peer(RESTORED);
+    let refused = Refusal::RolledBack { seen: 1, remembered: 0 };
+    assert_eq!(peer.declined(retry).next(), Some(&refused));
+    assert!(peer.uploads.iter().all(|(round, _)| *round != retry));
+}
+
+#[test]
+fn a_client_restored_from_an_old_snapshot_takes_part_again_after_the_next_model() {
+    const RESTORED: usize = 3;
+    let mut pair = Pair::new(Options::new(5, 1));
+    pair.round(PlanKind::Train);
+    let snapshot = pair.peer(RESTORED).durable.len();
+    pair.round(PlanKind::Train);
+    pair.round(PlanKind::Train);
+    pair.roll_back(RESTORED, snapshot);
+    let without = pair.round(PlanKind::Train);
+    assert_published(&pair, without, &[0, 1, 2, 4]);
+    let refused = Refusal::RolledBack { seen: 3, remembered: 1 };
+    assert_eq!(pair.peer(RESTORED).declined(without).next(), Some(&refused));
+    let with = pair.round(PlanKind::Train);
+    assert_published(&pair, with, &[0, 1, 2, 3, 4]);
+}

@@ -119,7 +119,10 @@ fn remembered(event: &Event) -> Option<Step> {
         Event::Uploading { .. } => Step::Input,
         Event::Signed { .. } => Step::Signature,
         Event::Revealed => Step::Reveal,
-        Event::Stands(_) | Event::Adopted(_) => return None,
+        Event::Stands(_)
+        | Event::Adopted(_)
+        | Event::Met { .. }
+        | Event::RolledBack { .. } => return None,
     })
 }
 
@@ -130,6 +133,6 @@ fn said(message: &FromClient) -> Option<Step> {
         FromClient::InputCommit(_) => Step::Input,
         FromClient::SurvivorSignature(_) => Step::Signature,
         FromClient::Reveal(_) => Step::Reveal,
-        FromClient::Declined(_) => return None,
+        FromClient::Declined(_) | FromClient::Accusation(_) => return None,
     })
 }

@@ -169,7 +169,9 @@ fn said(message: &FromClient) -> String {
         FromClient::SurvivorSignature(signed) => {
             format!("SurvivorSignature {}", short(&hash(&signed.signature.0)))
         }
-        FromClient::Reveal(_) | FromClient::Declined(_) => format!("{message:?}"),
+        FromClient::Reveal(_) | FromClient::Declined(_) | FromClient::Accusation(_) => {
+            format!("{message:?}")
+        }
     }
 }
 

@@ -119,6 +119,7 @@ impl Engine {
         let Some(live) = self.slot(slot).take() else { return };
         self.take_leave(&live);
         self.last = Some(live.summary(RoundState::of(&outcome), Some(now)));
+        self.bar(&live, now, effects);
         match outcome {
             Outcome::Published(published) => self.reached(&live, &published, effects),
             Outcome::Aborted(reason) => {
@@ -164,6 +165,18 @@ impl Engine {
         }
         self.progress.reach(&goal, Reached { round, state, transcript, metrics });
         self.keep_progress(effects);
+    }
+
+    /// Whoever is proved to have ended a round for everybody would do so again: it is as good as
+    /// absent, until the owner starts the federation again.
+    fn bar(&mut self, live: &Live, now: Time, effects: &mut Vec<Effect>) {
+        let proved = live.expelled().iter().filter(|one| one.fault.ends_rounds());
+        for Expelled { client, fault, .. } in proved.cloned().collect::<Vec<_>>() {
+            if self.members.bar(client, fault) {
+                effects.push(Effect::Disconnect(client));
+                self.left(client, now, effects);
+            }
+        }
     }
 
     /// Whoever was shown a survivor set signs no second one for the same kind and model, and

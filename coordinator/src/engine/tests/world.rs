@@ -408,7 +408,7 @@ impl World {
             Out::Send(round, FromClient::InputCommit(_)) => (*round, At::Commit),
             Out::Send(round, FromClient::SurvivorSignature(_)) => (*round, At::Signature),
             Out::Send(round, FromClient::Reveal(_)) => (*round, At::Reveal),
-            Out::Send(_, FromClient::Declined(_)) => return None,
+            Out::Send(_, FromClient::Declined(_) | FromClient::Accusation(_)) => return None,
         };
         let planned = self.script.iter().position(|incident| {
             incident.client == client && incident.round == round && incident.at == at

@@ -35,7 +35,6 @@ use rand_core::CryptoRng;
 use roundelay_crypto::digest::Digest;
 use roundelay_crypto::identity::{IdentityKey, IdentityPublic};
 use roundelay_crypto::mask::MaskKey;
-use roundelay_crypto::secret::{Secret, Seed};
 
 use crate::error::{AbortReason, Refusal, Stage as StageName};
 use crate::ids::{ClientId, RosterIndex, RoundNumber};
@@ -233,30 +232,5 @@ impl Seat {
         let terms = &core.setup.terms;
         !terms.rules().whole_groups
             || terms.groups().is_union(indices.iter().filter_map(|index| self.client_at(*index)))
-    }
-}
-
-/// The shares of one dealer that this client holds.
-struct Holding {
-    /// Of the dealer's k_u.
-    key: Seed,
-    /// Of the dealer's b_u.
-    self_mask: Seed,
-}
-
-impl Holding {
-    /// As it stands in a box: the share of k_u, then that of b_u.
-    fn joined(&self) -> Secret<[u8; 64]> {
-        Secret::fill_with(|bytes| {
-            let shares = self.key.expose().iter().chain(self.self_mask.expose());
-            for (to, from) in bytes.iter_mut().zip(shares) {
-                *to = *from;
-            }
-        })
-    }
-
-    fn parse(bytes: &[u8]) -> Option<Self> {
-        let (key, self_mask) = bytes.split_at_checked(32)?;
-        Some(Self { key: Secret::from_slice(key)?, self_mask: Secret::from_slice(self_mask)? })
     }
 }

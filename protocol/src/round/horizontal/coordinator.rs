@@ -8,6 +8,10 @@
 //! ConsistencyCheck ends with the quorum, Unmasking with the first shares that rebuild every seed.
 //! Below the floors the round is aborted, and nothing was opened.
 //!
+//! A dealer commits to each share in the leaf that it signs, so whoever lies is named by proof: a
+//! holder whose share is not the one that was committed to, a dealer whose box does not hold what
+//! it committed to, or whose shares do not rebuild its seed.
+//!
 //! # How a driver runs it
 //!
 //! 1. It makes a machine by [`Round::start`], or after a restart by [`Round::restore`] from the
@@ -51,6 +55,7 @@ use crate::plan::{RosterPlan, TrainingPlan};
 use crate::time::{Millis, Time};
 
 mod advertise;
+mod blame;
 mod consistency;
 mod core;
 mod edges;
@@ -220,6 +225,12 @@ pub struct UnmaskPlan {
 }
 
 impl UnmaskPlan {
+    /// How many key agreements [`mask_keys`](Self::mask_keys) takes, about 0.1 ms each.
+    #[must_use]
+    pub fn agreements(&self) -> usize {
+        self.dropouts.iter().map(|dropout| dropout.survivors()).sum()
+    }
+
     /// All masks with the signs that cancel them. One key agreement for each pair of a dropout
     /// and a survivor: work for another thread; a driver may also spread
     /// [`DropoutKeys::mask_keys`] over several.

@@ -15,10 +15,12 @@ use roundelay_crypto::agreement::{
 use roundelay_crypto::digest::Digest;
 use roundelay_crypto::kdf;
 use roundelay_crypto::mask::Sign;
-use roundelay_crypto::secret::Seed;
+use roundelay_crypto::sealed::open_once;
+use roundelay_crypto::secret::{Secret, Seed};
 
 use crate::codec;
 use crate::ids::{ClientId, RosterIndex};
+use crate::message::{ShareCommitments, ShareLeaf};
 use crate::signed::Scope;
 use crate::transcript::TrainingContext;
 
@@ -74,6 +76,56 @@ impl BoxPlace {
     /// The additional data of this box.
     pub(super) fn aad(&self) -> [&[u8]; 1] {
         [&self.aad]
+    }
+
+    /// What binds the sender to the shares in this box.
+    pub(super) fn commitments(&self, shares: &Holding) -> ShareCommitments {
+        ShareCommitments {
+            key: self.key_commitment(shares.key.expose()),
+            self_mask: self.self_mask_commitment(shares.self_mask.expose()),
+        }
+    }
+
+    /// Commits to the share of k_u.
+    pub(super) fn key_commitment(&self, share: &[u8; 32]) -> Digest {
+        Digest::of("roundelay/round/key-share-commitment", &[&self.aad, share])
+    }
+
+    /// Commits to the share of b_u.
+    pub(super) fn self_mask_commitment(&self, share: &[u8; 32]) -> Digest {
+        Digest::of("roundelay/round/self-mask-share-commitment", &[&self.aad, share])
+    }
+
+    /// What is in the box of a leaf, if it opens and holds what the leaf commits to.
+    pub(super) fn open(&self, secret: &HybridSecret, leaf: &ShareLeaf) -> Option<Holding> {
+        let shares = open_once(&self.key(secret), &self.aad(), &leaf.sealed).ok()?;
+        let holding = Holding::parse(shares.expose())?;
+        (self.commitments(&holding) == leaf.commitments).then_some(holding)
+    }
+}
+
+/// The shares of one dealer that another client holds.
+pub(super) struct Holding {
+    /// Of the dealer's k_u.
+    pub(super) key: Seed,
+    /// Of the dealer's b_u.
+    pub(super) self_mask: Seed,
+}
+
+impl Holding {
+    /// As it stands in a box: the share of k_u, then that of b_u.
+    pub(super) fn joined(&self) -> Secret<[u8; 64]> {
+        Secret::fill_with(|bytes| {
+            let shares = self.key.expose().iter().chain(self.self_mask.expose());
+            for (to, from) in bytes.iter_mut().zip(shares) {
+                *to = *from;
+            }
+        })
+    }
+
+    fn parse(bytes: &[u8]) -> Option<Self> {
+        let (key, self_mask) = bytes.split_at_checked(32)?;
+        Some(Self { key: Secret::from_slice(key)?, self_mask: Secret::from_slice(self_mask)? })
     }
 }
 

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use roundelay_crypto::digest::Digest;
 use roundelay_crypto::identity::{IdentityPublic, Signature};
 
-use crate::ids::{ClientId, FederationId, RoundNumber};
+use crate::ids::{ClientId, FederationId, ModelVersion, RoundNumber};
 use crate::layout::Layout;
 use crate::limits::COHORT_MAX;
 use crate::lineage::Standing;
@@ -83,6 +83,18 @@ impl Terms {
     #[must_use]
     pub fn hyperparameters(&self) -> &Hyperparameters {
         &self.manifest.task.hyperparameters
+    }
+
+    /// Whether the task has such a plan at a version: a round trains from each version below the
+    /// last, and that one alone is evaluated by itself. So no model is evaluated over two sets.
+    #[must_use]
+    pub fn is_due(&self, kind: PlanKind, version: ModelVersion) -> bool {
+        let last = u64::from(self.manifest.task.rounds);
+        match kind {
+            PlanKind::Statistics => true,
+            PlanKind::Train => version.0 < last,
+            PlanKind::Evaluate => version.0 == last,
+        }
     }
 
     /// What a statistics plan names as its model.

@@ -36,6 +36,15 @@ fn a_plan_that_departs_from_the_manifest_is_refused() {
 }
 
 #[test]
+fn a_round_beyond_those_of_the_signed_task_is_refused() {
+    let mut pair = Pair::new(Options { rounds: 1, ..Options::new(5, 11) });
+    let first = pair.round(PlanKind::Train);
+    crate::checks::assert_published(&pair, first, &[0, 1, 2, 3, 4]);
+    let second = pair.round(PlanKind::Train);
+    assert_refused(&pair, second, &Refusal::PlanOutsideManifest, SHARED);
+}
+
+#[test]
 fn a_model_that_this_client_has_not_derived_is_refused() {
     let reason = Refusal::ModelNotDerived;
     training_is_refused(&reason, |plan| plan.model = Digest([1; 32]));

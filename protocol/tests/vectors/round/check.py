@@ -129,9 +129,17 @@ class Round:
                 key = derive(secret, "roundelay/round/box-key", [place])
                 sealed = p.gcm(key, bytes(12), [place], b"".join(self.shares[u][v]))
                 option = b"\1" + mask if mask else b"\0"
-                leaves.append(u16(v) + option + ciphertext + items([sealed[i : i + 1] for i in range(len(sealed))]))
+                names = ["key", "self-mask"]
+                commitments = [
+                    p.digest_of(f"roundelay/round/{name}-share-commitment", [place, share])
+                    for name, share in zip(names, self.shares[u][v])]
+                # Nobody has signed a set with anybody before.
+                tail = [*commitments, u64(0)]
+                box = items([sealed[i : i + 1] for i in range(len(sealed))])
+                leaves.append(u16(v) + option + ciphertext + box + b"".join(tail))
                 self.leaves[u, v] = p.digest_of(
-                    "roundelay/transcript/share-leaf", [u16(u), u16(v), mask or b"", ciphertext, sealed])
+                    "roundelay/transcript/share-leaf",
+                    [u16(u), u16(v), mask or b"", ciphertext, sealed, *tail])
                 digests.append(self.leaves[u, v])
             root = p.tree_root(digests)
             signature = c.sign(self, "shares", self.adverts + root)
@@ -218,7 +226,8 @@ class Round:
         for v in self.survivors:
             keys = [self.shares[u][v][0] for u in self.active if u not in self.survivors]
             self_masks = [self.shares[u][v][1] for u in self.survivors]
-            self.clients[v].agrees("reveal", items(self_masks) + items(keys))
+            own = b"\1" + self.clients[v].self_mask
+            self.clients[v].agrees("reveal", own + items(self_masks) + items(keys))
 
     def publish(self):
         """The sum of what was uploaded, less the masks that the revealed seeds give."""

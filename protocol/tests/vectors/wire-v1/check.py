@@ -118,14 +118,17 @@ def main():
     check(
         "round_from_client",
         "reveal",
-        lambda b: u32(4) + u64(2) + bytes([1]) * 32 + bytes([2]) * 32 + u64(1) + bytes([3]) * 32,
+        lambda b: u32(4) + bytes([1]) + bytes([4]) * 32
+        + u64(2) + bytes([1]) * 32 + bytes([2]) * 32 + u64(1) + bytes([3]) * 32,
     )
     check(
         "round_from_client",
         "shares",
         lambda b: u32(1) + b[4:36] + bytes([8]) * 64 + u64(2)
         + u16(2) + bytes([1]) + bytes([4]) * 1088 + bytes([5]) * 1088 + u64(80) + bytes([6]) * 80
-        + u16(2) + bytes([0]) + bytes([5]) * 1088 + u64(80) + bytes([6]) * 80,
+        + b[-64 - 8:-8] + u64(9)
+        + u16(2) + bytes([0]) + bytes([5]) * 1088 + u64(80) + bytes([6]) * 80
+        + b[-64 - 8:-8] + u64(9),
     )
     check("round_to_client", "training_plan", training_plan)
     print(checked, "messages agree")

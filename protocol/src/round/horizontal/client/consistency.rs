@@ -3,18 +3,23 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use roundelay_crypto::secret::Seed;
+
 use super::unmask::Unmask;
-use super::{Action, Core, Event, Holding, Seat, Turn};
+use super::{Action, Core, Event, Seat, Turn};
 use crate::error::{Refusal, Stage};
 use crate::ids::RosterIndex;
 use crate::message::{FromClient, InputCommit, SurvivorSet, SurvivorSignature};
 use crate::plan::TrainingPlan;
+use crate::round::horizontal::keys::Holding;
 use crate::signed::Statement;
 use crate::transcript::{TrainingContext, set_root};
 
 /// Waits for the survivor set.
 pub(super) struct Consistency {
     pub(super) seat: Seat,
+    /// b_u.
+    pub(super) self_mask: Seed,
     /// Shares of every member of A, this client's own among them.
     pub(super) holdings: BTreeMap<RosterIndex, Holding>,
     pub(super) context: TrainingContext,
@@ -44,10 +49,12 @@ impl Consistency {
         let root = set_root(&self.context, &set);
         let statement = Statement::Survivors { context: &self.context, set: &root };
         let signature = core.scope.sign(&core.setup.identity, &statement);
+        let met = set.inputs.iter().filter_map(|(index, _)| self.seat.client_at(*index)).collect();
+        turn.remember(core, Event::Met { clients: met });
         turn.remember(core, Event::Signed { set: root });
         turn.reply(FromClient::SurvivorSignature(SurvivorSignature { signature }));
-        let Self { seat, holdings, context, plan, .. } = self;
-        Ok(Unmask { seat, holdings, context, plan, set, root })
+        let Self { seat, self_mask, holdings, context, plan, .. } = self;
+        Ok(Unmask { seat, self_mask, holdings, context, plan, set, root })
     }
 
     fn check(&self, core: &Core, set: &SurvivorSet) -> Result<(), Refusal> {

@@ -54,6 +54,17 @@ pub enum Event {
     Stands(Standing),
     /// Took a state over: the initial one, or one that enough peers have signed.
     Adopted(Standing),
+    /// Signs a survivor set with these clients in it.
+    Met {
+        /// All of the set.
+        clients: Vec<ClientId>,
+    },
+    /// Learnt from its peers that it has forgotten what it did up to this round: it was restored
+    /// from an old snapshot.
+    RolledBack {
+        /// The last round that is forgotten.
+        seen: RoundNumber,
+    },
 }
 
 /// A planned cohort as the clients that upload for it remember it.
@@ -96,8 +107,12 @@ pub struct History {
     federation: FederationId,
     /// The highest round in which this client did what each stage asks for.
     highest: BTreeMap<Stage, RoundNumber>,
-    /// One entry for each (kind, model hash) over which a set may have been opened.
-    opened: BTreeMap<(PlanKind, Digest), Opened>,
+    /// One entry for each release over which a set may have been opened.
+    opened: BTreeMap<Release, Opened>,
+    /// The last round in which a survivor set with this client was signed.
+    met: BTreeMap<ClientId, RoundNumber>,
+    /// The last round that is forgotten, where peers told of one.
+    lost: Option<RoundNumber>,
     standing: Option<Standing>,
     /// Whether this client derived it itself.
     derived: bool,
@@ -106,9 +121,25 @@ pub struct History {
     applying: BTreeSet<RoundNumber>,
 }
 
-/// What may have been opened over one (kind, model hash).
+/// What may be released once: the statistics of a data version, or what a round says about a
+/// model. A train round carries the evaluation of the model that it starts from, so to train from
+/// a model and to evaluate it are one release.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Release {
+    is_statistics: bool,
+    model: Digest,
+}
+
+impl Release {
+    fn of(kind: PlanKind, model: Digest) -> Self {
+        Self { is_statistics: kind == PlanKind::Statistics, model }
+    }
+}
+
+/// What may have been opened over one release.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Opened {
+    kind: PlanKind,
     round: RoundNumber,
     cohort: Cohort,
     signed: Option<Digest>,
@@ -118,7 +149,7 @@ struct Opened {
 }
 
 impl Opened {
-    fn after(before: Option<Self>, round: RoundNumber, cohort: &Cohort) -> Self {
+    fn after(before: Option<Self>, kind: PlanKind, round: RoundNumber, cohort: &Cohort) -> Self {
         let mut earlier = Vec::new();
         if let Some(before) = before {
             earlier = before.earlier;
@@ -126,7 +157,7 @@ impl Opened {
             earlier.push((before.round, before.cohort));
             earlier.retain(|(_, known)| known != cohort);
         }
-        Self { round, cohort: cohort.clone(), signed: None, earlier }
+        Self { kind, round, cohort: cohort.clone(), signed: None, earlier }
     }
 }
 
@@ -134,9 +165,16 @@ impl History {
     /// The history of a client that has done nothing in a federation.
     #[must_use]
     pub fn new(federation: FederationId) -> Self {
-        let (highest, opened) = (BTreeMap::new(), BTreeMap::new());
-        let applying = BTreeSet::new();
-        Self { federation, highest, opened, standing: None, derived: false, applying }
+        Self {
+            federation,
+            highest: BTreeMap::new(),
+            opened: BTreeMap::new(),
+            met: BTreeMap::new(),
+            lost: None,
+            standing: None,
+            derived: false,
+            applying: BTreeSet::new(),
+        }
     }
 
     /// The history that these records, in their order, left behind. Records of other federations
@@ -169,8 +207,8 @@ impl History {
                 push(*round, event);
             }
         }
-        for ((kind, model), opened) in &self.opened {
-            let (kind, model) = (*kind, *model);
+        for (release, opened) in &self.opened {
+            let (kind, model) = (opened.kind, release.model);
             let current = std::iter::once((opened.round, &opened.cohort));
             let earlier = opened.earlier.iter().map(|(round, cohort)| (*round, cohort));
             for (round, cohort) in earlier.chain(current) {
@@ -179,6 +217,14 @@ impl History {
             if let Some(set) = opened.signed {
                 push(opened.round, Event::Signed { set });
             }
+        }
+        let rounds: BTreeSet<RoundNumber> = self.met.values().copied().collect();
+        for round in rounds {
+            let met = self.met.iter().filter(|(_, met)| **met == round);
+            push(round, Event::Met { clients: met.map(|(client, _)| *client).collect() });
+        }
+        if let Some(seen) = self.lost {
+            push(seen, Event::RolledBack { seen });
         }
         if let Some(standing) = self.standing {
             let event = if self.derived { Event::Stands } else { Event::Adopted };
@@ -192,6 +238,18 @@ impl History {
     #[must_use]
     pub fn highest_round(&self) -> RoundNumber {
         self.highest.values().copied().max().unwrap_or_default()
+    }
+
+    /// The last round in which this client signed a survivor set with a peer, 0 for none.
+    pub(super) fn met(&self, peer: ClientId) -> RoundNumber {
+        self.met.get(&peer).copied().unwrap_or_default()
+    }
+
+    /// The last round in which a survivor set with this client in it can have been shown, as far
+    /// as it knows.
+    pub(super) fn remembered(&self) -> RoundNumber {
+        let uploaded = self.highest.get(&Stage::MaskedInput).copied().unwrap_or_default();
+        uploaded.max(self.lost.unwrap_or_default())
     }
 
     /// Where this client stands; none before it holds a model.
@@ -261,16 +319,25 @@ impl History {
         }
     }
 
-    /// The set rule: for one (kind, model hash) at most one opened set, ever. A retry comes only if
-    /// this client has not signed a survivor set for it, and plans the same cohort, or, under an
-    /// amended manifest, one that can show that no set of the cohorts before it is opened.
+    /// The set rule: for one release at most one opened set, ever. A retry comes only if this client
+    /// has not signed a survivor set for it, and plans the same cohort, or, under an amended
+    /// manifest, one that can show that no set of the cohorts before it is opened. What was
+    /// forgotten may have been over any model up to the one that the last forgotten round started
+    /// from.
     pub(super) fn may_open(
         &self,
         kind: PlanKind,
         model: Digest,
         cohort: &Cohort,
     ) -> Result<(), Refusal> {
-        let Some(opened) = self.opened.get(&(kind, model)) else { return Ok(()) };
+        let stands = self.standing.map_or(RoundNumber(0), |standing| standing.round);
+        if let Some(seen) = self.lost
+            && (stands < seen || kind == PlanKind::Statistics)
+        {
+            let (seen, remembered) = (seen.0, stands.0);
+            return Err(Refusal::RolledBack { seen, remembered });
+        }
+        let Some(opened) = self.opened.get(&Release::of(kind, model)) else { return Ok(()) };
         let amended = opened.cohort.manifest != cohort.manifest;
         let before = std::iter::once(&opened.cohort).filter(|_| amended);
         let mut before = before.chain(opened.earlier.iter().map(|(_, earlier)| earlier));
@@ -289,7 +356,7 @@ impl History {
         round: RoundNumber,
         survivors: &[ClientId],
     ) -> Result<(), Refusal> {
-        let opened = self.opened.get(&(kind, model)).filter(|opened| {
+        let opened = self.opened.get(&Release::of(kind, model)).filter(|opened| {
             let mut earlier = opened.earlier.iter();
             opened.round == round
                 && opened.signed.is_none()
@@ -306,9 +373,9 @@ impl History {
             Event::Revealed => self.raise(Stage::Unmasking, round),
             Event::Uploading { kind, model, cohort } => {
                 self.raise(Stage::MaskedInput, round);
-                let before = self.opened.remove(&(*kind, *model));
-                let opened = Opened::after(before, round, cohort);
-                self.opened.insert((*kind, *model), opened);
+                let before = self.opened.remove(&Release::of(*kind, *model));
+                let opened = Opened::after(before, *kind, round, cohort);
+                self.opened.insert(Release::of(*kind, *model), opened);
             }
             Event::Signed { set } => {
                 self.raise(Stage::ConsistencyCheck, round);
@@ -323,6 +390,13 @@ impl History {
                 self.applying.retain(|applying| *applying > standing.round);
                 self.standing = Some(*standing);
             }
+            Event::Met { clients } => {
+                for client in clients {
+                    let met = self.met.entry(*client).or_default();
+                    *met = round.max(*met);
+                }
+            }
+            Event::RolledBack { seen } => self.lost = self.lost.max(Some(*seen)),
         }
     }
 

@@ -10,12 +10,12 @@ use roundelay_crypto::secret::Seed;
 use super::consistency::Consistency;
 use super::history::History;
 use super::open::OpenEdge;
-use super::{Action, Core, Event, Holding, MaskPlan, Seat, Turn};
+use super::{Action, Core, Event, MaskPlan, Seat, Turn};
 use crate::error::{Refusal, Stage};
 use crate::ids::RosterIndex;
 use crate::message::InputCommit;
 use crate::plan::{PlanKind, TrainingPlan};
-use crate::round::horizontal::keys::{MaskContext, sign};
+use crate::round::horizontal::keys::{Holding, MaskContext, sign};
 use crate::signed::Statement;
 use crate::transcript::{NO_TRANSCRIPT, TrainingContext};
 
@@ -43,6 +43,7 @@ pub(super) struct Training {
 /// Waits for the driver to mask and store the contribution.
 pub(super) struct Masking {
     seat: Seat,
+    self_mask: Seed,
     holdings: BTreeMap<RosterIndex, Holding>,
     context: TrainingContext,
     plan: Box<TrainingPlan>,
@@ -57,7 +58,9 @@ impl Prepared {
     ) -> Result<Training, Refusal> {
         let terms = &core.setup.terms;
         let layout = terms.layout(plan.kind, &self.seat.plan.cohort);
-        if layout.as_ref() != Some(&plan.layout) || plan.hyperparameters != *terms.hyperparameters()
+        if layout.as_ref() != Some(&plan.layout)
+            || plan.hyperparameters != *terms.hyperparameters()
+            || !terms.is_due(plan.kind, plan.model_version)
         {
             return Err(Refusal::PlanOutsideManifest);
         }
@@ -121,7 +124,7 @@ impl Training {
         let layout = self.plan.layout.clone();
         turn.actions.push(Action::Mask(MaskPlan { keys, layout }));
         holdings.retain(|index, _| active.contains(index));
-        Ok(Masking { seat, holdings, context, plan: self.plan })
+        Ok(Masking { seat, self_mask, holdings, context, plan: self.plan })
     }
 }
 
@@ -137,15 +140,15 @@ impl Masking {
         root: Digest,
         turn: &mut Turn<'_>,
     ) -> Result<Consistency, Refusal> {
-        let Self { seat, holdings, context, plan } = self;
+        let Self { seat, self_mask, holdings, context, plan } = self;
         turn.history.rises(Stage::MaskedInput, core.scope.round)?;
         let cohort = seat.cohort();
         turn.history.may_open(plan.kind, plan.model, &cohort)?;
         turn.remember(core, Event::Uploading { kind: plan.kind, model: plan.model, cohort });
         let statement = Statement::Input { context: &context, root: &root };
         let signature = core.scope.sign(&core.setup.identity, &statement);
-        let consistency =
-            Consistency { seat, holdings, context, plan, commit: InputCommit { root, signature } };
+        let commit = InputCommit { root, signature };
+        let consistency = Consistency { seat, self_mask, holdings, context, plan, commit };
         consistency.upload(turn);
         Ok(consistency)
     }

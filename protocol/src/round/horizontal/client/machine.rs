@@ -235,7 +235,7 @@ impl Round {
                 Ok(Stage::Open(Box::new(stage.adverts(core, roster, turn)?)))
             }
             (Stage::Open(stage), ToClient::Boxes(roster)) => {
-                Ok(Stage::Prepared(Box::new(stage.boxes(core, &roster)?)))
+                Ok(Stage::Prepared(Box::new(stage.boxes(core, &roster, turn)?)))
             }
             (Stage::Prepared(stage), ToClient::TrainingPlan(plan)) => {
                 Ok(Stage::Training(Box::new(stage.plan(core, plan, turn)?)))
@@ -399,6 +399,33 @@ impl Round {
 fn check_plan(plan: &TrainingPlan, published: &Published) -> Result<(), Refusal> {
     let same = plan.kind == published.kind && plan.model_version == published.model_version;
     if same { Ok(()) } else { Err(Refusal::LineageBroken) }
+}
+
+/// What a test needs to lie from within.
+#[cfg(test)]
+impl Round {
+    /// The seed of the box keys, before shares are dealt.
+    pub(crate) fn box_seed(&self) -> Option<roundelay_crypto::secret::Seed> {
+        match &self.stage {
+            Stage::Share(share) => {
+                Some(roundelay_crypto::secret::Secret::new(*share.seeds.boxes.expose()))
+            }
+            _ => None,
+        }
+    }
+
+    /// Has the machine go on as if it had dealt these leaves.
+    pub(crate) fn believes(
+        &mut self,
+        root: Digest,
+        leaves: impl IntoIterator<Item = (RosterIndex, Digest)>,
+    ) {
+        let Stage::Open(open) = &mut self.stage else { panic!("boxes were opened already") };
+        open.own_root = root;
+        for (to, digest) in leaves {
+            open.sent.get_mut(&to).expect("a leaf for each neighbour").digest = digest;
+        }
+    }
 }
 
 #[cfg(test)]

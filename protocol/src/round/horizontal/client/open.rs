@@ -1,22 +1,22 @@
 //! The end of ShareKeys: this client opens every box that was addressed to it. What opens wrongly
-//! makes it sit the round out, since later it could not do its part.
+//! makes it sit the round out, since later it could not do its part; where the sender signed what
+//! does not open, it shows the proof.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use roundelay_crypto::agreement::{AgreementSecret, HybridSecret, decapsulate, decapsulate_after};
 use roundelay_crypto::digest::Digest;
-use roundelay_crypto::sealed::open_once;
 use roundelay_crypto::secret::Seed;
 use roundelay_crypto::tree;
 
 use super::input::Prepared;
 use super::share::SentLeaf;
-use super::{Core, Holding, Seat};
+use super::{Action, Core, Event, Seat, Turn};
 use crate::error::Refusal;
-use crate::ids::RosterIndex;
-use crate::message::{Advert, AdvertRoster, BoxDelivery, BoxRoster};
-use crate::round::horizontal::keys::{BoxPlace, Edge};
+use crate::ids::{RosterIndex, RoundNumber};
+use crate::message::{Accusation, Advert, AdvertRoster, BoxDelivery, BoxRoster, FromClient};
+use crate::round::horizontal::keys::{BoxPlace, Edge, Holding};
 use crate::signed::Statement;
 use crate::transcript::{leaf_digest, shares_root};
 
@@ -27,6 +27,8 @@ pub(super) struct Open {
     pub(super) self_mask: Seed,
     pub(super) masks: AgreementSecret,
     pub(super) boxes: AgreementSecret,
+    /// What the box keys come from: to be shown where a box does not hold what it should.
+    pub(super) box_seed: Seed,
     pub(super) roster: Arc<AdvertRoster>,
     /// Root of AdvertiseKeys.
     pub(super) adverts: Digest,
@@ -43,7 +45,12 @@ pub(super) struct OpenEdge {
 }
 
 impl Open {
-    pub(super) fn boxes(mut self, core: &Core, roster: &BoxRoster) -> Result<Prepared, Refusal> {
+    pub(super) fn boxes(
+        mut self,
+        core: &Core,
+        roster: &BoxRoster,
+        turn: &mut Turn<'_>,
+    ) -> Result<Prepared, Refusal> {
         let mut roots = BTreeMap::from([(self.seat.own, &self.own_root)]);
         let (mut holdings, mut edges) = (BTreeMap::new(), BTreeMap::new());
         let mut previous = None;
@@ -57,12 +64,13 @@ impl Open {
             let position = self.roster.adverts.binary_search_by_key(&from, |(index, _)| *index);
             let advert = position.ok().and_then(|position| self.roster.adverts.get(position));
             let (_, advert) = advert.ok_or(Refusal::BadBox(from))?;
-            let (holding, edge) = self.open(core, delivery, advert, sent)?;
+            let (holding, edge) = self.open(core, delivery, advert, sent, turn)?;
             roots.insert(from, &delivery.root);
             holdings.insert(from, holding);
             edges.insert(from, edge);
         }
         self.seat.require_members(roots.len())?;
+        self.remembers(core, roster, turn)?;
         let prepared = roots.keys().copied().collect();
         let shares = shares_root(&self.adverts, roots);
         holdings.insert(self.seat.own, self.own_holding);
@@ -83,6 +91,7 @@ impl Open {
         delivery: &BoxDelivery,
         advert: &Advert,
         sent: SentLeaf,
+        turn: &mut Turn<'_>,
     ) -> Result<(Holding, OpenEdge), Refusal> {
         let (from, own) = (delivery.from, self.seat.own);
         let bad_box = Refusal::BadBox(from);
@@ -94,9 +103,12 @@ impl Open {
         let box_ciphertext = &delivery.leaf.box_ciphertext;
         let secret = decapsulate_after(&sent.exchange, &self.boxes, box_ciphertext);
         let place = BoxPlace::new(&core.scope, &self.adverts, (from, sender), (own, core.own));
-        let shares = open_once(&place.key(&secret), &place.aad(), &delivery.leaf.sealed)
-            .map_err(|_| bad_box.clone())?;
-        let holding = Holding::parse(shares.expose()).ok_or(bad_box.clone())?;
+        let Some(holding) = place.open(&secret, &delivery.leaf) else {
+            let (delivery, boxes) = (delivery.clone(), *self.box_seed.expose());
+            let accusation = Box::new(Accusation { delivery, boxes });
+            turn.actions.push(Action::Send(FromClient::Accusation(accusation)));
+            return Err(bad_box);
+        };
         let secret = match (&delivery.leaf.mask_ciphertext, sent.mask) {
             (Some(ciphertext), None) => {
                 decapsulate(&self.masks, &advert.mask, ciphertext).map_err(|_| bad_box)?
@@ -106,6 +118,26 @@ impl Open {
         };
         let edge = Edge::between((from, received), (own, sent.digest));
         Ok((holding, OpenEdge { edge, secret }))
+    }
+
+    /// No more peers than may lie have signed sets with this client that it does not remember.
+    fn remembers(
+        &self,
+        core: &Core,
+        roster: &BoxRoster,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), Refusal> {
+        let remembered = turn.history.remembered();
+        let mut met: Vec<RoundNumber> =
+            roster.boxes.iter().map(|delivery| delivery.leaf.met).collect();
+        met.sort_unstable_by(|one, other| other.cmp(one));
+        match met.get(usize::from(self.seat.floors.corrupt())) {
+            Some(seen) if *seen > remembered => {
+                turn.remember(core, Event::RolledBack { seen: *seen });
+                Err(Refusal::RolledBack { seen: seen.0, remembered: remembered.0 })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The leaf is the one for this client under the sender's signed root; gives its digest.

@@ -13,11 +13,11 @@ use roundelay_crypto::tree;
 
 use super::open::Open;
 use super::seeds::RoundSeeds;
-use super::{Core, Event, Holding, Seat, Turn};
+use super::{Core, Event, History, Seat, Turn};
 use crate::error::{Refusal, Stage};
 use crate::ids::RosterIndex;
 use crate::message::{Advert, AdvertRoster, FromClient, ShareLeaf, ShareRoster};
-use crate::round::horizontal::keys::{BoxPlace, encapsulate_mask};
+use crate::round::horizontal::keys::{BoxPlace, Holding, encapsulate_mask};
 use crate::signed::Statement;
 use crate::transcript::{adverts_root, leaf_digest};
 
@@ -56,7 +56,8 @@ impl Share {
         let (mut leaves, mut sent) = (Vec::new(), BTreeMap::new());
         for (to, advert) in roster.adverts.iter().filter(|(index, _)| *index != own) {
             let holding = holdings.remove(to).ok_or(Refusal::BadAdvert(*to))?;
-            let (leaf, record) = self.leaf(core, &adverts, (*to, advert), &holding)?;
+            let (leaf, record) =
+                self.leaf(core, &adverts, (*to, advert), &holding, turn.history)?;
             leaves.push(leaf);
             sent.insert(*to, record);
         }
@@ -71,6 +72,7 @@ impl Share {
             self_mask: self.seeds.self_mask,
             masks: self.masks,
             boxes: self.boxes,
+            box_seed: self.seeds.boxes,
             roster,
             adverts,
             own_root: root,
@@ -134,6 +136,7 @@ impl Share {
         adverts: &Digest,
         (to, advert): (RosterIndex, &Advert),
         holding: &Holding,
+        history: &History,
     ) -> Result<(ShareLeaf, SentLeaf), Refusal> {
         let bad_key = |_| Refusal::BadAdvert(to);
         let neighbour = self.seat.client_at(to).ok_or(Refusal::BadAdvert(to))?;
@@ -153,7 +156,9 @@ impl Share {
         let place = BoxPlace::new(&core.scope, adverts, own, (to, neighbour));
         let shares = holding.joined();
         let sealed = seal_once(&place.key(&secret), &place.aad(), shares.expose());
-        let leaf = ShareLeaf { to, mask_ciphertext, box_ciphertext, sealed };
+        let commitments = place.commitments(holding);
+        let met = history.met(neighbour);
+        let leaf = ShareLeaf { to, mask_ciphertext, box_ciphertext, sealed, commitments, met };
         let digest = leaf_digest(self.seat.own, &leaf);
         Ok((leaf, SentLeaf { digest, mask, exchange }))
     }

@@ -1,23 +1,27 @@
 //! Unmasking: with proof that a quorum signed the very same survivor set, this client reveals its
-//! shares of b_v for survivors and of k_v for dropouts. It computes the partition from the set
+//! shares of b_v for survivors and of k_v for dropouts, and its own b_u whole. It computes the partition from the set
 //! that it signed; nothing in the message could ask for another.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use roundelay_crypto::digest::Digest;
+use roundelay_crypto::secret::Seed;
 
-use super::{Core, Event, Holding, Seat, Turn};
+use super::{Core, Event, Seat, Turn};
 use crate::error::{Refusal, Stage};
 use crate::ids::RosterIndex;
 use crate::message::{FromClient, Published, Quorum, Reveal, SurvivorSet};
 use crate::plan::TrainingPlan;
+use crate::round::horizontal::keys::Holding;
 use crate::signed::Statement;
 use crate::transcript::{TrainingContext, quorum_root, transcript_root};
 
 /// Waits for the quorum over the set that this client signed.
 pub(super) struct Unmask {
     pub(super) seat: Seat,
+    /// b_u.
+    pub(super) self_mask: Seed,
     /// Shares of every member of A, this client's own among them.
     pub(super) holdings: BTreeMap<RosterIndex, Holding>,
     pub(super) context: TrainingContext,
@@ -85,7 +89,8 @@ impl Unmask {
                 key_shares.push(*holding.key.expose());
             }
         }
-        Reveal { self_mask_shares, key_shares }
+        let own_self_mask = Some(*self.self_mask.expose());
+        Reveal { own_self_mask, self_mask_shares, key_shares }
     }
 }
 

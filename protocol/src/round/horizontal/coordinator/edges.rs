@@ -1,5 +1,5 @@
 //! What is kept of the leaves once the boxes are on their way: for each edge the little that it
-//! takes to rebuild a dropout's masks. The boxes themselves, the bulk of a round's preparation,
+//! takes to rebuild a dropout's masks and to tell who lies. The boxes themselves, the bulk of a round's preparation,
 //! stay in its records, and [`stored_boxes`] makes a client's roster from there.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -8,7 +8,7 @@ use roundelay_crypto::agreement::KemCiphertext;
 use roundelay_crypto::tree;
 
 use super::*;
-use crate::message::{BoxDelivery, BoxRoster, ShareLeaf};
+use crate::message::{BoxDelivery, BoxRoster, ShareCommitments, ShareLeaf};
 use crate::transcript::leaf_digest;
 
 /// The edges of a round, by sender and recipient.
@@ -17,11 +17,13 @@ pub(super) struct Edges {
     digests: BTreeMap<(RosterIndex, RosterIndex), Digest>,
     /// Of the lower index to the higher one.
     ciphertexts: BTreeMap<(RosterIndex, RosterIndex), KemCiphertext>,
+    commitments: BTreeMap<(RosterIndex, RosterIndex), ShareCommitments>,
 }
 
 impl Edges {
     pub(super) fn insert(&mut self, from: RosterIndex, leaf: &ShareLeaf, digest: Digest) {
         self.digests.insert((from, leaf.to), digest);
+        self.commitments.insert((from, leaf.to), leaf.commitments);
         if let Some(ciphertext) = &leaf.mask_ciphertext {
             self.ciphertexts.insert((from, leaf.to), ciphertext.clone());
         }
@@ -30,6 +32,15 @@ impl Edges {
     /// The digest of a leaf.
     pub(super) fn digest(&self, from: RosterIndex, to: RosterIndex) -> Option<Digest> {
         self.digests.get(&(from, to)).copied()
+    }
+
+    /// What binds a dealer to the shares that it dealt to a holder.
+    pub(super) fn commitments(
+        &self,
+        dealer: RosterIndex,
+        holder: RosterIndex,
+    ) -> Option<&ShareCommitments> {
+        self.commitments.get(&(dealer, holder))
     }
 
     /// The mask encapsulation of an edge, which the lower index sent.

@@ -22,7 +22,7 @@ pub(super) struct Work {
 
 /// Waits for masked vectors and commits.
 pub(super) struct MaskedInput {
-    work: Work,
+    pub(super) work: Work,
     /// Roots of the vectors that are in the accumulator.
     uploaded: BTreeMap<RosterIndex, Digest>,
     commits: BTreeMap<RosterIndex, InputCommit>,

@@ -12,6 +12,7 @@ use super::share::{Prepared, ShareKeys};
 use super::unmask::Unmasking;
 use super::*;
 use crate::ids::RoundNumber;
+use crate::message::Accusation;
 use crate::round::horizontal::terms::{PlanError, Terms};
 
 /// The coordinator's half of one round.
@@ -212,6 +213,7 @@ impl Round {
                 self.core.decline(from, refusal.clone(), turn);
                 return self.step(Event::Left(from), turn);
             }
+            FromClient::Accusation(accusation) => return self.accused(from, accusation, turn),
         };
         let Some(stage) = self.stage.name() else { return };
         if belongs > stage {
@@ -222,6 +224,33 @@ impl Round {
         } else {
             self.core.late_messages += 1;
         }
+    }
+
+    /// A client accuses another, and takes no part any more. As long as vectors are collected the
+    /// proof is looked at; later the accuser came too late for the boxes, and has merely dropped
+    /// out.
+    fn accused(&mut self, from: RosterIndex, accusation: &Accusation, turn: &mut Turn<'_>) {
+        let dealer = accusation.delivery.from;
+        let preparation = match &self.stage {
+            Stage::Prepared(stage) => Some(&stage.preparation),
+            Stage::MaskedInput(stage) => Some(&stage.work.preparation),
+            Stage::AdvertiseKeys(_) | Stage::ShareKeys(_) => {
+                self.core.expel(from, Fault::OutOfStage, turn);
+                return self.step(Event::Left(from), turn);
+            }
+            _ => None,
+        };
+        let proved = preparation.map(|it| blame::is_proved(&self.core, it, from, accusation));
+        match proved {
+            Some(false) => self.core.expel(from, Fault::FalseAccusation, turn),
+            Some(true) => {
+                self.core.expel(dealer, Fault::BadBox, turn);
+                self.core.decline(from, Refusal::BadBox(dealer), turn);
+                self.step(Event::Left(dealer), turn);
+            }
+            None => self.core.decline(from, Refusal::BadBox(dealer), turn),
+        }
+        self.step(Event::Left(from), turn);
     }
 
     pub(super) fn step(&mut self, event: Event, turn: &mut Turn<'_>) {

@@ -1,12 +1,13 @@
 //! Rebuilding the seeds that a survivor set opens: b_v of every survivor and k_v of every dropout,
 //! each verified against what its client advertised; then the masks that follow from them.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use roundelay_crypto::agreement::{AgreementSecret, HybridSecret, decapsulate};
 use roundelay_crypto::mask::Sign;
-use roundelay_crypto::secret::Seed;
-use roundelay_crypto::shamir::{LagrangeWeights, blame_holds, combine_verified};
+use roundelay_crypto::secret::{Secret, Seed};
+use roundelay_crypto::shamir::{LagrangeWeights, combine_verified};
 
 use super::core::Core;
 use super::input::Work;
@@ -19,74 +20,127 @@ use crate::round::horizontal::keys::{
 /// All seeds of a round, rebuilt.
 pub(super) struct Rebuilt {
     pub(super) plan: UnmaskPlan,
-    /// Clients whose shares are proved wrong.
-    pub(super) liars: Vec<RosterIndex>,
+    /// Dealers whose shares do not all lie on one polynomial.
+    pub(super) liars: BTreeSet<RosterIndex>,
 }
 
-/// Rebuilds everything, or nothing where the shares at hand do not do.
-pub(super) fn rebuild(core: &Core, stage: &Unmasking) -> Option<Rebuilt> {
+/// How much is tried for a seed that the first t shares do not rebuild.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Effort {
+    /// Nothing: more shares are on their way, or its client's own word.
+    FirstShares,
+    /// Whichever shares fit together are looked for, for so many dealers as that is quick for.
+    AllShares,
+}
+
+/// Seeds for which fitting shares are looked for. It takes some milliseconds each, more with many
+/// clients; whoever has more bad dealers than that loses the round, and has them named.
+const SEARCHES_MAX: usize = 4;
+
+/// Whether a seed is the one whose self mask a client committed to.
+pub(super) fn is_self_mask(core: &Core, work: &Work, of: RosterIndex, seed: &Seed) -> bool {
+    let (client, advert) = (core.plan.client_at(of), work.preparation.advert(of));
+    client.zip(advert).is_some_and(|(client, advert)| {
+        self_mask_commitment(&core.scope, client, seed) == advert.self_mask_commitment
+    })
+}
+
+/// Rebuilds everything, or names the dealers whose seeds the shares at hand do not rebuild.
+pub(super) fn rebuild(
+    core: &Core,
+    stage: &Unmasking,
+    effort: Effort,
+) -> Result<Rebuilt, BTreeSet<RosterIndex>> {
+    let work = &stage.survivors.work;
+    let mut shares = Shares::new(core, stage, effort);
+    let mut self_masks = BTreeMap::new();
+    for (position, index) in stage.survivors.indices().enumerate() {
+        let is_right = |seed: &Seed| is_self_mask(core, work, *index, seed);
+        let own = stage.reveals.get(index).and_then(|reveal| reveal.own_self_mask);
+        let of = |reveal: &Reveal| reveal.self_mask_shares.get(position).copied();
+        let seed = own.map(Secret::new).or_else(|| shares.combine(*index, of, is_right));
+        self_masks.extend(seed.map(|seed| (*index, seed)));
+    }
+    let mut keys = BTreeMap::new();
+    for (position, index) in stage.dropouts.iter().enumerate() {
+        let advert = work.preparation.advert(*index);
+        let is_right =
+            |seed: &Seed| advert.is_some_and(|advert| *mask_secret(seed).public() == advert.mask);
+        let of = |reveal: &Reveal| reveal.key_shares.get(position).copied();
+        keys.extend(shares.combine(*index, of, is_right).map(|seed| (*index, seed)));
+    }
+    if !shares.unbuilt.is_empty() {
+        return Err(shares.unbuilt);
+    }
+    let plan = unmask_plan(core, stage, &self_masks, keys);
+    Ok(Rebuilt { plan, liars: shares.liars })
+}
+
+/// The masks that follow from the seeds.
+fn unmask_plan(
+    core: &Core,
+    stage: &Unmasking,
+    self_masks: &BTreeMap<RosterIndex, Seed>,
+    keys: BTreeMap<RosterIndex, Seed>,
+) -> UnmaskPlan {
     let survivors = &stage.survivors;
     let work = &survivors.work;
     let masks = Arc::new(MaskContext::new(&core.scope, &work.context));
-    let mut shares = Shares::new(core, stage)?;
-    let mut self_masks = Vec::new();
-    for (position, index) in survivors.indices().enumerate() {
-        let client = core.plan.client_at(*index)?;
-        let committed = work.preparation.advert(*index)?.self_mask_commitment;
-        let of = |reveal: &Reveal| reveal.self_mask_shares.get(position).copied();
-        let seed = shares
-            .combine(of, |seed| self_mask_commitment(&core.scope, client, seed) == committed)?;
-        self_masks.push(MaskKey { seed: masks.self_mask(*index, &seed), sign: Sign::Minus });
-    }
+    let self_masks = self_masks
+        .iter()
+        .map(|(index, seed)| MaskKey { seed: masks.self_mask(*index, seed), sign: Sign::Minus });
     let kept: Arc<[RosterIndex]> = survivors.indices().copied().collect();
-    let mut dropouts = Vec::new();
-    for (position, index) in stage.dropouts.iter().enumerate() {
-        let advertised = &work.preparation.advert(*index)?.mask;
-        let of = |reveal: &Reveal| reveal.key_shares.get(position).copied();
-        let key = shares.combine(of, |seed| mask_secret(seed).public() == advertised)?;
-        dropouts.push(DropoutKeys {
-            client: core.plan.client_at(*index)?,
-            index: *index,
+    let dropouts = keys.into_iter().filter_map(|(index, key)| {
+        Some(DropoutKeys {
+            client: core.plan.client_at(index)?,
+            index,
             secret: mask_secret(&key),
             key,
             survivors: Arc::clone(&kept),
             clients: core.clients(kept.iter()),
             work: Arc::clone(work),
             masks: Arc::clone(&masks),
-        });
-    }
-    let plan = UnmaskPlan {
+        })
+    });
+    UnmaskPlan {
         sum: survivors.sum,
         layout: work.plan.layout.clone(),
-        survivors: u16::try_from(kept.len()).ok()?,
-        self_masks,
-        dropouts,
-    };
-    Some(Rebuilt { plan, liars: shares.liars })
+        survivors: u16::try_from(kept.len()).unwrap_or(u16::MAX),
+        self_masks: self_masks.collect(),
+        dropouts: dropouts.collect(),
+    }
 }
 
-/// The shares at hand. Weights are found once, for the first t clients that are not known to lie.
+/// The shares at hand, each of them what its dealer committed to. Weights are found once, for the
+/// first t.
 struct Shares<'a> {
     reveals: Vec<(RosterIndex, &'a Reveal)>,
     threshold: u16,
-    corrupt: u16,
-    weights: LagrangeWeights,
-    liars: Vec<RosterIndex>,
+    weights: Option<LagrangeWeights>,
+    searches_left: usize,
+    liars: BTreeSet<RosterIndex>,
+    unbuilt: BTreeSet<RosterIndex>,
 }
 
 impl<'a> Shares<'a> {
-    fn new(core: &Core, stage: &'a Unmasking) -> Option<Self> {
+    fn new(core: &Core, stage: &'a Unmasking, effort: Effort) -> Self {
         let reveals: Vec<_> =
             stage.reveals.iter().map(|(index, reveal)| (*index, reveal)).collect();
         let threshold = core.plan.threshold;
-        let weights = weights(&reveals, threshold)?;
-        let corrupt = core.floors.corrupt();
-        Some(Self { reveals, threshold, corrupt, weights, liars: Vec::new() })
+        Self {
+            weights: weights(&reveals, threshold),
+            reveals,
+            threshold,
+            searches_left: if effort == Effort::AllShares { SEARCHES_MAX } else { 0 },
+            liars: BTreeSet::new(),
+            unbuilt: BTreeSet::new(),
+        }
     }
 
-    /// One seed: from the first t shares if it verifies, else from whichever shares do.
+    /// One dealer's seed. Where the first t shares do not give it, the dealer has lied.
     fn combine(
         &mut self,
+        dealer: RosterIndex,
         share: impl Fn(&Reveal) -> Option<[u8; 32]>,
         is_right: impl Fn(&Seed) -> bool,
     ) -> Option<Seed> {
@@ -97,31 +151,26 @@ impl<'a> Shares<'a> {
             .collect();
         let first: Vec<&[u8; 32]> =
             values.iter().take(usize::from(self.threshold)).map(|(_, value)| value).collect();
-        let seed = self.weights.combine(&first).ok()?;
-        if is_right(&seed) {
+        let seed = self.weights.as_ref().and_then(|weights| weights.combine(&first).ok());
+        if let Some(seed) = seed.filter(|seed| is_right(seed)) {
             return Some(seed);
         }
-        let shares: Vec<(u16, &[u8; 32])> = values.iter().map(|(at, value)| (*at, value)).collect();
-        let (seed, wrong) = combine_verified(&shares, self.threshold, is_right).ok()?;
-        self.distrust(&wrong);
-        Some(seed)
+        self.liars.insert(dealer);
+        let found = self.search(&values, is_right);
+        if found.is_none() {
+            self.unbuilt.insert(dealer);
+        }
+        found
     }
 
-    /// Later seeds are rebuilt without the wrong shares' clients, as long as there are enough; who
-    /// is proved a liar is remembered.
-    fn distrust(&mut self, wrong: &[u16]) {
-        let (at_hand, number) = (self.reveals.len(), wrong.len());
-        let is_wrong = |index: &RosterIndex| wrong.contains(&place(*index));
-        if blame_holds(at_hand, number, self.threshold, self.corrupt) {
-            let liars = self.reveals.iter().map(|(index, _)| *index).filter(is_wrong);
-            self.liars.extend(liars);
-        }
-        let trusted: Vec<_> =
-            self.reveals.iter().filter(|(index, _)| !is_wrong(index)).copied().collect();
-        if let Some(weights) = weights(&trusted, self.threshold) {
-            self.reveals = trusted;
-            self.weights = weights;
-        }
+    fn search(
+        &mut self,
+        values: &[(u16, [u8; 32])],
+        is_right: impl Fn(&Seed) -> bool,
+    ) -> Option<Seed> {
+        self.searches_left = self.searches_left.checked_sub(1)?;
+        let shares: Vec<(u16, &[u8; 32])> = values.iter().map(|(at, value)| (*at, value)).collect();
+        combine_verified(&shares, self.threshold, is_right).ok().map(|(seed, _)| seed)
     }
 }
 
@@ -150,6 +199,11 @@ pub struct DropoutKeys {
 }
 
 impl DropoutKeys {
+    /// Clients with which the dropout shares a mask that has to go.
+    pub(super) fn survivors(&self) -> usize {
+        self.survivors.len()
+    }
+
     /// The dropout's pairwise masks with all survivors, with the signs that cancel them.
     ///
     /// # Errors

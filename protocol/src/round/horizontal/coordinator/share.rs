@@ -161,6 +161,7 @@ impl ShareKeys {
         let shares = shares_root(&self.root, roots.map(|(index, (root, _))| (*index, root)));
         let preparation = Preparation {
             roster: self.roster,
+            adverts: self.root,
             shares,
             prepared: prepared.into_iter().collect(),
             edges: self.edges,
@@ -206,6 +207,8 @@ fn digests(from: RosterIndex, shares: &ShareRoster) -> Vec<Digest> {
 /// What preparation left behind: U2 with its adverts and edges.
 pub(super) struct Preparation {
     pub(super) roster: Arc<AdvertRoster>,
+    /// Root of AdvertiseKeys.
+    pub(super) adverts: Digest,
     /// Root of ShareKeys.
     pub(super) shares: Digest,
     /// U2.
@@ -231,7 +234,7 @@ impl Preparation {
 
 /// Waits for the training plan.
 pub(super) struct Prepared {
-    preparation: Preparation,
+    pub(super) preparation: Preparation,
 }
 
 impl Prepared {

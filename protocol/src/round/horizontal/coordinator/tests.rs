@@ -216,7 +216,11 @@ fn a_stranger_is_ignored_and_a_message_that_cannot_be_honest_expels() {
     let message = FromClient::Declined(Refusal::Restarted);
     assert!(bench.names(Input::Message { from, message }).is_empty());
     assert_eq!(bench.round.late_messages(), 1);
-    let reveal = FromClient::Reveal(Reveal { self_mask_shares: vec![], key_shares: vec![] });
+    let reveal = FromClient::Reveal(Reveal {
+        own_self_mask: None,
+        self_mask_shares: vec![],
+        key_shares: vec![],
+    });
     let early = Input::Message { from: bench.id(0), message: reveal };
     assert_eq!(bench.names(early), ["persist Left", "audit Left", "expel OutOfStage"]);
 }

@@ -1,15 +1,16 @@
 //! Unmasking: collects shares until every seed that has to go is rebuilt and verified.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::consistency::Survivors;
 use super::core::{Core, Turn, Waiting};
 use super::machine::{Event, Stage};
 use super::publish::Removing;
-use super::rebuild::{Rebuilt, rebuild};
+use super::rebuild::{Effort, Rebuilt, is_self_mask, rebuild};
 use super::*;
 use crate::transcript::quorum_root;
+use roundelay_crypto::secret::Secret;
 
 /// Waits for shares.
 pub(super) struct Unmasking {
@@ -18,6 +19,8 @@ pub(super) struct Unmasking {
     /// A \ U3.
     pub(super) dropouts: Vec<RosterIndex>,
     pub(super) reveals: BTreeMap<RosterIndex, Reveal>,
+    /// Dealers whose seeds the first shares did not rebuild; none before the first attempt.
+    unbuilt: Option<BTreeSet<RosterIndex>>,
     until: Time,
 }
 
@@ -33,7 +36,7 @@ impl Unmasking {
         let active = survivors.work.plan.active.iter();
         let dropouts = active.filter(|index| !survivors.contains(**index)).copied().collect();
         let until = turn.now + core.timing.unmasking;
-        Self { survivors, quorum, dropouts, reveals: BTreeMap::new(), until }
+        Self { survivors, quorum, dropouts, reveals: BTreeMap::new(), unbuilt: None, until }
     }
 
     pub(super) fn handle(self, core: &mut Core, event: Event, turn: &mut Turn<'_>) -> Stage {
@@ -49,7 +52,7 @@ impl Unmasking {
         }
     }
 
-    /// Shares that are new and of the right number may be the last that it takes.
+    /// Shares that are new and right may be the last that it takes.
     fn reveal(
         mut self,
         core: &mut Core,
@@ -61,7 +64,7 @@ impl Unmasking {
             Some(known) if *known == reveal => return self.settle(core, turn),
             Some(_) => Fault::Equivocation,
             None if !self.survivors.contains(from) => Fault::OutOfStage,
-            None if !self.is_shaped(&reveal) => Fault::BadShares,
+            None if !self.is_right(core, from, &reveal) => Fault::BadShares,
             None => {
                 turn.persist(Record::Revealed(from, reveal.clone()));
                 self.reveals.insert(from, reveal);
@@ -72,26 +75,67 @@ impl Unmasking {
         self.settle(core, turn)
     }
 
-    fn is_shaped(&self, reveal: &Reveal) -> bool {
+    /// One share for each client of the set and each dropout, every one of them what its dealer
+    /// committed to. A client's share of its own seed is under no commitment: only it would be hurt.
+    fn is_right(&self, core: &Core, from: RosterIndex, reveal: &Reveal) -> bool {
+        let preparation = &self.survivors.work.preparation;
+        let agrees = |dealer: RosterIndex, is_key: bool, share: &[u8; 32]| {
+            let place = preparation.place(core, dealer, from);
+            let committed = preparation.edges.commitments(dealer, from);
+            place.zip(committed).is_some_and(|(place, committed)| match is_key {
+                true => place.key_commitment(share) == committed.key,
+                false => place.self_mask_commitment(share) == committed.self_mask,
+            })
+        };
+        let survivors = self.survivors.indices().zip(&reveal.self_mask_shares);
+        let mut dropouts = self.dropouts.iter().zip(&reveal.key_shares);
         reveal.self_mask_shares.len() == self.survivors.set.inputs.len()
             && reveal.key_shares.len() == self.dropouts.len()
+            && survivors
+                .into_iter()
+                .all(|(dealer, share)| *dealer == from || agrees(*dealer, false, share))
+            && dropouts.all(|(dealer, share)| agrees(*dealer, true, share))
+            && reveal.own_self_mask.is_none_or(|seed| {
+                is_self_mask(core, &self.survivors.work, from, &Secret::new(seed))
+            })
     }
 
-    /// Rebuilds all seeds if it can. With wrong shares among those at hand it waits for more.
-    fn attempt(self, core: &mut Core, turn: &mut Turn<'_>) -> Stage {
-        if self.reveals.len() < usize::from(core.plan.threshold) {
+    /// Rebuilds all seeds with the first t shares, and again once every dealer whose seed they did
+    /// not rebuild has given it away itself.
+    fn attempt(mut self, core: &mut Core, turn: &mut Turn<'_>) -> Stage {
+        let own = |dealer: &RosterIndex| {
+            self.reveals.get(dealer).is_some_and(|reveal| reveal.own_self_mask.is_some())
+        };
+        let is_worth_it = match &self.unbuilt {
+            None => self.reveals.len() >= usize::from(core.plan.threshold),
+            Some(dealers) => dealers.iter().all(own),
+        };
+        if !is_worth_it {
             return self.settle(core, turn);
         }
-        match rebuild(core, &self) {
-            Some(rebuilt) => self.close(core, rebuilt, turn),
-            None => self.settle(core, turn),
+        match rebuild(core, &self, Effort::FirstShares) {
+            Ok(rebuilt) => self.close(core, rebuilt, turn),
+            Err(dealers) => {
+                self.unbuilt = Some(dealers);
+                self.settle(core, turn)
+            }
+        }
+    }
+
+    /// Nobody else is waited for: what can be rebuilt from all shares at hand is. Dealers whose
+    /// seeds can't be are named.
+    fn last_attempt(self, core: &mut Core, turn: &mut Turn<'_>) -> Stage {
+        match rebuild(core, &self, Effort::AllShares) {
+            Ok(rebuilt) => self.close(core, rebuilt, turn),
+            Err(dealers) => {
+                expel_dealers(core, dealers, turn);
+                core.abort(AbortReason::SeedNotRebuilt, turn)
+            }
         }
     }
 
     fn close(self, core: &mut Core, rebuilt: Rebuilt, turn: &mut Turn<'_>) -> Stage {
-        for liar in rebuilt.liars {
-            core.expel(liar, Fault::BadShares, turn);
-        }
+        expel_dealers(core, rebuilt.liars, turn);
         turn.push(Action::Unmask(rebuilt.plan));
         let quorum = quorum_root(&self.survivors.root, &self.quorum);
         Stage::Removing(Box::new(Removing { survivors: self.survivors, quorum }))
@@ -119,7 +163,7 @@ impl Unmasking {
         }
         core.dropped(StageName::Unmasking, &pending, turn);
         if answers >= usize::from(needed) {
-            core.abort(AbortReason::SeedNotRebuilt, turn)
+            self.last_attempt(core, turn)
         } else {
             core.too_few(StageName::Unmasking, answers, needed, turn)
         }
@@ -142,5 +186,13 @@ impl Unmasking {
         self.until = turn.now + core.timing.unmasking;
         core.cohort().for_each(|index| self.resend(core, index, turn));
         self.attempt(core, turn)
+    }
+}
+
+/// Every share at hand is what its dealer committed to, so that they do not fit is the dealer's
+/// fault alone.
+fn expel_dealers(core: &mut Core, dealers: BTreeSet<RosterIndex>, turn: &mut Turn<'_>) {
+    for dealer in dealers {
+        core.expel(dealer, Fault::BadDealing, turn);
     }
 }

@@ -81,8 +81,25 @@ fn one_set_is_opened_over_a_model_and_a_retry_plans_the_same_cohort_until_it_is_
     history.record(RoundNumber(2), Event::Signed { set: digest("set") });
     assert_eq!(may_sign(&history, 2), Err(Refusal::SetRule));
     assert!(!may_open(&history, "a", "all"));
+    // A train round carries the evaluation of its model: to evaluate it is the same release.
     let evaluate = history.may_open(PlanKind::Evaluate, digest("a"), &named("all"));
-    assert_eq!(evaluate, Ok(()));
+    assert_eq!(evaluate, Err(Refusal::SetRule));
+    let statistics = history.may_open(PlanKind::Statistics, digest("a"), &named("all"));
+    assert_eq!(statistics, Ok(()));
+}
+
+#[test]
+fn what_was_forgotten_is_not_opened_again_until_a_newer_model_is_published() {
+    let mut history = History::new(FEDERATION);
+    history.record(RoundNumber(2), Event::Stands(standing(2)));
+    history.record(RoundNumber(5), Event::RolledBack { seen: RoundNumber(4) });
+    let refused = Err(Refusal::RolledBack { seen: 4, remembered: 2 });
+    let open = |history: &History, kind| history.may_open(kind, digest("a"), &named("all"));
+    assert_eq!(open(&history, PlanKind::Train), refused);
+    assert_eq!(history.remembered(), RoundNumber(4));
+    history.record(RoundNumber(4), Event::Stands(standing(4)));
+    assert_eq!(open(&history, PlanKind::Train), Ok(()));
+    assert!(open(&history, PlanKind::Statistics).is_err(), "those are released once for all");
 }
 
 #[test]
@@ -156,6 +173,10 @@ fn event() -> impl Strategy<Value = Event> {
         name.prop_map(|set| Event::Signed { set: digest(set) }),
         (0_u64..9).prop_map(|round| Event::Stands(standing(round))),
         (0_u64..9).prop_map(|round| Event::Adopted(standing(round))),
+        prop::collection::vec(0_u8..4, 0..4).prop_map(|clients| Event::Met {
+            clients: clients.into_iter().map(|one| ClientId(Digest([one; 32]))).collect()
+        }),
+        (1_u64..12).prop_map(|round| Event::RolledBack { seen: RoundNumber(round) }),
     ]
 }
 
