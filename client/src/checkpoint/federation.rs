@@ -188,6 +188,8 @@ fn event_name(event: &Event) -> &'static str {
         Event::Signed { .. } => "signed",
         Event::Revealed => "revealed",
         Event::Stands(_) | Event::Adopted(_) => "stands",
+        Event::Met { .. } => "met",
+        Event::RolledBack { .. } => "rolled-back",
     }
 }
 

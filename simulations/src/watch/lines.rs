@@ -185,6 +185,10 @@ fn remembered(event: &Remembered) -> String {
         Remembered::Stands(standing) => {
             format!("Stands {} {}", standing.model_version, short(&standing.state))
         }
-        Remembered::Advertised | Remembered::Shared | Remembered::Revealed => format!("{event:?}"),
+        Remembered::Met { clients } => format!("Met {} clients", clients.len()),
+        Remembered::Advertised
+        | Remembered::Shared
+        | Remembered::Revealed
+        | Remembered::RolledBack { .. } => format!("{event:?}"),
     }
 }

@@ -49,8 +49,8 @@ impl Consistency {
         let root = set_root(&self.context, &set);
         let statement = Statement::Survivors { context: &self.context, set: &root };
         let signature = core.scope.sign(&core.setup.identity, &statement);
-        let met = set.inputs.iter().filter_map(|(index, _)| self.seat.client_at(*index)).collect();
-        turn.remember(core, Event::Met { clients: met });
+        let met = set.inputs.iter().filter_map(|(index, _)| self.seat.client_at(*index));
+        Event::met(met).into_iter().for_each(|event| turn.remember(core, event));
         turn.remember(core, Event::Signed { set: root });
         turn.reply(FromClient::SurvivorSignature(SurvivorSignature { signature }));
         let Self { seat, self_mask, holdings, context, plan, .. } = self;

@@ -56,7 +56,7 @@ pub enum Event {
     Adopted(Standing),
     /// Signs a survivor set with these clients in it.
     Met {
-        /// All of the set.
+        /// Some of the set.
         clients: Vec<ClientId>,
     },
     /// Learnt from its peers that it has forgotten what it did up to this round: it was restored
@@ -65,6 +65,17 @@ pub enum Event {
         /// The last round that is forgotten.
         seen: RoundNumber,
     },
+}
+
+/// Clients in one record, which fits an entry of a client's journal (4 KiB).
+const MET_CLIENTS_MAX: usize = 100;
+
+impl Event {
+    /// Signs a survivor set with these clients.
+    pub(super) fn met(clients: impl Iterator<Item = ClientId>) -> Vec<Self> {
+        let clients: Vec<ClientId> = clients.collect();
+        clients.chunks(MET_CLIENTS_MAX).map(|some| Self::Met { clients: some.to_vec() }).collect()
+    }
 }
 
 /// A planned cohort as the clients that upload for it remember it.
@@ -221,7 +232,7 @@ impl History {
         let rounds: BTreeSet<RoundNumber> = self.met.values().copied().collect();
         for round in rounds {
             let met = self.met.iter().filter(|(_, met)| **met == round);
-            push(round, Event::Met { clients: met.map(|(client, _)| *client).collect() });
+            Event::met(met.map(|(client, _)| *client)).into_iter().for_each(|e| push(round, e));
         }
         if let Some(seen) = self.lost {
             push(seen, Event::RolledBack { seen });
