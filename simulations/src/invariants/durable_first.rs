@@ -119,10 +119,9 @@ fn remembered(event: &Event) -> Option<Step> {
         Event::Uploading { .. } => Step::Input,
         Event::Signed { .. } => Step::Signature,
         Event::Revealed => Step::Reveal,
-        Event::Stands(_)
-        | Event::Adopted(_)
-        | Event::Met { .. }
-        | Event::RolledBack { .. } => return None,
+        Event::Stands(_) | Event::Adopted(_) | Event::Met { .. } | Event::RolledBack { .. } => {
+            return None;
+        }
     })
 }
 
