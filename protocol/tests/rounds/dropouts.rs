@@ -1,5 +1,6 @@
-//! Every dropout point of up to four clients: each client, at each thing it does, just before and
-//! just after.
+//! Dropouts of up to four clients: each client alone at each thing it does, just before and just
+//! after; three at once at every combination of points, every pair of four at every combination,
+//! and all four (so three of them too) at every set of points.
 
 use roundelay_protocol::error::{AbortReason, Stage};
 use roundelay_protocol::message::FromClient;
@@ -80,13 +81,48 @@ fn one_client_drops_out_anywhere() {
     }
 }
 
+/// Every point at which a client may be gone, from before its advert to never. To the others,
+/// whether it went right after one thing or right before the next is the same: only one client
+/// alone is tried at both.
+fn points() -> impl Iterator<Item = Crash> + Clone {
+    (0..=NEVER).step_by(2)
+}
+
 #[test]
-fn two_of_four_clients_drop_out_anywhere() {
-    for (one, other) in [(0, 3), (1, 2)] {
-        for (first, second) in (0..NEVER).flat_map(|a| (0..NEVER).map(move |b| (a, b))) {
+fn three_clients_drop_out_at_every_combination_of_points() {
+    for one in points() {
+        for (two, three) in points().flat_map(|two| points().map(move |three| (two, three))) {
+            check(&[one, two, three], (one * NEVER + two) as u64);
+        }
+    }
+}
+
+#[test]
+fn every_two_of_four_clients_drop_out_at_every_combination_of_points() {
+    for (one, other) in (0..4).flat_map(|a| (a + 1..4).map(move |b| (a, b))) {
+        let gone = points().filter(|point| *point < NEVER);
+        for (first, second) in gone.clone().flat_map(|a| gone.clone().map(move |b| (a, b))) {
             let mut crashes = vec![NEVER; 4];
             (crashes[one], crashes[other]) = (first, second);
             check(&crashes, (first * NEVER + second) as u64);
+        }
+    }
+}
+
+/// All ways to spread four dropouts over the points, whoever it is; who it is goes round.
+#[test]
+fn four_clients_drop_out_at_every_set_of_points() {
+    let mut turn = 0;
+    for one in points() {
+        for two in points().filter(|two| *two >= one) {
+            for three in points().filter(|three| *three >= two) {
+                for four in points().filter(|four| *four >= three) {
+                    let mut crashes = vec![one, two, three, four];
+                    crashes.rotate_left(turn % 4);
+                    check(&crashes, turn as u64);
+                    turn += 1;
+                }
+            }
         }
     }
 }

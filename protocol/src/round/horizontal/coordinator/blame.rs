@@ -2,6 +2,7 @@
 //! signed. The proof stands by itself: the leaf that the sender signed, and the keys that open it.
 
 use roundelay_crypto::agreement::decapsulate;
+use roundelay_crypto::secret::Secret;
 
 use super::core::Core;
 use super::share::Preparation;
@@ -9,7 +10,6 @@ use super::*;
 use crate::message::Accusation;
 use crate::round::horizontal::keys::{BoxPlace, box_secret};
 use crate::transcript::leaf_digest;
-use roundelay_crypto::secret::Secret;
 
 /// Whether the accused dealer is guilty; else the accuser is.
 pub(super) fn is_proved(

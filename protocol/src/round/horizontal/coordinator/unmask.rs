@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use roundelay_crypto::secret::Secret;
+
 use super::consistency::Survivors;
 use super::core::{Core, Turn, Waiting};
 use super::machine::{Event, Stage};
@@ -10,7 +12,6 @@ use super::publish::Removing;
 use super::rebuild::{Effort, Rebuilt, is_self_mask, rebuild};
 use super::*;
 use crate::transcript::quorum_root;
-use roundelay_crypto::secret::Secret;
 
 /// Waits for shares.
 pub(super) struct Unmasking {
