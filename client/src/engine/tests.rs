@@ -3,6 +3,7 @@
 use roundelay_protocol::error::Refusal;
 use roundelay_protocol::ids::{ModelVersion, RoundNumber};
 use roundelay_protocol::lineage::{Standing, State};
+use roundelay_protocol::manifest::Task;
 use roundelay_protocol::message::ToClient;
 use roundelay_protocol::plan::PlanKind;
 use roundelay_protocol::session::VectorKind;
@@ -29,7 +30,7 @@ fn sat_out(world: &World, site: usize) -> Vec<Refusal> {
 
 #[test]
 fn a_federation_standardises_trains_and_evaluates_and_every_client_derives_each_state() {
-    let mut world = World::new(5, task(true));
+    let mut world = World::new(5, Task { rounds: 3, ..task(true) });
     world.round(PlanKind::Statistics);
     world.assert_agreed(&ALL);
     assert!(world.state.standardisation().is_some());
