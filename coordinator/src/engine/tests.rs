@@ -462,6 +462,8 @@ fn a_round_that_cannot_be_restored_but_was_shown_is_not_tried_again() {
     assert_eq!(world.lost.first(), Some(&RoundNumber(1)));
     assert_eq!(world.progress().tries.spent.len(), 4, "they may have signed a set");
     assert_eq!(world.status().state, State::Stalled);
+}
+
 #[test]
 fn a_client_that_was_proved_to_lie_is_left_out_until_the_federation_is_started_again() {
     let mut world = World::new(5, 3, false, 16);

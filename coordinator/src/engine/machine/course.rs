@@ -170,11 +170,11 @@ impl Engine {
     /// Whoever is proved to have ended a round for everybody would do so again: it is as good as
     /// absent, until the owner starts the federation again.
     fn bar(&mut self, live: &Live, now: Time, effects: &mut Vec<Effect>) {
-        let proved = live.expelled().iter().filter(|one| one.fault.ends_rounds());
-        for Expelled { client, fault, .. } in proved.cloned().collect::<Vec<_>>() {
-            if self.members.bar(client, fault) {
-                effects.push(Effect::Disconnect(client));
-                self.left(client, now, effects);
+        for Left { client, departure } in live.left() {
+            let Departure::Expelled(fault) = departure else { continue };
+            if fault.ends_rounds() && self.members.bar(*client, fault.clone()) {
+                effects.push(Effect::Disconnect(*client));
+                self.left(*client, now, effects);
             }
         }
     }
