@@ -299,7 +299,7 @@ fn signatures_under_the_newest_state_go_to_whoever_asks_once_they_are_enough() {
     attest(&mut world, 2, standing);
     let [(to, attested)] = &world.attested[..] else { panic!("{:?}", world.attested) };
     assert_eq!((&to[..], attested.standing), (&[asks][..], standing));
-    assert_eq!(attested.verify(&world.terms(), asks), Ok(()));
+    assert_eq!(attested.verify(world.terms(), asks), Ok(()));
     attest(&mut world, 3, standing);
     assert_eq!(world.progress().attested.len(), 3, "no more are kept than anybody needs");
 }

@@ -616,7 +616,7 @@ impl World {
     fn give_attested(&mut self, site: usize) {
         let newest = self.newest();
         let signed = self.attestations.iter().filter(|(_, standing, _)| *standing == newest);
-        let signed = signed.map(|(client, _, signature)| (*client, signature.clone()));
+        let signed = signed.map(|(client, _, signature)| (*client, *signature));
         let attested = Attested { standing: newest, signatures: List::clipped(signed) };
         if attested.verify(&self.terms, self.sites[site].id).is_err() {
             self.asked.insert(site);

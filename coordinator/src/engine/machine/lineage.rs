@@ -57,7 +57,7 @@ impl Lineage {
     fn recoverable(&self, signers_min: usize) -> Option<(Standing, BTreeMap<ClientId, Signature>)> {
         let mut signed: Vec<(Standing, BTreeMap<ClientId, Signature>)> = Vec::new();
         for (client, Ahead { standing, signature }) in &self.ahead {
-            let Some(signature) = signature.clone() else { continue };
+            let Some(signature) = *signature else { continue };
             match signed.iter_mut().find(|(other, _)| other == standing) {
                 Some((_, signatures)) => drop(signatures.insert(*client, signature)),
                 None => signed.push((*standing, BTreeMap::from([(*client, signature)]))),
@@ -78,7 +78,7 @@ impl Engine {
         }
         let attests =
             |signature: &Signature| self.setup.terms.attests(client, &standing, signature);
-        let signature = join.attestation.clone().filter(attests);
+        let signature = join.attestation.filter(attests);
         self.lineage.ahead.insert(client, Ahead { standing, signature });
         true
     }
@@ -100,7 +100,7 @@ impl Engine {
             && *standing == progress.standing()
             && terms.attests(client, standing, signature)
         {
-            progress.attested.insert(client, signature.clone());
+            progress.attested.insert(client, *signature);
             effects.push(Effect::Keep(Fact::Progress(Box::new(progress.clone()))));
             self.tell_attested(effects);
         }
@@ -124,7 +124,7 @@ impl Engine {
             return;
         }
         self.lineage.asked.retain(|client| !to.contains(client));
-        let signatures = signed.iter().map(|(client, by)| (*client, by.clone()));
+        let signatures = signed.iter().map(|(client, by)| (*client, *by));
         let signatures = List::clipped(signatures);
         let attested = Attested { standing: self.progress.standing(), signatures };
         effects.push(Effect::Attested { to, attested });

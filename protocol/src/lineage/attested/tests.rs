@@ -62,7 +62,7 @@ fn a_forged_state_is_refused_whatever_two_colluders_can_put_under_it() {
     let earlier = Standing { model_version: ModelVersion(4), ..forged };
     let round = Standing { round: RoundNumber(6), ..forged };
     let transcript = Standing { transcript: wire::digest("other"), ..forged };
-    let borrowed = (id(3), by(&[50], &nine(), &forged)[0].1.clone());
+    let borrowed = (id(3), by(&[50], &nine(), &forged)[0].1);
     let attacks = [
         ("nothing", colluders.clone()),
         ("one of them twice", and(by(&[1], &nine(), &forged))),

@@ -204,12 +204,12 @@ impl Seat {
                 let outs = self.client.take(now(), round, message);
                 self.act(connected, outs).await;
             }
-            ToClient::Joined { federation, standing } => {
-                if standing.round > self.client.standing().round {
-                    let kind = VectorKind::State(standing.model_version);
-                    let source = connected.vector(federation, kind).await.unwrap();
-                    self.client.adopt(standing, &whole(source).await);
-                }
+            ToClient::Joined { federation, standing }
+                if standing.round > self.client.standing().round =>
+            {
+                let kind = VectorKind::State(standing.model_version);
+                let source = connected.vector(federation, kind).await.unwrap();
+                self.client.adopt(standing, &whole(source).await);
             }
             _ => {}
         }
