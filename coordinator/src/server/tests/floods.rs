@@ -33,8 +33,9 @@ async fn an_address_beyond_its_share_is_refused_and_comes_in_again_later() {
             Err(other) => panic!("{other}"),
         }
     }
-    // 3 without proof, 3 with, and what a second or two gives back.
-    assert!((4..=14).contains(&refused), "{refused}");
+    // Let in are 3 without proof and 3 with, less those of the enrolment, and what the time that
+    // this took has given back.
+    assert!((4..=16).contains(&refused), "{refused}");
     tokio::time::sleep(Duration::from_millis(600)).await;
     Wire::welcomed(&house, &guest).await;
 }
