@@ -118,6 +118,34 @@ impl Outbound for ListFederations {
     }
 }
 
+/// Asks for a manifest that another one amends, by its hash.
+#[derive(Debug, Clone, Copy)]
+pub struct FetchManifest {
+    /// The federation.
+    pub federation: FederationId,
+    /// Hash of the manifest.
+    pub manifest: Digest,
+}
+
+impl Pack for FetchManifest {
+    fn pack(&self) -> Result<Packed, OversizedFrame> {
+        let Self { federation, manifest } = *self;
+        control(&ToCoordinator::FetchManifest { federation, manifest })
+    }
+}
+
+impl Outbound for FetchManifest {
+    fn kind(&self) -> &'static str {
+        "fetch-manifest"
+    }
+    fn why(&self) -> &'static str {
+        "public: the hash of a manifest that the coordinator holds"
+    }
+    fn about(&self) -> (Option<FederationId>, Option<RoundNumber>) {
+        (Some(self.federation), None)
+    }
+}
+
 /// The tenant's signature under a manifest.
 #[derive(Debug, Clone, Copy)]
 pub struct ManifestSignature {

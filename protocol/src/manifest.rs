@@ -16,6 +16,7 @@ use crate::optimiser::OptimiserSpec;
 use crate::schema::Schema;
 
 mod amendment;
+mod ancestry;
 mod fingerprint;
 mod floors;
 mod groups;
@@ -24,6 +25,7 @@ mod signed;
 mod validate;
 
 pub use amendment::{AmendmentError, Requirement};
+pub use ancestry::{ANCESTORS_MAX, Ancestry, AncestryError};
 pub use fingerprint::readable;
 pub use floors::{Floors, FloorsError};
 pub use groups::Groups;

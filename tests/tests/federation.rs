@@ -9,6 +9,8 @@ mod amended;
 mod exact;
 #[path = "federation/identity.rs"]
 mod identity;
+#[path = "federation/joined.rs"]
+mod joined;
 #[path = "federation/killed.rs"]
 mod killed;
 #[path = "federation/moved.rs"]

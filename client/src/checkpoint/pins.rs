@@ -16,7 +16,7 @@ use super::files::{Access, Kind, read_sealed, write_sealed};
 use super::{CheckpointError, FederationDir, StateDir, at};
 
 const IN_FORCE: Kind = Kind { name: "manifest", format: 1 };
-const NEXT: Kind = Kind { name: "manifest-next", format: 1 };
+const NEXT: Kind = Kind { name: "manifest-next", format: 2 };
 
 /// Why a manifest can't be put in force.
 #[derive(Debug, thiserror::Error)]
@@ -30,10 +30,13 @@ pub enum PinsError {
 }
 
 /// A manifest with the one that it amends, which its signatures are verified against.
-#[derive(Serialize, Deserialize)]
-struct Kept {
-    signed: SignedManifest,
-    predecessor: Option<Manifest>,
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Agreed {
+    /// The manifest, with the signatures that were there when this tenant agreed to it.
+    pub signed: SignedManifest,
+    /// What it amends. It is the one in force, or it was verified back to that one or, by a tenant
+    /// that joins, to version 0.
+    pub predecessor: Option<Manifest>,
 }
 
 /// What a client has pinned of a federation.
@@ -42,15 +45,20 @@ pub struct Pins {
     /// Signed by all who have to.
     pub in_force: Option<Pinned>,
     /// Signed by this tenant; the others' signatures are not all there yet.
-    pub next: Option<SignedManifest>,
+    pub next: Option<Agreed>,
 }
 
 impl Pins {
     /// Hash of the manifest that this tenant agreed to last.
     #[must_use]
     pub fn agreed(&self) -> Option<Digest> {
-        let next = self.next.as_ref().map(|next| next.manifest.hash());
-        next.or_else(|| self.in_force.as_ref().map(Pinned::hash))
+        self.next().or_else(|| self.in_force.as_ref().map(Pinned::hash))
+    }
+
+    /// Hash of the manifest that waits for the others' signatures.
+    #[must_use]
+    pub fn next(&self) -> Option<Digest> {
+        self.next.as_ref().map(|next| next.signed.manifest.hash())
     }
 }
 
@@ -66,10 +74,9 @@ impl StateDir {
 
 impl FederationDir {
     fn name(&self) -> Option<String> {
-        let next = self.read_manifest::<SignedManifest>("manifest-next", NEXT).ok()?;
-        let in_force = self.read_manifest::<Kept>("manifest", IN_FORCE).ok()?;
-        let name = |signed: &SignedManifest| signed.manifest.name.clone();
-        next.as_ref().map(name).or_else(|| in_force.map(|kept| name(&kept.signed)))
+        let next = self.read_manifest("manifest-next", NEXT).ok()?;
+        let in_force = self.read_manifest("manifest", IN_FORCE).ok()?;
+        next.or(in_force).map(|agreed| agreed.signed.manifest.name)
     }
 
     /// What is pinned; its signatures are verified again. Whether it still names this client as it
@@ -79,7 +86,7 @@ impl FederationDir {
     /// # Errors
     /// A file is damaged or newer.
     pub fn pins(&self) -> Result<Pins, PinsError> {
-        let in_force = match self.read_manifest::<Kept>("manifest", IN_FORCE)? {
+        let in_force = match self.read_manifest("manifest", IN_FORCE)? {
             Some(kept) => Some(Pinned::kept(kept.signed, kept.predecessor.as_ref())?),
             None => None,
         };
@@ -90,7 +97,7 @@ impl FederationDir {
     ///
     /// # Errors
     /// It can't be written.
-    pub fn pin_next(&self, next: &SignedManifest) -> Result<(), CheckpointError> {
+    pub fn pin_next(&self, next: &Agreed) -> Result<(), CheckpointError> {
         let bytes = codec::encode(next);
         write_sealed(&self.path("manifest-next"), NEXT, Access::Plain, &bytes)
     }
@@ -100,22 +107,20 @@ impl FederationDir {
         fs::metadata(self.path("manifest-next")).ok()?.modified().ok()
     }
 
-    /// Puts the agreed manifest in force, now that every signature is there.
+    /// Puts the manifest in force that this tenant has agreed to, now that every signature is there.
     ///
     /// # Errors
-    /// A signature is missing or wrong, or it can't be written.
+    /// It is another one, a signature is missing or wrong, or it can't be written.
     pub fn put_in_force(
         &self,
         pins: &Pins,
         signed: SignedManifest,
         own: &OwnEntry,
     ) -> Result<Pinned, PinsError> {
-        let before = pins.in_force.as_ref();
-        let pinned = match before {
-            Some(before) => before.amended(signed.clone(), own)?,
-            None => Pinned::first(signed.clone(), None, own)?,
-        };
-        let kept = Kept { signed, predecessor: before.map(|before| before.manifest().clone()) };
+        let agreed = pins.next.as_ref().filter(|_| pins.next() == Some(signed.manifest.hash()));
+        let predecessor = agreed.ok_or(PinError::NotAgreed)?.predecessor.clone();
+        let pinned = Pinned::new(signed.clone(), predecessor.as_ref(), own)?;
+        let kept = Agreed { signed, predecessor };
         let path = self.path("manifest");
         write_sealed(&path, IN_FORCE, Access::Plain, &codec::encode(&kept))?;
         let next = self.path("manifest-next");
@@ -125,34 +130,14 @@ impl FederationDir {
         }
     }
 
-    fn read_manifest<T: HasManifest>(
-        &self,
-        name: &str,
-        kind: Kind,
-    ) -> Result<Option<T>, CheckpointError> {
+    fn read_manifest(&self, name: &str, kind: Kind) -> Result<Option<Agreed>, CheckpointError> {
         let (path, limit) = (self.path(name), 2 * MANIFEST_BYTES_MAX);
         let Some(bytes) = read_sealed(&path, kind, limit as u64)? else { return Ok(None) };
-        let kept: T = codec::decode(&bytes, limit)
+        let agreed: Agreed = codec::decode(&bytes, limit)
             .map_err(|error| CheckpointError::damaged(&path, error.to_string()))?;
-        if kept.manifest().federation != self.federation() {
+        if agreed.signed.manifest.federation != self.federation() {
             return Err(CheckpointError::damaged(&path, "it is of another federation"));
         }
-        Ok(Some(kept))
-    }
-}
-
-trait HasManifest: serde::de::DeserializeOwned {
-    fn manifest(&self) -> &Manifest;
-}
-
-impl HasManifest for Kept {
-    fn manifest(&self) -> &Manifest {
-        &self.signed.manifest
-    }
-}
-
-impl HasManifest for SignedManifest {
-    fn manifest(&self) -> &Manifest {
-        &self.manifest
+        Ok(Some(agreed))
     }
 }

@@ -2,7 +2,7 @@
 
 use roundelay_protocol::enrol::BadToken;
 use roundelay_protocol::exit::Kind;
-use roundelay_protocol::manifest::{PinError, SignatureError};
+use roundelay_protocol::manifest::{AncestryError, PinError};
 use roundelay_protocol::session::Refused;
 
 use super::Failure;
@@ -46,9 +46,10 @@ pub enum CliError {
     /// The manifest names this client under other keys, or its tenant not at all.
     #[error(transparent)]
     Pin(#[from] PinError),
-    /// The manifest is impossible, or a signature on it is wrong.
+    /// The manifest is impossible, a signature on it or on one that it follows is wrong, or it does
+    /// not follow from the one that is pinned.
     #[error("the manifest does not verify: {0}")]
-    Manifest(SignatureError),
+    Manifest(#[from] AncestryError),
     /// There is no such federation for this client.
     #[error(
         "no federation `{wanted}` names this client; {}",

@@ -10,17 +10,17 @@ use roundelay_crypto::digest::Digest;
 use roundelay_protocol::codec;
 use roundelay_protocol::ids::{ClientId, FederationId};
 use roundelay_protocol::limits::MANIFEST_BYTES_MAX;
-use roundelay_protocol::manifest::{Manifest, Pinned, SignedManifest};
+use roundelay_protocol::manifest::{Ancestry, Manifest, Pinned, SignedManifest};
 use roundelay_protocol::session::{FederationSummary, ToClient, VectorKind};
 
 use super::show::{Shown, leaves, print};
 use super::{CliError, Output, Reach, answer, block_on, compared};
-use crate::checkpoint::pins::Pins;
+use crate::checkpoint::pins::{Agreed, Pins};
 use crate::checkpoint::{FederationDir, StateDir};
 use crate::config::Config;
 use crate::gate::Gate;
 use crate::identity::tenant_key;
-use crate::outbound::{ListFederations, ManifestSignature};
+use crate::outbound::{FetchManifest, ListFederations, ManifestSignature};
 use crate::session::SessionError;
 use crate::session::link::{Inbound, Link};
 use crate::session::site::Site;
@@ -53,7 +53,12 @@ pub(super) fn show(
         for Listed { summary, signed } in listed {
             let dir = desk.site.dir.federation(summary.federation)?;
             let pins = dir.pins()?;
-            all.push(Shown::new(signed, &pins, &desk.site.own, dir.compared()?));
+            let found = match desk.predecessor(&pins, &signed).await {
+                Err(CliError::Manifest(why)) => Err(why),
+                found => Ok(found?),
+            };
+            let predecessor = found.as_ref().map(Option::as_ref);
+            all.push(Shown::new(signed, predecessor, &pins, &desk.site.own, dir.compared()?));
         }
         match output {
             Output::Json => answer("manifests", all.iter().map(Shown::to_json).collect::<Vec<_>>()),
@@ -163,9 +168,7 @@ impl Desk {
                     return Err(CliError::Refused(refused));
                 }
                 Inbound::Vector { federation, kind: VectorKind::Manifest(hash), bytes } => {
-                    let signed: SignedManifest = codec::decode(&bytes, MANIFEST_BYTES_MAX)
-                        .map_err(|error| SessionError::Malformed(error.to_string()))?;
-                    vectors.push((federation, hash, signed));
+                    vectors.push((federation, hash, decoded(&bytes)?));
                 }
                 _ => {}
             }
@@ -179,7 +182,6 @@ impl Desk {
         wish: &Wish,
         output: Output,
     ) -> Result<(), CliError> {
-        let own = &self.site.own;
         let dir = self.site.dir.federation(federation)?;
         let pins = dir.pins()?;
         let told = compared::named(&signed.manifest, &wish.compared)?;
@@ -189,19 +191,23 @@ impl Desk {
             self.recorded(&dir.compared()?, &signed.manifest, output);
             return Ok(());
         }
-        let predecessor = predecessor(&pins, &signed)?;
+        if in_force == Some(signed.manifest.hash()) {
+            let words = "this manifest is in force already; there is nothing to sign";
+            return Err(CliError::NotConfirmed(words));
+        }
+        let predecessor = self.predecessor(&pins, &signed).await?;
         // A tenant agrees to its own leaving too; nothing is pinned then.
-        let leaves = leaves(own, predecessor, &signed.manifest);
+        let own = &self.site.own;
+        let leaves = leaves(own, predecessor.as_ref(), &signed.manifest);
         if !leaves {
             own.check(&signed.manifest)?;
         }
-        signed.standing(predecessor).map_err(CliError::Manifest)?;
-        signed.manifest.validate().map_err(|error| CliError::Manifest(error.into()))?;
         let key = tenant_key(&self.site.dir)?
             .filter(|key| key.public() == own.tenant_key)
             .ok_or(CliError::OtherTenantKey)?;
         let before = dir.compared()?;
-        let shown = Shown::new(signed.clone(), &pins, own, before.union(&told).copied().collect());
+        let compared = before.union(&told).copied().collect();
+        let shown = Shown::new(signed.clone(), Ok(predecessor.as_ref()), &pins, own, compared);
         if output == Output::Human {
             print(&shown);
         }
@@ -219,7 +225,7 @@ impl Desk {
         // Pinned before it is sent: whatever the coordinator does, this client keeps to it.
         let agreed = pins.in_force.as_ref().is_some_and(|in_force| in_force.hash() == manifest);
         if !agreed && !leaves {
-            dir.pin_next(&signed)?;
+            dir.pin_next(&Agreed { signed, predecessor })?;
         }
         self.gate.send(&ManifestSignature { federation, manifest, signature }).await?;
         let (signatures, required) = self.taken().await?;
@@ -287,6 +293,44 @@ impl Desk {
         }
     }
 
+    /// What a manifest amends, none for version 0 and for the one in force. Each version is verified
+    /// back to the one in force here or, by a tenant that joins, to version 0.
+    async fn predecessor(
+        &mut self,
+        pins: &Pins,
+        signed: &SignedManifest,
+    ) -> Result<Option<Manifest>, CliError> {
+        if pins.in_force.as_ref().map(Pinned::hash) == Some(signed.manifest.hash()) {
+            return Ok(None);
+        }
+        let mut way = Ancestry::of(signed, pins.in_force.as_ref())?;
+        while let Some(wanted) = way.wanted() {
+            way.take(self.fetch(signed.manifest.federation, wanted).await?)?;
+        }
+        Ok(way.predecessor())
+    }
+
+    async fn fetch(
+        &mut self,
+        federation: FederationId,
+        manifest: Digest,
+    ) -> Result<SignedManifest, CliError> {
+        self.gate.send(&FetchManifest { federation, manifest }).await?;
+        loop {
+            match self.next().await? {
+                Inbound::Vector { federation: of, kind: VectorKind::Manifest(hash), bytes }
+                    if (of, hash) == (federation, manifest) =>
+                {
+                    return decoded(&bytes);
+                }
+                Inbound::Control(ToClient::Refused(refused)) => {
+                    return Err(CliError::Refused(refused));
+                }
+                _ => {}
+            }
+        }
+    }
+
     async fn taken(&mut self) -> Result<(u16, u16), CliError> {
         loop {
             match self.next().await? {
@@ -300,6 +344,11 @@ impl Desk {
             }
         }
     }
+}
+
+fn decoded(bytes: &[u8]) -> Result<SignedManifest, CliError> {
+    let decoded = codec::decode(bytes, MANIFEST_BYTES_MAX);
+    Ok(decoded.map_err(|error| SessionError::Malformed(error.to_string()))?)
 }
 
 /// All federations with their manifests, once they are all there.
@@ -317,19 +366,6 @@ fn match_up(
         Some(Listed { summary: summary.clone(), signed: signed.clone() })
     };
     summaries.iter().map(one).collect()
-}
-
-/// The manifest that this one amends, if this client has it.
-fn predecessor<'a>(
-    pins: &'a Pins,
-    signed: &SignedManifest,
-) -> Result<Option<&'a Manifest>, CliError> {
-    let Some(in_force) = &pins.in_force else { return Ok(None) };
-    if in_force.hash() == signed.manifest.hash() {
-        let words = "this manifest is in force already; there is nothing to sign";
-        return Err(CliError::NotConfirmed(words));
-    }
-    Ok(Some(in_force.manifest()))
 }
 
 fn confirm(yes: bool) -> Result<(), CliError> {

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 
 use roundelay_protocol::ids::ClientId;
 use roundelay_protocol::manifest::{
-    AmendmentRule, CoordinatorTrust, Manifest, OwnEntry, Pinned, SignedManifest, Standing, Task,
-    readable,
+    AmendmentRule, AncestryError, CoordinatorTrust, Manifest, OwnEntry, Pinned, SignedManifest,
+    Standing, Task, readable,
 };
 use roundelay_protocol::model::ModelSpec;
 use roundelay_protocol::schema::Schema;
@@ -50,8 +50,10 @@ impl Agreement {
 }
 
 impl Shown {
+    /// `predecessor` is what it amends, where that is at hand and verified, or why it is not.
     pub(super) fn new(
         signed: SignedManifest,
+        predecessor: Result<Option<&Manifest>, &AncestryError>,
         pins: &Pins,
         own: &OwnEntry,
         compared: BTreeSet<ClientId>,
@@ -60,7 +62,7 @@ impl Shown {
         let in_force = pins.in_force.as_ref();
         let agreement = if in_force.map(Pinned::hash) == Some(hash) {
             Agreement::InForce
-        } else if pins.next.as_ref().is_some_and(|next| next.manifest.hash() == hash) {
+        } else if pins.next() == Some(hash) {
             Agreement::Signed
         } else if in_force.is_some() {
             Agreement::Older
@@ -68,20 +70,15 @@ impl Shown {
             Agreement::None
         };
         let before = in_force.filter(|_| agreement != Agreement::InForce).map(Pinned::manifest);
-        let standing = signed.standing(before);
         let changes = before.map(|before| Difference::between(before, &signed.manifest));
-        let fault = if leaves(own, before, &signed.manifest) {
-            None
-        } else {
-            own.check(&signed.manifest).err().map(|error| error.to_string())
+        let fault = match predecessor {
+            Err(why) => Some(why.to_string()),
+            Ok(predecessor) if leaves(own, predecessor, &signed.manifest) => None,
+            Ok(_) => own.check(&signed.manifest).err().map(|error| error.to_string()),
         };
-        let fault = fault.or_else(|| signed.manifest.validate().err().map(|it| it.to_string()));
-        // In force it was verified against its predecessor, which need not be at hand any more.
-        let fault = match (&standing, agreement) {
-            (_, Agreement::InForce) | (Ok(_), _) => fault,
-            (Err(error), _) => fault.or_else(|| Some(error.to_string())),
-        };
-        Self { signed, standing: standing.ok(), fault, agreement, changes, compared }
+        // One in force was verified against its predecessor, which need not be at hand any more.
+        let standing = predecessor.ok().and_then(|it| signed.standing(it).ok());
+        Self { signed, standing, fault, agreement, changes, compared }
     }
 
     pub(super) fn to_json(&self) -> Value {

@@ -29,9 +29,9 @@ pub enum PinError {
     /// The manifest or its signatures.
     #[error(transparent)]
     Signatures(#[from] SignatureError),
-    /// Another federation, or a version that is not the next.
-    #[error("this is not the amendment of the manifest that this client has pinned")]
-    NotTheNext,
+    /// Another manifest than the one that its tenant has agreed to. Whoever sent it is at fault.
+    #[error("this is not the manifest that this tenant has agreed to")]
+    NotAgreed,
 }
 
 /// A verified manifest with its hash.
@@ -59,15 +59,17 @@ impl OwnEntry {
 }
 
 impl Pinned {
-    /// Pins a complete manifest as this client's first of the federation, after its tenant has
-    /// signed it. A newcomer that joins by an amendment is shown the `predecessor`; it vouches for
-    /// none of it, only for the manifest that it has signed itself.
-    pub fn first(
+    /// Pins a complete manifest that names this client as it is, after its tenant has signed it.
+    /// What it amends is the `predecessor`, none for version 0; that it comes down from one that
+    /// this client trusts is shown by its [ancestry](super::Ancestry).
+    pub fn new(
         signed: SignedManifest,
         predecessor: Option<&Manifest>,
         own: &OwnEntry,
     ) -> Result<Self, PinError> {
-        Self::verified(signed, predecessor, own)
+        let pinned = Self::kept(signed, predecessor)?;
+        own.check(&pinned.manifest)?;
+        Ok(pinned)
     }
 
     /// A manifest that this client pinned before. Its own entry was checked then, and may be another
@@ -76,24 +78,6 @@ impl Pinned {
         signed.verify(predecessor)?;
         let hash = signed.manifest.hash();
         Ok(Self { manifest: signed.manifest, hash })
-    }
-
-    /// The next manifest, if it amends this one by this one's rule.
-    pub fn amended(&self, signed: SignedManifest, own: &OwnEntry) -> Result<Self, PinError> {
-        if signed.manifest.predecessor != Some(self.hash) {
-            return Err(PinError::NotTheNext);
-        }
-        Self::verified(signed, Some(&self.manifest), own)
-    }
-
-    fn verified(
-        signed: SignedManifest,
-        predecessor: Option<&Manifest>,
-        own: &OwnEntry,
-    ) -> Result<Self, PinError> {
-        let pinned = Self::kept(signed, predecessor)?;
-        own.check(&pinned.manifest)?;
-        Ok(pinned)
     }
 
     /// The manifest.

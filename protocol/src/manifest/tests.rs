@@ -130,12 +130,12 @@ fn own(number: u8) -> OwnEntry {
 #[test]
 fn a_first_manifest_is_pinned_once_every_member_has_signed() {
     let incomplete = signed(manifest(&[1, 1, 1]), &[2, 0]);
-    let refused = Pinned::first(incomplete.clone(), None, &own(0)).unwrap_err().to_string();
+    let refused = Pinned::new(incomplete.clone(), None, &own(0)).unwrap_err().to_string();
     assert_eq!(refused, "2 of 3 signatures; waiting for t1");
     let mut complete = incomplete;
     let signature = complete.manifest.sign(&wire::key(101));
     assert!(complete.add(None, &tenant_id(1), signature).unwrap().is_complete());
-    let pinned = Pinned::first(complete.clone(), None, &own(0)).unwrap();
+    let pinned = Pinned::new(complete.clone(), None, &own(0)).unwrap();
     assert_eq!(pinned.hash(), complete.manifest.hash());
     assert!(complete.add(None, &tenant_id(1), signature).unwrap().is_complete());
     assert_eq!(complete.signatures.len(), 3);
@@ -151,7 +151,7 @@ fn a_client_pins_no_manifest_that_names_it_under_other_keys() {
         OwnEntry { identity: wire::identity(2), ..own(0) },
     ];
     for own in others {
-        let refused = Pinned::first(complete.clone(), None, &own);
+        let refused = Pinned::new(complete.clone(), None, &own);
         assert!(matches!(refused, Err(PinError::OwnEntry(_))), "{refused:?}");
     }
 }
@@ -279,16 +279,18 @@ fn one_amendment_replaces_one_key_and_leaves_what_is_fixed() {
 }
 
 #[test]
-fn a_client_follows_amendments_of_the_manifest_that_it_has_pinned_and_no_other() {
+fn a_client_pins_an_amendment_of_the_given_manifest_that_still_names_it_and_no_other() {
     let first = ruled(AmendmentRule::Majority, &[1, 1, 1, 1]);
-    let pinned = Pinned::first(signed(first.clone(), &[0, 1, 2, 3]), None, &own(1)).unwrap();
     let more_rounds = |m: &mut Manifest| m.task.rounds += 1;
     let second = amended(&first, more_rounds, &[(0, 100), (2, 102), (3, 103)]).unwrap();
-    let next = pinned.amended(second.clone(), &own(1)).unwrap();
+    let next = Pinned::new(second.clone(), Some(&first), &own(1)).unwrap();
     assert_eq!(next.manifest().version, 1);
-    assert_eq!(next.amended(second, &own(1)), Err(PinError::NotTheNext));
+    let other = Pinned::new(second.clone(), Some(&second.manifest), &own(1));
+    assert!(matches!(other, Err(PinError::Signatures(_))));
+    assert!(matches!(Pinned::new(second, None, &own(1)), Err(PinError::Signatures(_))));
     let expelled = amended(&first, |m| drop(m.members.remove(1)), &[(0, 100), (2, 102), (3, 103)]);
-    assert!(matches!(pinned.amended(expelled.unwrap(), &own(1)), Err(PinError::OwnEntry(_))));
+    let expelled = Pinned::new(expelled.unwrap(), Some(&first), &own(1));
+    assert!(matches!(expelled, Err(PinError::OwnEntry(_))));
 }
 
 #[test]

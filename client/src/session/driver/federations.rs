@@ -241,7 +241,7 @@ impl Driver {
         let Some(place) = self.places.get(&federation) else { return Ok(()) };
         let Some(pins) = place.pins().cloned() else { return Ok(()) };
         let hash = signed.manifest.hash();
-        if pins.next.as_ref().map(|next| next.manifest.hash()) != Some(hash) {
+        if pins.next() != Some(hash) {
             return Ok(());
         }
         let runs = matches!(place, Place::Running { .. } | Place::Preparing { .. });
