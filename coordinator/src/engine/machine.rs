@@ -10,7 +10,7 @@ use roundelay_protocol::metrics::Metrics;
 use roundelay_protocol::plan::{PlanKind, TrainingPlan};
 use roundelay_protocol::round::horizontal::coordinator::{Departure, Input, Outcome};
 use roundelay_protocol::session::Join;
-use roundelay_protocol::time::Time;
+use roundelay_protocol::time::{Millis, Time};
 
 use super::audit::{Declined, Entry, Evaluation, Expelled, Left, RoundSummary, State, Status};
 use super::federation::{Course, Earlier, Progress, Reached};
@@ -38,6 +38,8 @@ pub struct Engine {
     training: Option<Live>,
     ahead: Option<Live>,
     amended: Option<Box<Setup>>,
+    /// Until when the newer manifest waits for clients to derive the last result.
+    amend_by: Option<Time>,
     failed_at: Time,
     enough_since: Time,
     wake: Option<Time>,
@@ -79,6 +81,7 @@ impl Engine {
             training: None,
             ahead: None,
             amended: None,
+            amend_by: None,
             failed_at: now,
             enough_since: now,
             wake: None,

@@ -338,6 +338,25 @@ fn a_round_whose_survivor_set_was_shown_ends_before_the_federation_stops() {
 }
 
 #[test]
+fn an_amendment_waits_until_those_who_are_there_have_derived_the_newest_result() {
+    let mut world = World::new(4, 2, false, 14);
+    world.run_until(|world| world.status().training.is_some());
+    world.amend(4);
+    world.run_until(|world| world.clients.iter().all(|client| client.attestation().is_some()));
+    let standing = world.progress().standing();
+    assert_eq!(standing.model_version, ModelVersion(1));
+    for client in 0..4 {
+        assert_eq!(world.connected(), 4, "{client} of 4 have signed for the last result");
+        let (id, signature) = (world.clients[client].id, world.clients[client].attestation());
+        let signature = signature.unwrap();
+        world.tell(Event::Attests { client: id, standing, signature });
+    }
+    assert_eq!(world.connected(), 0, "they join again under the amendment");
+    world.go_on();
+    assert_finished(&world);
+}
+
+#[test]
 fn an_amended_manifest_burns_the_preparation_and_takes_force_between_two_rounds() {
     let mut world = World::new(4, 2, false, 14);
     world.run_until(|world| {

@@ -59,14 +59,15 @@ fn amend(small: &Small, members: &str) {
 fn takes_part(small: &Small, tenants: u64) {
     let (coordinator, id) = (&small.federation.coordinator, &small.federation.id);
     let last = small.federation.sites.last().expect("a site");
-    let found = wait_until(Duration::from_secs(90), || {
-        let rounds = coordinator.verb(&["round", "list", id]).ok()?;
+    let found = wait_until(Duration::from_secs(40), || {
+        let rounds = coordinator.verb(&["rounds", id]).expect("rounds");
         let full = |round: &Value| round["survivors"] == tenants && round["state"] == "published";
         let status = last.verb(&["status"]).ok()?;
         let own = status["last"]["federations"][0]["rounds"].as_u64().unwrap_or(0);
         (rounds.as_array()?.iter().any(full) && own >= 1).then_some(())
     });
-    assert!(found.is_some(), "{:?}\n{}", small.federation.status(), small.logs());
+    let told = last.told();
+    assert!(found.is_some(), "{:?}\n{}\n{told}", small.federation.status(), small.logs());
 }
 
 /// A coordinator that puts a tenant in that never signed is found out by whoever joins.

@@ -3,12 +3,15 @@
 
 use super::*;
 
+/// Clients have so long to derive the last result under a manifest before the next one takes force.
+const DERIVE_MAX: Millis = Millis(30_000);
+
 impl Engine {
     /// Carries out steps until there is something to wait for.
     pub(super) fn go_on(&mut self, now: Time, effects: &mut Vec<Effect>) {
         self.look_again = None;
-        self.amend(now, effects);
-        while self.state == State::Running {
+        let amends = self.amend(now, effects);
+        while self.state == State::Running && !amends {
             match self.step(now) {
                 Step::Plan(cohort) => self.plan(cohort, now, effects),
                 Step::Train => self.train(now, effects),
@@ -200,13 +203,16 @@ impl Engine {
     }
 
     /// A newer manifest burns the preparation and takes force between two rounds: the clients join
-    /// again under it.
-    fn amend(&mut self, now: Time, effects: &mut Vec<Effect>) {
+    /// again under it. Returns whether it waits for those who are still deriving the last result.
+    fn amend(&mut self, now: Time, effects: &mut Vec<Effect>) -> bool {
         if self.amended.is_some() {
             self.drive(Slot::Ahead, Input::Abort(AbortReason::PreparationBurned), now, effects);
         }
-        if self.training.is_some() {
-            return;
+        if self.training.is_some() || self.amended.is_none() {
+            return false;
+        }
+        if !self.may_amend(now) {
+            return true;
         }
         if let Some(setup) = self.amended.take() {
             self.let_go(effects);
@@ -218,6 +224,19 @@ impl Engine {
             self.setup = *setup;
             effects.push(Effect::Amended);
         }
+        false
+    }
+
+    /// A result is derived by the manifest of its round: who is cut off before can't sign for it
+    /// under the next one, and where all are nobody could give it to a newcomer or to another.
+    fn may_amend(&mut self, now: Time) -> bool {
+        let until = *self.amend_by.get_or_insert(now + DERIVE_MAX);
+        if self.is_derived() || now >= until {
+            self.amend_by = None;
+            return true;
+        }
+        self.look_again = Some(until);
+        false
     }
 
     /// The cohort that tried for the goal is bound no longer to try alone: under the newer manifest

@@ -6,7 +6,6 @@
 use roundelay_crypto::identity::Signature;
 use roundelay_protocol::bounded::List;
 use roundelay_protocol::lineage::{Attested, Standing};
-use roundelay_protocol::time::Millis;
 
 use super::*;
 
@@ -24,6 +23,8 @@ pub(super) struct Lineage {
     giving: Option<(ClientId, Standing, Time)>,
     /// They were asked and did not give it.
     tried: BTreeSet<ClientId>,
+    /// The newest result that they have signed to have derived.
+    derived: BTreeMap<ClientId, RoundNumber>,
 }
 
 /// Where a client stands that is ahead of this coordinator, and its signature under that. Without
@@ -93,17 +94,26 @@ impl Engine {
         effects: &mut Vec<Effect>,
     ) {
         let (terms, progress) = (&self.setup.terms, &mut self.progress);
-        let needed = progress.attested.len() <= terms.attesters_min()
-            && !progress.attested.contains_key(&client);
-        if needed
-            && progress.published > RoundNumber(0)
+        let holds = progress.published > RoundNumber(0)
             && *standing == progress.standing()
-            && terms.attests(client, standing, signature)
-        {
+            && terms.attests(client, standing, signature);
+        if !holds {
+            return;
+        }
+        self.lineage.derived.insert(client, standing.round);
+        let needed = progress.attested.len() <= terms.attesters_min();
+        if needed && !progress.attested.contains_key(&client) {
             progress.attested.insert(client, *signature);
             effects.push(Effect::Keep(Fact::Progress(Box::new(progress.clone()))));
             self.tell_attested(effects);
         }
+    }
+
+    /// Whether everyone who is there has derived the newest result.
+    pub(super) fn is_derived(&self) -> bool {
+        let newest = self.progress.published;
+        let has = |client: &ClientId| self.lineage.derived.get(client) == Some(&newest);
+        newest == RoundNumber(0) || self.members.ready().iter().all(has)
     }
 
     /// A client can't derive the newest state.

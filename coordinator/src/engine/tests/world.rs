@@ -259,6 +259,11 @@ impl World {
         self.setup = Setup::new(manifest, self.setup.pace, self.setup.timing);
     }
 
+    /// Clients with a connection.
+    pub(super) fn connected(&self) -> usize {
+        self.connections.iter().flatten().count()
+    }
+
     pub(super) fn status(&self) -> audit::Status {
         self.engine.as_ref().unwrap().status()
     }
