@@ -342,7 +342,7 @@ fn an_amendment_waits_until_those_who_are_there_have_derived_the_newest_result()
     let mut world = World::new(4, 2, false, 14);
     world.run_until(|world| world.status().training.is_some());
     world.amend(4);
-    world.run_until(|world| world.clients.iter().all(|client| client.attestation().is_some()));
+    world.go_on_until(|world| world.clients.iter().all(|client| client.attestation().is_some()));
     let standing = world.progress().standing();
     assert_eq!(standing.model_version, ModelVersion(1));
     for client in 0..4 {
