@@ -230,26 +230,10 @@ impl Desk {
         self.gate.send(&ManifestSignature { federation, manifest, signature }).await?;
         let (signatures, required) = self.taken().await?;
         self.gate.sync().await?;
-        match output {
-            Output::Json => answer(
-                "signed",
-                serde_json::json!({
-                    "federation": federation.to_string(),
-                    "manifest": manifest.to_string(),
-                    "signatures": signatures,
-                    "required": required,
-                    "peers": peers,
-                    "compared": known,
-                }),
-            ),
-            Output::Human if leaves => {
-                println!("signed: {signatures} of {required} signatures; this tenant leaves");
-            }
-            Output::Human => println!(
-                "signed and pinned: {signatures} of {required} signatures; the fingerprints of \
-                 {known} of {peers} peers were compared by another channel"
-            ),
-        }
+        told_signed(
+            output,
+            &Signed { federation, manifest, signatures, required, known, peers, leaves },
+        );
         Ok(())
     }
 
@@ -343,6 +327,41 @@ impl Desk {
                 _ => {}
             }
         }
+    }
+}
+
+/// A signature that was taken, and who was compared.
+struct Signed {
+    federation: FederationId,
+    manifest: Digest,
+    signatures: u16,
+    required: u16,
+    known: usize,
+    peers: usize,
+    leaves: bool,
+}
+
+fn told_signed(output: Output, signed: &Signed) {
+    let Signed { federation, manifest, signatures, required, known, peers, leaves } = *signed;
+    match output {
+        Output::Json => answer(
+            "signed",
+            serde_json::json!({
+                "federation": federation.to_string(),
+                "manifest": manifest.to_string(),
+                "signatures": signatures,
+                "required": required,
+                "peers": peers,
+                "compared": known,
+            }),
+        ),
+        Output::Human if leaves => {
+            println!("signed: {signatures} of {required} signatures; this tenant leaves");
+        }
+        Output::Human => println!(
+            "signed and pinned: {signatures} of {required} signatures; the fingerprints of \
+             {known} of {peers} peers were compared by another channel"
+        ),
     }
 }
 

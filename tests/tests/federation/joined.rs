@@ -4,8 +4,8 @@
 use std::path::Path;
 use std::time::Duration;
 
-use roundelay_coordinator::installation::{DataLock, Installation};
-use roundelay_coordinator::store::Write;
+use roundelay_coordinator::installation::{DataLock, HOLDER, Installation};
+use roundelay_coordinator::store::{LeaseName, Write, transact_leased};
 use roundelay_crypto::identity::{IdentityKey, Signature};
 use roundelay_crypto::secret::Secret;
 use roundelay_tests::harness::{Programs, Site, SiteSettings, wait_until};
@@ -112,6 +112,10 @@ async fn replaced(data: &Path, id: &str, signature: Option<Signature>) -> Signat
     let signature = signature.unwrap_or_else(|| first.manifest.sign(&stranger));
     let manifest = first.manifest.hash();
     let write = Write::PutSignature { federation, manifest, signer, signature };
-    rows.transact("test", None, vec![write]).await.expect("it is written");
+    let lease = LeaseName { owner: located.owner.clone(), federation };
+    let now = roundelay_coordinator::clock::now_unix_ms();
+    transact_leased(&*installation.store, &lease, HOLDER, now, "test", vec![write])
+        .await
+        .expect("it is written");
     before
 }
