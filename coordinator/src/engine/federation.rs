@@ -94,6 +94,9 @@ pub struct Tries {
     pub earlier: Vec<Earlier>,
     /// Clients that were shown a survivor set for this goal: they sign no second one, ever.
     pub spent: BTreeSet<ClientId>,
+    /// Whether more may have been tried than is known here: this coordinator was restored from an
+    /// older backup.
+    pub forgotten: bool,
 }
 
 /// A cohort of an earlier manifest. Its clients accept another one for the same kind and model

@@ -243,7 +243,10 @@ impl Engine {
             effects.push(Effect::Refuse { client, refused: denied.refused() });
             return;
         }
-        self.progress.highest_round = self.progress.highest_round.max(join.highest_round);
+        if join.highest_round > self.progress.highest_round {
+            self.progress.highest_round = join.highest_round;
+            self.progress.tries.forgotten = true;
+        }
         effects.push(Effect::Admit { client, standing: newest.standing });
         self.tell_end(client, effects);
         self.lineage.forget(client);

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use roundelay_crypto::digest::Digest;
-use roundelay_protocol::error::{AbortReason, Stage};
+use roundelay_protocol::error::{AbortReason, Refusal, Stage};
 use roundelay_protocol::ids::{ClientId, RoundNumber};
 use roundelay_protocol::message::ToClient;
 use roundelay_protocol::plan::RosterPlan;
@@ -339,6 +339,13 @@ impl Live {
     /// Whether it waits for its training plan.
     pub(super) fn is_prepared(&self) -> bool {
         self.machine.stage() == Some(Stage::Prepared)
+    }
+
+    /// Clients that declined by the set rule: they have opened the goal with another cohort, or
+    /// signed a set for it.
+    pub(super) fn opened_before(&self) -> BTreeSet<ClientId> {
+        let refused = Departure::Declined(Refusal::SetRule);
+        self.left().iter().filter(|left| left.departure == refused).map(|left| left.client).collect()
     }
 
     /// Clients that declined or were expelled.

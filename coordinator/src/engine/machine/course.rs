@@ -128,6 +128,8 @@ impl Engine {
             Outcome::Aborted(reason) => {
                 if live.is_shown() {
                     self.spend(live.cohort());
+                } else if self.progress.tries.forgotten && !live.opened_before().is_empty() {
+                    self.pin_another(&live);
                 }
                 self.failed(reason, now, effects);
             }
@@ -187,6 +189,18 @@ impl Engine {
     pub(super) fn spend(&mut self, cohort: &BTreeSet<ClientId>) {
         self.progress.tries.spent.extend(cohort);
         self.progress.tries.pinned = None;
+    }
+
+    /// Before this coordinator was restored from a backup it had tried for the goal with another
+    /// cohort than this one, whose clients decline now. That was most likely everybody; if not, those
+    /// who declined are not planned again for this goal.
+    fn pin_another(&mut self, live: &Live) {
+        let everybody: BTreeSet<_> = self.setup.terms.clients().collect();
+        if *live.cohort() == everybody {
+            self.spend(&live.opened_before());
+        } else {
+            self.progress.tries.pinned = Some(everybody);
+        }
     }
 
     fn failed(&mut self, reason: AbortReason, now: Time, effects: &mut Vec<Effect>) {

@@ -206,6 +206,7 @@ impl Engine {
             self.progress.evaluated = true;
         }
         self.progress.stand(&standing);
+        self.progress.tries.forgotten = true;
         self.lineage.tried.clear();
         let caught_up: Vec<ClientId> = self
             .lineage

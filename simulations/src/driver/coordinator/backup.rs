@@ -21,7 +21,7 @@ impl Coordinator {
     pub fn is_to_be_restored(&self) -> bool {
         let newest = self.rows.progress.as_ref().map(|progress| progress.version.0);
         let backup = self.backup.as_ref().and_then(|rows| Some(rows.progress.as_ref()?.version.0));
-        newest.zip(backup).is_some_and(|(newest, backup)| newest >= backup + 2)
+        !self.restored && newest.zip(backup).is_some_and(|(newest, backup)| newest >= backup + 2)
     }
 
     /// The process dies, and comes back with the backup for a store.
