@@ -195,6 +195,17 @@ impl Federation {
         {
             return self.end(round, effects);
         }
+        if self.broken && !self.rounds.contains_key(&round) {
+            return self.decline(round, &message, effects);
+        }
+        if let ToClient::Published(_) = &message
+            && self.history.awaits().is_some_and(|awaited| awaited != round)
+        {
+            // Something else was published over what this client has signed: only the signatures of
+            // others can tell that it is true.
+            self.end(round, effects);
+            return self.want_attested(now, effects);
+        }
         if !self.rounds.contains_key(&round) {
             match room_for(&self.rounds, round) {
                 Room::Free => {}
@@ -295,15 +306,15 @@ impl Federation {
                 self.end_known(effects);
             }
             Ok((_, hash, _)) => {
-                self.drive(now, round, machine::Input::Applied(Some(hash)), effects);
                 self.break_lineage(
                     "the announced state does not follow from the aggregate",
                     effects,
                 );
+                self.drive(now, round, machine::Input::Applied(Some(hash)), effects);
             }
             Err(error) => {
-                self.drive(now, round, machine::Input::Applied(None), effects);
                 self.break_lineage(&error.to_string(), effects);
+                self.drive(now, round, machine::Input::Applied(None), effects);
             }
         }
     }
@@ -395,6 +406,9 @@ impl Federation {
                 Event::Published { round, kind, version, survivors, metrics }
             }
             Outcome::Aborted(reason) => Event::Aborted { round, reason },
+            Outcome::Broken(refusal) => {
+                return self.break_lineage(&format!("round {round}: {refusal}"), effects);
+            }
             // Told when it was refused; and a known result was told before.
             Outcome::Refused(_) | Outcome::Known => return,
         };
@@ -417,6 +431,9 @@ impl Federation {
 
     /// Starts what can be started now: the oldest result first, then local work.
     fn go_on(&mut self, now: Time, effects: &mut Vec<Effect>) {
+        if self.broken {
+            return self.withdraw(now, effects);
+        }
         if self.is_applying() {
             return self.derive_oldest(now, effects);
         }

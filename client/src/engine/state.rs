@@ -5,14 +5,16 @@
 //! signed it: the coordinator's word is not enough. What it holds it can give back to a coordinator
 //! that was restored from an older backup.
 
+use std::cmp::Ordering;
 use std::mem;
 use std::sync::Arc;
 
 use roundelay_crypto::digest::Digest;
 use roundelay_crypto::identity::Signature;
+use roundelay_protocol::error::Refusal;
 use roundelay_protocol::ids::{ClientId, ModelVersion, RoundNumber};
 use roundelay_protocol::lineage::{Attested, State};
-use roundelay_protocol::message::ToClient;
+use roundelay_protocol::message::{FromClient, ToClient};
 use roundelay_protocol::plan::{PlanKind, TrainingPlan};
 use roundelay_protocol::round::horizontal::client::{self as machine, Standing};
 use roundelay_protocol::session::VectorKind;
@@ -70,6 +72,9 @@ impl Federation {
     /// applied there is no telling: then it waits.
     pub(super) fn compare(&mut self, now: Time, newest: Standing, effects: &mut Vec<Effect>) {
         self.newest = self.is_applying().then_some(newest);
+        if self.broken {
+            return;
+        }
         let stands = self.stands();
         if newest.round < stands.round {
             let (theirs, ours) = (newest.model_version, stands.model_version);
@@ -78,11 +83,25 @@ impl Federation {
             if self.model.is_none() {
                 self.catch_up(stands.model_version, stands.state, Then::Stand, effects);
             }
-        } else if newest.round == stands.round {
+        } else if newest.round == stands.round || self.newest.is_none() && !self.can_follow(&newest)
+        {
             let words = "the coordinator names another model than the one this client derived";
             self.break_lineage(words, effects);
         } else if self.newest.is_none() {
             self.want_attested(now, effects);
+        }
+    }
+
+    /// Whether a later result can follow from where this client stands: each version has one state,
+    /// but that version 0 is standardised once.
+    fn can_follow(&self, later: &Standing) -> bool {
+        let stands = self.stands();
+        let initial = Standing::initial(stands.state);
+        let standardises = stands == initial && self.task.schema.standardises();
+        match later.model_version.cmp(&stands.model_version) {
+            Ordering::Less => false,
+            Ordering::Equal => later.state == stands.state || standardises,
+            Ordering::Greater => true,
         }
     }
 
@@ -96,7 +115,7 @@ impl Federation {
     }
 
     /// The newest state can't be derived here: asks for the signatures under it.
-    fn want_attested(&mut self, now: Time, effects: &mut Vec<Effect>) {
+    pub(super) fn want_attested(&mut self, now: Time, effects: &mut Vec<Effect>) {
         if self.wanted.is_none() && !self.broken {
             self.wanted = Some(now + ATTESTED_PATIENCE);
             effects.push(Effect::FetchAttested);
@@ -121,6 +140,11 @@ impl Federation {
         }
         let own = ClientId(self.setup.identity.public().fingerprint());
         match attested.verify(&self.setup.terms, own) {
+            Ok(()) if !self.can_follow(&standing) => {
+                let words = "more members than may collude have signed another model than the one \
+                             that this client stands at";
+                self.break_lineage(words, effects);
+            }
             Ok(()) => {
                 let (version, state) = (standing.model_version, standing.state);
                 self.catch_up(version, state, Then::Adopt(standing), effects);
@@ -194,8 +218,13 @@ impl Federation {
     pub(super) fn has_to_catch_up(&self, round: RoundNumber, plan: &TrainingPlan) -> bool {
         let stands = self.stands();
         let same = plan.previous_transcript == stands.transcript && plan.model == stands.state;
-        let ahead = plan.model_version >= stands.model_version
-            && plan.previous_transcript != stands.transcript;
+        let named = Standing {
+            round,
+            model_version: plan.model_version,
+            state: plan.model,
+            transcript: plan.previous_transcript,
+        };
+        let ahead = named.transcript != stands.transcript && self.can_follow(&named);
         let prepared = self.rounds.get(&round).is_some_and(|alive| alive.is_resumable());
         plan.kind != PlanKind::Statistics
             && !same
@@ -226,6 +255,9 @@ impl Federation {
         effects: &mut Vec<Effect>,
     ) {
         let Ok(bytes_max) = State::bytes_max(&self.task) else { return };
+        if self.broken {
+            return;
+        }
         let under_way = self.catching.as_ref().is_some_and(|catching| catching.state == state);
         if under_way || self.not_caught == Some(state) {
             return;
@@ -313,9 +345,36 @@ impl Federation {
         }
     }
 
+    /// From here on nothing that the coordinator says is taken in, on no connection.
     pub(super) fn break_lineage(&mut self, words: &str, effects: &mut Vec<Effect>) {
         if !mem::replace(&mut self.broken, true) {
+            (self.wanted, self.catching, self.newest) = (None, None, None);
             effects.push(Effect::Tell(Event::LineageBroken(words.to_owned())));
+        }
+    }
+
+    /// Takes this client out of every round, since it trusts none any more.
+    pub(super) fn withdraw(&mut self, now: Time, effects: &mut Vec<Effect>) {
+        for round in self.rounds.keys().copied().collect::<Vec<_>>() {
+            let applying = self.rounds.get(&round).is_some_and(|alive| alive.applying.is_some());
+            let input =
+                if applying { machine::Input::Applied(None) } else { machine::Input::Withdraw };
+            self.drive(now, round, input, effects);
+        }
+    }
+
+    /// Answers the plan of a round in which this client takes no part, since it trusts none.
+    pub(super) fn decline(
+        &self,
+        round: RoundNumber,
+        message: &ToClient,
+        effects: &mut Vec<Effect>,
+    ) {
+        if matches!(message, ToClient::RosterPlan(_)) {
+            let refusal = Refusal::LineageBroken;
+            let message = FromClient::Declined(refusal.clone());
+            effects.push(Effect::Send { round, message });
+            effects.push(Effect::Tell(Event::SatOut { round, refusal }));
         }
     }
 }

@@ -1,13 +1,15 @@
 //! The engine against the coordinator's machine: whole federations in one process.
 
+use roundelay_crypto::digest::Digest;
 use roundelay_protocol::error::Refusal;
 use roundelay_protocol::ids::{ModelVersion, RoundNumber};
 use roundelay_protocol::lineage::{Standing, State};
 use roundelay_protocol::manifest::Task;
-use roundelay_protocol::message::ToClient;
+use roundelay_protocol::message::{Published, ToClient};
 use roundelay_protocol::plan::PlanKind;
 use roundelay_protocol::session::VectorKind;
 use roundelay_protocol::time::Millis;
+use roundelay_protocol::transcript::aggregate_digest;
 
 use super::work::{Contribution, WorkFailure};
 use super::work::{Derivation, Derived};
@@ -185,23 +187,172 @@ fn a_trainer_that_fails_costs_its_client_the_round_and_nobody_else() {
     }
 }
 
+fn breaks(world: &World, site: usize) -> usize {
+    let events = world.sites[site].events.iter();
+    events.filter(|event| matches!(event, Event::LineageBroken(_))).count()
+}
+
+/// Another state than any that was derived, and a standing that names it.
+fn forged(world: &World, standing: Standing) -> Standing {
+    let task = world.terms.manifest().task.clone();
+    let mut bytes = world.state.to_bytes();
+    let end = bytes.len();
+    bytes[end - 4..].copy_from_slice(&0.5_f32.to_le_bytes());
+    Standing { state: State::from_bytes(&task, &bytes).unwrap().hash(), ..standing }
+}
+
 #[test]
 fn an_announced_state_that_does_not_follow_is_refused_and_nothing_is_trusted_after_it() {
+    // A changed state shows in the transcript, which the coordinator may also forge for this client.
+    for (what, forge) in [("state", None), ("transcript", Some(Digest([1; 32])))] {
+        let mut world = World::new(5, task(false));
+        world.round(PlanKind::Train);
+        let victim = world.sites[0].id;
+        world.on_message = Some(Box::new(move |to, message| {
+            if let ToClient::Published(published) = message
+                && to == victim
+            {
+                match forge {
+                    Some(transcript) => published.transcript = transcript,
+                    None => published.state.0[0] ^= 1,
+                }
+            }
+        }));
+        let round = world.prepare();
+        world.prepare();
+        world.train(round, PlanKind::Train);
+        world.finish(round);
+        world.on_message = None;
+        assert_eq!(breaks(&world, 0), 1, "{what}: the tenant is told");
+        assert_eq!(world.sites[0].engine.version(), ModelVersion(1), "the lie was not taken over");
+        assert_eq!(sat_out(&world, 0), [Refusal::Withdrawn], "of what was prepared");
+        world.assert_agreed(&[1, 2, 3, 4]);
+
+        // Not in another round, and not on another connection.
+        let round = world.round(PlanKind::Train);
+        assert_eq!(world.published(round).survivors, 4);
+        assert!(sat_out(&world, 0).contains(&Refusal::LineageBroken));
+        world.disconnect(0);
+        world.connect(0);
+        let round = world.round(PlanKind::Train);
+        assert_eq!(world.published(round).survivors, 4);
+        world.pass(Millis(6_000));
+        assert_eq!((world.sites[0].engine.version(), breaks(&world, 0)), (ModelVersion(1), 1));
+        assert!(
+            world.sites[0].engine.is_idle() || world.sites[0].engine.join().resumable.is_empty()
+        );
+    }
+}
+
+#[test]
+fn a_client_without_its_bytes_fetches_nothing_once_the_lineage_is_broken() {
+    let mut world = World::new(5, task(false));
+    world.round(PlanKind::Train);
+    world.sites[0].stored = None;
+    world.restart(0);
+    let lie = forged(&world, world.newest());
+    world.sites[0].connected = true;
+    world.site_input(0, Input::Joined(lie));
+    assert_eq!(breaks(&world, 0), 1);
+    world.connect(0);
+    assert!(world.sites[0].engine.state().is_none() && world.sites[0].engine.is_idle());
+}
+
+#[test]
+fn another_model_at_the_version_of_a_client_is_never_taken_over_whoever_has_signed_it() {
+    // Named on a new connection: that alone breaks the lineage.
+    let mut world = World::new(5, task(false));
+    world.round(PlanKind::Train);
+    let own = world.newest();
+    let later = Standing { round: RoundNumber(9), transcript: Digest([2; 32]), ..own };
+    let lie = forged(&world, later);
+    world.site_input(0, Input::Joined(lie));
+    assert_eq!(breaks(&world, 0), 1);
+    // The same model after a later round is none: nothing to take over.
+    world.site_input(1, Input::Joined(later));
+    assert_eq!(breaks(&world, 1), 0);
+
+    // Signed by all others, for a client that asked because a later version was named.
+    world.site_input(2, Input::Joined(Standing { model_version: ModelVersion(2), ..lie }));
+    world.site_input(2, Input::Attested(world.attested_by(lie, &[0, 1, 3, 4])));
+    assert_eq!((breaks(&world, 2), breaks(&world, 3)), (1, 0));
+    world.settle();
+    for site in [0, 1, 2, 3, 4] {
+        assert_eq!(world.sites[site].engine.state().unwrap().hash(), own.state);
+    }
+}
+
+/// Five clients of which the first has signed and revealed in round 2, and was not told its result.
+fn withheld() -> (World, RoundNumber) {
     let mut world = World::new(5, task(false));
     world.round(PlanKind::Train);
     let victim = world.sites[0].id;
     world.on_message = Some(Box::new(move |to, message| {
-        if let ToClient::Published(published) = message
-            && to == victim
-        {
-            published.state.0[0] ^= 1;
+        if matches!(message, ToClient::Published(_)) && to == victim {
+            *message = ToClient::ResendInput;
         }
     }));
     world.round(PlanKind::Train);
     world.on_message = None;
-    let before = world.sites[0].engine.version();
-    assert_eq!(before, ModelVersion(1), "the lie was not taken over");
-    world.assert_agreed(&[1, 2, 3, 4]);
+    let next = world.prepare();
+    assert_eq!(world.sites[0].engine.version(), ModelVersion(1));
+    (world, next)
+}
+
+#[test]
+fn a_plan_over_another_model_at_the_version_of_a_client_is_refused_and_not_waited_for() {
+    let (mut world, next) = withheld();
+    let lie = forged(&world, Standing { transcript: Digest([2; 32]), ..world.newest() });
+    let victim = world.sites[0].id;
+    world.on_message = Some(Box::new(move |to, message| {
+        if let ToClient::TrainingPlan(plan) = message
+            && to == victim
+        {
+            plan.model_version = ModelVersion(1);
+            (plan.model, plan.previous_transcript) = (lie.state, lie.transcript);
+        }
+    }));
+    world.train(next, PlanKind::Train);
+    world.settle();
+    assert_eq!(sat_out(&world, 0), [Refusal::ModelNotDerived]);
+    assert_eq!(world.sites[0].engine.version(), ModelVersion(1));
+}
+
+#[test]
+fn a_client_that_revealed_takes_no_other_result_for_the_one_that_is_withheld_from_it() {
+    let (mut world, next) = withheld();
+    // A sum of the coordinator's own making over the same model, in a round that is only prepared.
+    let terms = std::sync::Arc::clone(&world.terms);
+    let cohort: Vec<_> = world.sites.iter().map(|site| site.id).collect();
+    let layout = terms.layout(PlanKind::Train, &cohort).unwrap();
+    let before = world.sites[0].engine.state().unwrap();
+    let revealed = *world.aggregates.keys().last().unwrap();
+    let bytes = world.aggregates[&RoundNumber(1)].clone();
+    assert_ne!(bytes, world.aggregates[&revealed]);
+    let task = terms.manifest().task.clone();
+    let made = before.advance(&task, PlanKind::Train, &layout, &bytes, 5).unwrap().state;
+    let published = Published {
+        kind: PlanKind::Train,
+        model_version: ModelVersion(1),
+        survivors: 5,
+        aggregate: aggregate_digest(&bytes),
+        state: made.hash(),
+        transcript: Digest([3; 32]),
+    };
+    world.lost_pushes = Some(0);
+    let message = ToClient::Published(published);
+    // Nobody who has signed is there to say what is true.
+    let asked = |world: &World| world.sites[0].engine.wanted.is_some();
+    world.sites[0].connected = false;
+    world.site_input(0, Input::Message { round: next, message });
+    world.site_input(0, Input::Aggregate { round: next, bytes });
+    world.settle();
+    assert!(asked(&world), "it asks for signatures");
+    assert_eq!(world.sites[0].engine.version(), ModelVersion(1));
+    // The signatures of those who have derived it bring the true one.
+    world.connect(0);
+    world.pass(Millis(6_000));
+    world.assert_agreed(&ALL);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use roundelay_protocol::ids::{ClientId, RoundNumber};
 use roundelay_protocol::message::ToClient;
 use roundelay_protocol::plan::RosterPlan;
 use roundelay_protocol::round::horizontal::coordinator::{
-    Action, AuditEntry, Input, Outcome, Record, RestoreError, Round, Timing,
+    Action, AuditEntry, Departure, Input, Outcome, Record, RestoreError, Round, Timing,
 };
 use roundelay_protocol::round::horizontal::terms::{PlanError, Terms};
 use roundelay_protocol::time::Time;
@@ -345,7 +345,11 @@ impl Live {
     /// signed a set for it.
     pub(super) fn opened_before(&self) -> BTreeSet<ClientId> {
         let refused = Departure::Declined(Refusal::SetRule);
-        self.left().iter().filter(|left| left.departure == refused).map(|left| left.client).collect()
+        self.left()
+            .iter()
+            .filter(|left| left.departure == refused)
+            .map(|left| left.client)
+            .collect()
     }
 
     /// Clients that declined or were expelled.

@@ -161,6 +161,8 @@ pub enum Outcome {
     Known,
     /// This client refused, and no result that it can follow came after.
     Refused(Refusal),
+    /// A result was announced that is not what this client signed or derives.
+    Broken(Refusal),
     /// The coordinator ended the round.
     Aborted(AbortReason),
 }

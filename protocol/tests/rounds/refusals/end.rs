@@ -18,7 +18,7 @@ fn result_is_refused(reason: &Refusal, lie: impl Fn(&mut Published) + 'static) {
         other => vec![other],
     });
     let peer = pair.peer(VICTIM);
-    assert_eq!(peer.outcomes.get(&round), Some(&Outcome::Refused(reason.clone())));
+    assert_eq!(peer.outcomes.get(&round), Some(&Outcome::Broken(reason.clone())));
     assert_eq!(peer.declined(round).collect::<Vec<_>>(), [reason]);
     assert_eq!(peer.history.standing().unwrap().model_version, ModelVersion(0));
 }

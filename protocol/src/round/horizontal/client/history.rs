@@ -275,6 +275,15 @@ impl History {
         self.standing.as_ref().filter(|_| self.derived)
     }
 
+    /// The round above its standing in which this client signed a survivor set, unless its result is
+    /// being applied: until then a result of another round is no base for what follows.
+    #[must_use]
+    pub fn awaits(&self) -> Option<RoundNumber> {
+        let signed = *self.highest.get(&Stage::ConsistencyCheck)?;
+        let open = !self.stands_at(signed) && !self.applying.contains(&signed);
+        open.then_some(signed)
+    }
+
     /// Takes over a state: the initial model, or one that enough peers have signed. The record
     /// has to be durable before the client joins with it.
     pub fn adopt(&mut self, standing: Standing) -> Result<Record, StepsBack> {

@@ -365,7 +365,7 @@ impl Round {
     /// The result is not what this client derives: it stops here and says so.
     fn break_off(&mut self, refusal: Refusal, turn: &mut Turn<'_>) {
         turn.actions.push(Action::Send(FromClient::Declined(refusal.clone())));
-        self.finish(Outcome::Refused(refusal), turn);
+        self.finish(Outcome::Broken(refusal), turn);
     }
 
     fn finish(&mut self, outcome: Outcome, turn: &mut Turn<'_>) {
