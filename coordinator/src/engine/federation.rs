@@ -13,8 +13,9 @@ use roundelay_protocol::error::AbortReason;
 use roundelay_protocol::ids::{ClientId, ModelVersion, RoundNumber};
 use roundelay_protocol::lineage::Standing;
 use roundelay_protocol::manifest::Manifest;
+use roundelay_protocol::message::Published;
 use roundelay_protocol::metrics::Metrics;
-use roundelay_protocol::plan::PlanKind;
+use roundelay_protocol::plan::{PlanKind, RosterPlan};
 use serde::{Deserialize, Serialize};
 
 use super::rounds::count;
@@ -78,6 +79,9 @@ pub struct Progress {
     pub metrics: Option<(ModelVersion, Metrics)>,
     /// What was tried for the goal at hand.
     pub tries: Tries,
+    /// The newest result with the plan of its round, until more members than may collude have signed
+    /// the state after it: so long no client can catch up but by deriving it.
+    pub unsigned: Option<Box<(RosterPlan, Published)>>,
 }
 
 /// What was tried for one goal. Forgotten once it is reached.
@@ -145,6 +149,7 @@ impl Progress {
             evaluated: false,
             metrics: None,
             tries: Tries::default(),
+            unsigned: None,
         }
     }
 
@@ -192,6 +197,7 @@ impl Progress {
         self.highest_round = self.highest_round.max(at.round);
         self.attested = BTreeMap::new();
         self.tries = Tries::default();
+        self.unsigned = None;
     }
 
     /// A goal is reached.

@@ -257,6 +257,7 @@ impl Engine {
         if let Some(signature) = &join.attestation {
             self.attests(client, &join.standing, signature, effects);
         }
+        self.tell_again(client, join, effects);
         self.arrive(client, now, effects);
     }
 

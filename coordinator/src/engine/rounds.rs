@@ -313,6 +313,10 @@ impl Live {
         self.machine.number()
     }
 
+    pub(super) fn plan_of(&self) -> &RosterPlan {
+        self.machine.plan()
+    }
+
     pub(super) fn cohort(&self) -> &BTreeSet<ClientId> {
         &self.cohort
     }

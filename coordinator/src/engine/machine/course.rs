@@ -169,6 +169,7 @@ impl Engine {
             effects.push(Effect::Persist(Fact::Evaluated(goal.version, metrics)));
         }
         self.progress.reach(&goal, Reached { round, state, transcript, metrics });
+        self.progress.unsigned = Some(Box::new((live.plan_of().clone(), published.clone())));
         self.keep_progress(effects);
     }
 

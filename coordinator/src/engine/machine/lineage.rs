@@ -6,6 +6,7 @@
 use roundelay_crypto::identity::Signature;
 use roundelay_protocol::bounded::List;
 use roundelay_protocol::lineage::{Attested, Standing};
+use roundelay_protocol::message::ToClient;
 
 use super::*;
 
@@ -104,6 +105,9 @@ impl Engine {
         let needed = progress.attested.len() <= terms.attesters_min();
         if needed && !progress.attested.contains_key(&client) {
             progress.attested.insert(client, *signature);
+            if progress.attested.len() > terms.attesters_min() {
+                progress.unsigned = None;
+            }
             effects.push(Effect::Keep(Fact::Progress(Box::new(progress.clone()))));
             self.tell_attested(effects);
         }
@@ -114,6 +118,23 @@ impl Engine {
         let newest = self.progress.published;
         let has = |client: &ClientId| self.lineage.derived.get(client) == Some(&newest);
         newest == RoundNumber(0) || self.members.ready().iter().all(has)
+    }
+
+    /// A client that stands where the newest result starts from may have missed it, as everyone has
+    /// where this coordinator died before it told anybody.
+    pub(super) fn tell_again(&self, client: ClientId, join: &Join, effects: &mut Vec<Effect>) {
+        let Some((plan, published)) = self.progress.unsigned.as_deref() else { return };
+        let round = plan.round;
+        if join.standing.round >= round || !plan.cohort.contains(&client) {
+            return;
+        }
+        let mut send = |message| effects.push(Effect::Send { to: vec![client], round, message });
+        if !join.resumable.contains(&round) {
+            // It has forgotten the round, and with it what the aggregate is laid out for.
+            send(ToClient::RosterPlan(Box::new(plan.clone())));
+        }
+        send(ToClient::Published(published.clone()));
+        effects.push(Effect::Push { to: vec![client], round });
     }
 
     /// A client can't derive the newest state.
