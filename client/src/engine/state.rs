@@ -356,10 +356,12 @@ impl Federation {
     /// Takes this client out of every round, since it trusts none any more.
     pub(super) fn withdraw(&mut self, now: Time, effects: &mut Vec<Effect>) {
         for round in self.rounds.keys().copied().collect::<Vec<_>>() {
-            let applying = self.rounds.get(&round).is_some_and(|alive| alive.applying.is_some());
-            let input =
-                if applying { machine::Input::Applied(None) } else { machine::Input::Withdraw };
-            self.drive(now, round, input, effects);
+            let Some(alive) = self.rounds.get(&round) else { continue };
+            if alive.applying.is_some() {
+                self.drive(now, round, machine::Input::Applied(None), effects);
+            } else if alive.is_resumable() {
+                self.drive(now, round, machine::Input::Withdraw, effects);
+            }
         }
     }
 
