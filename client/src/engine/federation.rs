@@ -438,7 +438,10 @@ impl Federation {
             return self.derive_oldest(now, effects);
         }
         if let Some(newest) = self.newest.take_if(|_| self.catching.is_none()) {
-            self.compare(now, newest, effects);
+            // What was named before later results is no sign of a coordinator that is behind.
+            if newest.round >= self.stands().round {
+                self.compare(now, newest, effects);
+            }
         }
         if self.catching.is_none() {
             self.work_on_oldest(effects);
