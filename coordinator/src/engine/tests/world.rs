@@ -518,7 +518,8 @@ impl World {
                 self.send(to, ToCl::Round(round, ToClient::Boxes(Arc::new(boxes))));
             }
             Effect::Push { to, round } => {
-                let bytes = Arc::clone(&self.aggregates[&round]);
+                // As in the driver: what is in memory is pushed, the rest is asked for.
+                let Some(bytes) = self.aggregates.get(&round).cloned() else { return };
                 for client in to {
                     self.send(client, ToCl::Aggregate(round, Arc::clone(&bytes)));
                 }
