@@ -31,7 +31,9 @@ fn a_coordinator_killed_in_every_stage_starts_again_and_its_model_is_exact() {
         let started = coordinator.start_again_with(&[("ROUNDELAY_FAILPOINT", stage)]);
         let died = wait_until(Duration::from_secs(30), || coordinator.ended().then_some(()));
         let told = format!("{started:?} {}", coordinator.log_tail());
-        assert!(died.is_some(), "{stage} was not reached\n{told}");
+        let rounds = small.federation.coordinator.verb(&["rounds", &id]);
+        let status = small.federation.coordinator.verb(&["federation", "status", &id]);
+        assert!(died.is_some(), "{stage} was not reached\n{rounds:#?} {status:#?}\n{told}");
         assert!(told.contains(&format!("failpoint {stage} reached")), "{stage}: {told}");
     }
     small.federation.coordinator.kill();

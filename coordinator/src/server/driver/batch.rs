@@ -36,6 +36,9 @@ pub(super) struct Batch {
     results: BTreeMap<RoundNumber, Blobs>,
     writes: Vec<Write>,
     records: BTreeMap<RoundNumber, Vec<Record>>,
+    /// The stages that records were made in since the last transaction, of rounds too that have
+    /// ended meanwhile and need none of them any more.
+    stages: BTreeSet<&'static str>,
 }
 
 /// The stage that a record is made in; `None` where that may be any.
@@ -74,6 +77,7 @@ impl Batch {
             results: BTreeMap::new(),
             writes: Vec::new(),
             records: BTreeMap::new(),
+            stages: BTreeSet::new(),
         }
     }
 
@@ -130,9 +134,9 @@ impl Batch {
         self.writes.is_empty() && self.records.is_empty()
     }
 
-    /// The stages of rounds that the waiting records are of.
-    pub(super) fn stages(&self) -> BTreeSet<&'static str> {
-        self.records.values().flatten().filter_map(stage_of).collect()
+    /// The stages of rounds that the next transaction closes.
+    pub(super) fn take_stages(&mut self) -> BTreeSet<&'static str> {
+        std::mem::take(&mut self.stages)
     }
 
     /// Everything, as one transaction. Records come first: whatever names a round in the same
@@ -150,7 +154,10 @@ impl Batch {
     pub(super) fn fact(&mut self, fact: Fact, now: Time) {
         let federation = self.federation;
         match fact {
-            Fact::Record(round, record) => self.records.entry(round).or_default().push(*record),
+            Fact::Record(round, record) => {
+                self.stages.extend(stage_of(&record));
+                self.records.entry(round).or_default().push(*record);
+            }
             Fact::Round(summary) => self.round(&summary),
             Fact::Forget(round) => {
                 self.records.remove(&round);

@@ -537,7 +537,7 @@ impl<'a> Task<'a> {
         if self.batch.is_empty() {
             return Ok(());
         }
-        let stages = self.batch.stages();
+        let stages = self.batch.take_stages();
         stages.iter().for_each(|stage| failpoint!("round", stage, "before"));
         self.rows.transact("federation.batch", Some(&self.fence), self.batch.take()).await?;
         stages.iter().for_each(|stage| failpoint!("round", stage, "after"));
