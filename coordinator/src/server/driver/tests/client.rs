@@ -223,6 +223,10 @@ impl Seat {
         assert_eq!(aggregate.len() as u64, bytes);
         let outs = self.client.aggregate(now(), round, &aggregate);
         self.act(connected, outs).await;
+        if let Some(signature) = self.client.attestation() {
+            let (federation, standing) = (self.client.join().federation, self.client.standing());
+            connected.attest(federation, standing, signature).await;
+        }
     }
 
     async fn act(&mut self, connected: &Connected, outs: Vec<Out>) {
