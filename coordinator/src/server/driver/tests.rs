@@ -422,7 +422,7 @@ async fn a_round_that_an_amendment_overtook_goes_on_under_its_own_manifest_after
     // derived its result wait under the next manifest (decision 0054, What it costs). Then once more.
     for _ in 0..4 {
         let goes_on = overtaken_and_killed();
-        if tokio::time::timeout(Duration::from_secs(15), goes_on).await.is_ok() {
+        if timeout(Duration::from_secs(15), goes_on).await.is_ok() {
             return;
         }
     }
