@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::children::{FOLDER, child, on_small_disk};
+use crate::children::{child, folder_of_child, on_small_disk};
 use crate::failpoint;
 use crate::keys::FileKms;
 
@@ -148,11 +148,9 @@ async fn an_unknown_tenant_has_no_blobs() {
     assert!(matches!(refused, StoreError::Key(_)), "{refused}");
 }
 
-#[tokio::test]
-#[ignore = "the child process of the next tests"]
-async fn child_that_writes_a_large_blob() {
-    let folder = PathBuf::from(std::env::var(FOLDER).unwrap());
-    let written = blobs(&folder).await.put(&tenant("acme"), content(3 * PART_BYTES)).await;
+/// What the children of the next tests do.
+async fn write_a_large_blob(folder: &Path) {
+    let written = blobs(folder).await.put(&tenant("acme"), content(3 * PART_BYTES)).await;
     if let Err(error) = written {
         println!("refused: {error}");
         println!("left behind: {}", fs::read_dir(folder.join("blobs/acme")).unwrap().count());
@@ -161,15 +159,16 @@ async fn child_that_writes_a_large_blob() {
 
 #[tokio::test]
 async fn a_killed_writer_leaves_a_whole_blob_or_none() {
+    if let Some(folder) = folder_of_child() {
+        return write_a_large_blob(&folder).await;
+    }
+    let this = concat!(module_path!(), "::a_killed_writer_leaves_a_whole_blob_or_none");
     let digest = Blobs::digest(&content(3 * PART_BYTES));
     for (point, there) in
         [("blob.put.before", false), ("blob.part.after:2", false), ("blob.put.after", true)]
     {
         let folder = tempfile::tempdir().unwrap();
-        let died = child("blobs::tests::child_that_writes_a_large_blob", folder.path())
-            .env(failpoint::VARIABLE, point)
-            .output()
-            .unwrap();
+        let died = child(this, folder.path()).env(failpoint::VARIABLE, point).output().unwrap();
         assert!(!died.status.success(), "{point} was not reached");
         let opened = blobs(folder.path()).await;
         let read = opened.read(&tenant("acme"), digest).await;
@@ -195,9 +194,11 @@ async fn drafts_of_dead_writers_are_removed_when_they_are_old() {
 
 #[tokio::test]
 async fn a_full_disk_is_named_and_leaves_nothing_behind() {
-    let Some(output) = on_small_disk("20m", "blobs::tests::child_that_writes_a_large_blob") else {
-        return;
-    };
+    if let Some(folder) = folder_of_child() {
+        return write_a_large_blob(&folder).await;
+    }
+    let this = concat!(module_path!(), "::a_full_disk_is_named_and_leaves_nothing_behind");
+    let Some(output) = on_small_disk("20m", this) else { return };
     assert!(output.contains("refused: no space left at"), "{output}");
     assert!(output.contains("while writing a blob; nothing was lost"), "{output}");
     assert!(output.contains("left behind: 0"), "{output}");

@@ -50,7 +50,7 @@ impl Report {
             println!("skipped: {line}");
         }
         if all.ignored > 0 {
-            println!("{} more are the child processes of other tests", all.ignored);
+            println!("ignored: {}", all.ignored);
         }
         let count = skipped.lines().count();
         println!("\n{} passed, {} failed, {count} skipped", all.passed, all.failed);

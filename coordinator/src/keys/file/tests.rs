@@ -1,7 +1,7 @@
 use std::fs::Permissions;
 
 use super::*;
-use crate::children::{FOLDER, child};
+use crate::children::{child, folder_of_child};
 use crate::failpoint;
 
 fn scope(name: &str) -> Scope {
@@ -111,16 +111,19 @@ async fn a_key_file_that_others_may_read_or_that_is_no_key_is_refused() {
     }
 }
 
-#[tokio::test]
-#[ignore = "the child process of the next test"]
-async fn child_that_makes_and_destroys_a_key() {
-    let kms = FileKms::open(Path::new(&std::env::var(FOLDER).unwrap())).unwrap();
+/// What the child of the next test does.
+async fn make_and_destroy_a_key(folder: &Path) {
+    let kms = FileKms::open(folder).unwrap();
     kms.create(&scope("acme")).await.unwrap();
     kms.destroy(&scope("acme")).await.unwrap();
 }
 
 #[tokio::test]
 async fn a_killed_process_leaves_a_whole_key_or_none() {
+    if let Some(folder) = folder_of_child() {
+        return make_and_destroy_a_key(&folder).await;
+    }
+    let this = concat!(module_path!(), "::a_killed_process_leaves_a_whole_key_or_none");
     for (point, there) in [
         ("key.create.before", false),
         ("key.create.after", true),
@@ -128,8 +131,7 @@ async fn a_killed_process_leaves_a_whole_key_or_none() {
         ("key.destroy.after", false),
     ] {
         let folder = tempfile::tempdir().unwrap();
-        let name = "keys::file::tests::child_that_makes_and_destroys_a_key";
-        let died = child(name, folder.path()).env(failpoint::VARIABLE, point).output().unwrap();
+        let died = child(this, folder.path()).env(failpoint::VARIABLE, point).output().unwrap();
         assert!(!died.status.success(), "{point} was not reached");
         let kms = FileKms::open(folder.path()).unwrap();
         assert_eq!(kms.key(&scope("acme")).is_ok(), there, "{point}");

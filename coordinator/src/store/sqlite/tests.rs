@@ -9,7 +9,7 @@ use roundelay_protocol::round::horizontal::coordinator::Record;
 use rusqlite::params;
 
 use super::*;
-use crate::children::{FOLDER, child, on_small_disk};
+use crate::children::{child, folder_of_child, on_small_disk};
 use crate::keys::FileKms;
 use crate::store::suite::{
     Fixture, audit_write, conformance, federation, lease, put_federation, some_client, some_record,
@@ -343,11 +343,9 @@ async fn whole_batches(store: &dyn Store) -> u64 {
     batches
 }
 
-#[tokio::test]
-#[ignore = "the child process of the next test"]
-async fn child_that_writes_until_it_is_killed() {
-    let folder = PathBuf::from(std::env::var(FOLDER).unwrap());
-    let store = open_in(&folder).await.unwrap();
+/// What the child of the next test does.
+async fn write_until_killed(folder: &Path) {
+    let store = open_in(folder).await.unwrap();
     let acme = store.tenant(&tenant("acme"));
     let fence = store.acquire(&lease("acme", 1), "here", 5_000, 500).await.unwrap();
     for at in 1..=20 {
@@ -358,6 +356,13 @@ async fn child_that_writes_until_it_is_killed() {
 
 #[tokio::test]
 async fn a_killed_writer_leaves_all_or_nothing_of_a_batch_and_all_that_it_acknowledged() {
+    if let Some(folder) = folder_of_child() {
+        return write_until_killed(&folder).await;
+    }
+    let this = concat!(
+        module_path!(),
+        "::a_killed_writer_leaves_all_or_nothing_of_a_batch_and_all_that_it_acknowledged"
+    );
     let points = [
         ("store.batch.before:7", 6),
         ("store.commit.before:9", 7), // the first commit is that of the lease
@@ -367,9 +372,8 @@ async fn a_killed_writer_leaves_all_or_nothing_of_a_batch_and_all_that_it_acknow
     for (point, expected) in points {
         let disk = OnDisk::new();
         drop(with_lease(&disk).await);
-        let name = "store::sqlite::tests::child_that_writes_until_it_is_killed";
         let died =
-            child(name, disk.0.path()).env(crate::failpoint::VARIABLE, point).output().unwrap();
+            child(this, disk.0.path()).env(crate::failpoint::VARIABLE, point).output().unwrap();
         assert!(!died.status.success(), "{point} was not reached");
         let acknowledged: u64 =
             fs::read_to_string(disk.0.path().join("acknowledged")).unwrap().parse().unwrap();
@@ -404,13 +408,11 @@ async fn a_log_cut_at_any_byte_holds_whole_batches_in_order() {
     assert_eq!((found.first(), found.last()), (Some(&0), Some(&6)));
 }
 
-#[tokio::test]
-#[ignore = "the child process of the next test"]
-async fn child_that_fills_its_disk_and_frees_it_again() {
-    let folder = PathBuf::from(std::env::var(FOLDER).unwrap());
+/// What the child of the next test does.
+async fn fill_the_disk_and_free_it_again(folder: &Path) {
     let ballast = folder.join("ballast");
     fs::write(&ballast, vec![1; 1 << 20]).unwrap();
-    let store = open_in(&folder).await.unwrap();
+    let store = open_in(folder).await.unwrap();
     store.add_tenant(Tenant { tenant: tenant("acme"), created_unix_ms: 1 }).await.unwrap();
     let acme = store.tenant(&tenant("acme"));
     let fence = store.acquire(&lease("acme", 1), "here", 1, 500).await.unwrap();
@@ -427,15 +429,18 @@ async fn child_that_fills_its_disk_and_frees_it_again() {
     fs::remove_file(ballast).unwrap();
     write_batch(&*acme, &fence, written + 1).await.unwrap();
     drop((acme, store));
-    let store = open_in(&folder).await.unwrap();
+    let store = open_in(folder).await.unwrap();
     assert_eq!(whole_batches(&store).await, u64::from(written) + 1);
     println!("went on after {written} batches");
 }
 
 #[tokio::test]
 async fn a_full_disk_refuses_one_batch_and_loses_none() {
-    let name = "store::sqlite::tests::child_that_fills_its_disk_and_frees_it_again";
-    let Some(output) = on_small_disk("1600k", name) else { return };
+    if let Some(folder) = folder_of_child() {
+        return fill_the_disk_and_free_it_again(&folder).await;
+    }
+    let this = concat!(module_path!(), "::a_full_disk_refuses_one_batch_and_loses_none");
+    let Some(output) = on_small_disk("1600k", this) else { return };
     assert!(output.contains("refused: no space left at"), "{output}");
     assert!(output.contains("while writing to the store; nothing was lost"), "{output}");
     assert!(output.contains("went on after"), "{output}");
