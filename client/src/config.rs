@@ -341,10 +341,10 @@ mod tests {
             config.trainer(&manifest, known, file).map(|_| ()).map_err(|error| error.to_string())
         };
         let both = [own.clone(), other.clone()];
-        assert_eq!(trainer("test", &both), Ok(()));
+        assert_eq!(trainer("digits", &both), Ok(()));
         assert_eq!(trainer("other", &both), Ok(()), "the other one's own rows");
         let error = trainer("tets", &both).unwrap_err();
-        assert!(error.contains("[federations.tets]") && error.contains("`test`"), "{error}");
+        assert!(error.contains("[federations.tets]") && error.contains("`digits`"), "{error}");
         assert!(trainer("other", &[own]).is_err(), "nobody knows who that is");
         assert_eq!(trainer(&format!("\"{}\"", other.0), &both), Ok(()));
     }

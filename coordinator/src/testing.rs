@@ -8,15 +8,11 @@ use rand::SeedableRng;
 use rand::rngs::ChaCha20Rng;
 use roundelay_crypto::identity::IdentityKey;
 use roundelay_crypto::secret::Secret;
-use roundelay_protocol::ids::FederationId;
-use roundelay_protocol::manifest::{
-    AmendmentRule, CoordinatorTrust, Hyperparameters, Manifest, Member, Quantisation, Rules,
-    SignedManifest, Task,
-};
+use roundelay_protocol::manifest::{Manifest, Member, Quantisation, Rules, SignedManifest, Task};
 use roundelay_protocol::model::ModelSpec;
 use roundelay_protocol::optimiser::OptimiserSpec;
 use roundelay_protocol::round::horizontal::coordinator::Timing;
-use roundelay_protocol::schema::{Column, ColumnKind, Schema};
+use roundelay_protocol::testing::{self, images, numbers};
 use roundelay_protocol::time::Millis;
 
 mod client;
@@ -53,54 +49,15 @@ pub(crate) fn manifest(keys: &[Arc<IdentityKey>], rounds: u32, standardise: bool
         tenant_key: tenant_key(number).public(),
         clients: vec![key.public()],
     });
-    let number =
-        |name: &str| Column { name: name.into(), kind: ColumnKind::Number { min: -1.0, max: 1.0 } };
-    let schema = if standardise {
-        Schema::Table {
-            columns: ["a", "b"].map(number).to_vec(),
-            label: "label".into(),
-            labels: vec!["no".into(), "yes".into()],
-            standardise,
-        }
-    } else {
-        Schema::Images { channels: 1, height: 2, width: 2, classes: 2 }
+    let schema = if standardise { numbers(&["a", "b"]) } else { images(2, 2) };
+    let task = Task {
+        optimiser: OptimiserSpec::FedAvgM { learning_rate: 1.0, momentum: 0.5 },
+        quantisation: Quantisation { rows_per_weight: 1, ..testing::quantisation() },
+        rounds,
+        ..testing::task(schema, ModelSpec::Softmax { seed: 1 })
     };
-    Manifest {
-        federation: FederationId([7; 16]),
-        name: "small".into(),
-        version: 0,
-        predecessor: None,
-        owner: "tenant-000".parse().unwrap(),
-        members: members.collect(),
-        rules: Rules {
-            coordinator: CoordinatorTrust::Malicious,
-            corrupt_max: None,
-            dropout_permille: 400,
-            clients_min: 3,
-            pinned_peers_min: 1,
-            whole_groups: false,
-            amendment: AmendmentRule::All,
-        },
-        task: Task {
-            schema,
-            model: ModelSpec::Softmax { seed: 1 },
-            optimiser: OptimiserSpec::FedAvgM { learning_rate: 1.0, momentum: 0.5 },
-            hyperparameters: Hyperparameters {
-                local_epochs: 1,
-                batch_rows: 32,
-                learning_rate: 0.1,
-                momentum: 0.0,
-                proximal: 0.0,
-            },
-            quantisation: Quantisation {
-                ring_bits: 32,
-                clip: 1.0,
-                weight_max: 100,
-                rows_per_weight: 1,
-            },
-            rounds,
-        },
-    }
+    let rules = Rules { dropout_permille: 400, pinned_peers_min: 1, ..testing::rules() };
+    Manifest { name: "small".into(), rules, task, ..testing::manifest(members.collect()) }
 }
 
 /// The manifest with the signature of every member, and of every member before it.

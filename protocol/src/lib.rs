@@ -36,6 +36,8 @@ pub mod session;
 pub mod signed;
 pub mod statistics;
 pub mod suggestion;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 mod text;
 pub mod time;
 pub mod transcript;

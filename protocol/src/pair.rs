@@ -14,19 +14,16 @@ use roundelay_crypto::digest::Digest;
 use roundelay_crypto::identity::IdentityKey;
 use roundelay_crypto::secret::Secret;
 
-use crate::ids::{ClientId, FederationId, ModelVersion, RoundNumber};
-use crate::manifest::{
-    AmendmentRule, CoordinatorTrust, Hyperparameters, Manifest, Member, Quantisation, Rules, Task,
-};
+use crate::ids::{ClientId, ModelVersion, RoundNumber};
+use crate::manifest::{Manifest, Member, Quantisation, Rules, Task};
 use crate::message::{FromClient, ToClient};
 use crate::model::ModelSpec;
-use crate::optimiser::OptimiserSpec;
 use crate::plan::{PlanKind, TrainingPlan};
 use crate::randomness::Stream;
 use crate::round::horizontal::client::{self, Standing};
 use crate::round::horizontal::coordinator::{self, Timing};
 use crate::round::horizontal::terms::Terms;
-use crate::schema::{Column, ColumnKind, Schema};
+use crate::testing;
 use crate::time::{Millis, Time};
 use crate::transcript::NO_TRANSCRIPT;
 
@@ -73,13 +70,10 @@ impl Options {
             clients,
             seed,
             rules: Rules {
-                coordinator: CoordinatorTrust::Malicious,
-                corrupt_max: None,
                 dropout_permille: 400,
                 clients_min: 3.min(u16::from(clients)),
                 pinned_peers_min: 1,
-                whole_groups: false,
-                amendment: AmendmentRule::All,
+                ..testing::rules()
             },
             rounds: 100,
             timing: Timing {
@@ -561,39 +555,9 @@ fn manifest(keys: &[Arc<IdentityKey>], rules: Rules, rounds: u32) -> Manifest {
             clients: vec![key.public()],
         })
         .collect();
-    let number =
-        |name: &str| Column { name: name.into(), kind: ColumnKind::Number { min: -1.0, max: 1.0 } };
-    Manifest {
-        federation: FederationId([7; 16]),
-        name: "pair".into(),
-        version: 0,
-        predecessor: None,
-        owner: tenant(0),
-        members,
-        rules,
-        task: Task {
-            schema: Schema::Table {
-                columns: ["a", "b", "c"].map(number).to_vec(),
-                label: "label".into(),
-                labels: vec!["no".into(), "yes".into()],
-                standardise: true,
-            },
-            model: ModelSpec::Softmax { seed: 1 },
-            optimiser: OptimiserSpec::FedAvg { learning_rate: 1.0 },
-            hyperparameters: Hyperparameters {
-                local_epochs: 1,
-                batch_rows: 32,
-                learning_rate: 0.1,
-                momentum: 0.0,
-                proximal: 0.0,
-            },
-            quantisation: Quantisation {
-                ring_bits: 32,
-                clip: 1.0,
-                weight_max: 100,
-                rows_per_weight: 1,
-            },
-            rounds,
-        },
-    }
+    let model = ModelSpec::Softmax { seed: 1 };
+    let quantisation = Quantisation { rows_per_weight: 1, ..testing::quantisation() };
+    let plain = testing::task(testing::numbers(&["a", "b", "c"]), model);
+    let task = Task { quantisation, rounds, ..plain };
+    Manifest { name: "pair".into(), rules, task, ..testing::manifest(members) }
 }

@@ -178,12 +178,7 @@ fn collect(path: &str, value: &Value, found: &mut BTreeMap<String, String>) {
 mod tests {
     use roundelay_crypto::identity::IdentityKey;
     use roundelay_crypto::secret::Secret;
-    use roundelay_protocol::manifest::{
-        AmendmentRule, CoordinatorTrust, Hyperparameters, Quantisation, Rules, Task,
-    };
-    use roundelay_protocol::model::ModelSpec;
-    use roundelay_protocol::optimiser::OptimiserSpec;
-    use roundelay_protocol::schema::Schema;
+    use roundelay_protocol::testing::manifest;
 
     use super::*;
 
@@ -196,45 +191,6 @@ mod tests {
             tenant: name.parse().unwrap(),
             tenant_key: key(tenant_key),
             clients: vec![key(client)],
-        }
-    }
-
-    fn manifest(members: Vec<Member>) -> Manifest {
-        Manifest {
-            federation: roundelay_protocol::ids::FederationId([1; 16]),
-            name: "digits".to_owned(),
-            version: 0,
-            predecessor: None,
-            owner: members[0].tenant.clone(),
-            members,
-            rules: Rules {
-                coordinator: CoordinatorTrust::Malicious,
-                corrupt_max: None,
-                dropout_permille: 300,
-                clients_min: 3,
-                pinned_peers_min: 2,
-                whole_groups: false,
-                amendment: AmendmentRule::All,
-            },
-            task: Task {
-                schema: Schema::Images { channels: 1, height: 8, width: 8, classes: 10 },
-                model: ModelSpec::Softmax { seed: 1 },
-                optimiser: OptimiserSpec::FedAvg { learning_rate: 1.0 },
-                hyperparameters: Hyperparameters {
-                    local_epochs: 1,
-                    batch_rows: 32,
-                    learning_rate: 0.1,
-                    momentum: 0.0,
-                    proximal: 0.0,
-                },
-                quantisation: Quantisation {
-                    ring_bits: 32,
-                    clip: 1.0,
-                    weight_max: 1000,
-                    rows_per_weight: 1,
-                },
-                rounds: 3,
-            },
         }
     }
 

@@ -4,10 +4,10 @@ use std::path::PathBuf;
 
 use roundelay_client::data::{Data, Source};
 use roundelay_client::train::Options;
-use roundelay_protocol::manifest::{Hyperparameters, Quantisation, Task};
+use roundelay_protocol::manifest::{Hyperparameters, Task};
 use roundelay_protocol::model::ModelSpec;
-use roundelay_protocol::optimiser::OptimiserSpec;
 use roundelay_protocol::schema::Schema;
+use roundelay_protocol::testing;
 
 use crate::skip::skip;
 
@@ -18,30 +18,12 @@ pub(crate) fn pictures() -> Schema {
 
 /// Batches of 16, learning rate 0.1, no momentum, no proximal term.
 pub(crate) fn hyperparameters() -> Hyperparameters {
-    Hyperparameters {
-        local_epochs: 1,
-        batch_rows: 16,
-        learning_rate: 0.1,
-        momentum: 0.0,
-        proximal: 0.0,
-    }
+    Hyperparameters { batch_rows: 16, ..testing::hyperparameters() }
 }
 
 /// A task with plain averaging.
 pub(crate) fn task(schema: Schema, model: ModelSpec) -> Task {
-    Task {
-        schema,
-        model,
-        optimiser: OptimiserSpec::FedAvg { learning_rate: 1.0 },
-        hyperparameters: hyperparameters(),
-        quantisation: Quantisation {
-            ring_bits: 32,
-            clip: 1.0,
-            weight_max: 100,
-            rows_per_weight: 10,
-        },
-        rounds: 3,
-    }
+    Task { hyperparameters: hyperparameters(), ..testing::task(schema, model) }
 }
 
 /// Options of a trainer whose data is in memory.

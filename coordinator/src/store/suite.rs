@@ -8,14 +8,10 @@ use roundelay_crypto::identity::{IdentityKey, Signature};
 use roundelay_crypto::secret::{Secret, Seed};
 use roundelay_protocol::error::{AbortReason, Refusal, Stage};
 use roundelay_protocol::ids::{ClientId, FederationId, ModelVersion, RoundNumber, TenantId};
-use roundelay_protocol::manifest::{
-    AmendmentRule, CoordinatorTrust, Hyperparameters, Manifest, Quantisation, Rules, Task,
-};
-use roundelay_protocol::model::ModelSpec;
-use roundelay_protocol::optimiser::OptimiserSpec;
+use roundelay_protocol::manifest::{Manifest, Member};
 use roundelay_protocol::plan::RosterPlan;
 use roundelay_protocol::round::horizontal::coordinator::{AuditEntry, Departure, Record};
-use roundelay_protocol::schema::Schema;
+use roundelay_protocol::testing;
 
 use super::*;
 
@@ -186,46 +182,10 @@ fn some_model(version: u64) -> Model {
 }
 
 fn some_manifest(version: u32, name: &str) -> Manifest {
-    Manifest {
-        federation: federation(1),
-        name: name.to_owned(),
-        version,
-        predecessor: None,
-        owner: tenant("acme"),
-        members: Vec::new(),
-        rules: Rules {
-            coordinator: CoordinatorTrust::Malicious,
-            corrupt_max: None,
-            dropout_permille: 300,
-            clients_min: 3,
-            pinned_peers_min: 2,
-            whole_groups: false,
-            amendment: AmendmentRule::All,
-        },
-        task: some_task(),
-    }
-}
-
-fn some_task() -> Task {
-    Task {
-        schema: Schema::Images { channels: 1, height: 8, width: 8, classes: 10 },
-        model: ModelSpec::Softmax { seed: 1 },
-        optimiser: OptimiserSpec::FedAvg { learning_rate: 1.0 },
-        hyperparameters: Hyperparameters {
-            local_epochs: 1,
-            batch_rows: 32,
-            learning_rate: 0.1,
-            momentum: 0.0,
-            proximal: 0.0,
-        },
-        quantisation: Quantisation {
-            ring_bits: 32,
-            clip: 1.0,
-            weight_max: 100,
-            rows_per_weight: 10,
-        },
-        rounds: 3,
-    }
+    let tenant_key = IdentityKey::from_seed(Seed::new([99; 32])).public();
+    let member = Member { tenant: tenant("acme"), tenant_key, clients: Vec::new() };
+    let name = name.to_owned();
+    Manifest { federation: federation(1), name, version, ..testing::manifest(vec![member]) }
 }
 
 pub(crate) fn audit_write(to: &[&str], federation: Option<FederationId>, clients: u16) -> Write {

@@ -3,11 +3,11 @@ use roundelay_crypto::mask::{add_words, sub_words};
 
 use super::*;
 use crate::codec::{decode, encode};
-use crate::fixtures::{images, task_of};
 use crate::limits::CHUNK_BYTES_MAX;
 use crate::model::ModelSpec;
 use crate::plan::PlanKind;
 use crate::schema::{Column, ColumnKind, Schema};
+use crate::testing::{self, images};
 
 fn segment(name: &str, ring: Ring, words: u64, encoding: Encoding) -> Segment {
     Segment { name: Text::clipped(name), ring, words, encoding }
@@ -187,7 +187,7 @@ fn the_three_kinds_of_plan_fit_the_largest_cohort() {
         labels: vec!["0".into(), "1".into()],
         standardise: true,
     };
-    let task = task_of(table, ModelSpec::Softmax { seed: 1 });
+    let task = testing::task(table, ModelSpec::Softmax { seed: 1 });
     for contributors in [1, 2, 3, 10, 511, 512] {
         let train = Layout::for_plan(PlanKind::Train, &task, contributors).unwrap();
         let named: Vec<_> = train.segments().iter().map(|s| s.name.as_str()).collect();
@@ -207,7 +207,7 @@ fn the_three_kinds_of_plan_fit_the_largest_cohort() {
         let statistics = Layout::for_plan(PlanKind::Statistics, &task, contributors).unwrap();
         assert_eq!(statistics.segment(names::SUMS).unwrap().words, 2);
     }
-    let pictures = task_of(images(8, 10), ModelSpec::Softmax { seed: 1 });
+    let pictures = testing::task(images(8, 10), ModelSpec::Softmax { seed: 1 });
     assert!(Layout::for_plan(PlanKind::Statistics, &pictures, 3).is_err());
 }
 

@@ -2,13 +2,14 @@ use roundelay_crypto::mask::Ring;
 
 use super::*;
 use crate::contribution;
-use crate::fixtures::{frozen, images, sum, table, task_of, wire};
+use crate::fixtures::{frozen, sum, table, wire};
 use crate::model::{ModelSpec, ParameterSpec};
 use crate::optimiser::OptimiserSpec;
 use crate::statistics::ColumnStatistics;
+use crate::testing::{self, images};
 
 fn task(optimiser: OptimiserSpec) -> Task {
-    let mut task = task_of(images(2, 2), ModelSpec::Softmax { seed: 3 });
+    let mut task = testing::task(images(2, 2), ModelSpec::Softmax { seed: 3 });
     task.optimiser = optimiser;
     task
 }
@@ -90,7 +91,7 @@ fn an_evaluation_leaves_the_state_as_it_is() {
 
 #[test]
 fn statistics_become_part_of_the_state() {
-    let task = task_of(table(), ModelSpec::Softmax { seed: 3 });
+    let task = testing::task(table(), ModelSpec::Softmax { seed: 3 });
     let layout = Layout::for_plan(PlanKind::Statistics, &task, 3).unwrap();
     let schema = table();
     let columns: Vec<_> = schema
@@ -163,7 +164,7 @@ fn a_diverging_model_is_no_state() {
 fn a_torchscript_module_brings_its_parameters_or_no_state_begins() {
     let parameters = vec![ParameterSpec { name: "w".into(), shape: vec![2, 2] }];
     let model = ModelSpec::TorchScript { module: wire::digest("module"), parameters };
-    let task = task_of(images(2, 2), model);
+    let task = testing::task(images(2, 2), model);
     assert!(State::initial(&task, Some(vec![0.5; 4])).is_ok());
     let expected = Err(LineageError::Parameters { found: 3, expected: 4 });
     assert_eq!(State::initial(&task, Some(vec![0.5; 3])), expected);

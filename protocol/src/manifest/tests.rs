@@ -266,7 +266,7 @@ fn one_amendment_replaces_one_key_and_leaves_what_is_fixed() {
         (|m| m.rules.amendment = AmendmentRule::All, "rule of amendment"),
         (|m| m.task.model = ModelSpec::Softmax { seed: 2 }, "model"),
         (|m| m.task.optimiser = OptimiserSpec::FedAvg { learning_rate: 0.5 }, "server optimiser"),
-        (|m| m.task.schema = crate::fixtures::images(9, 10), "schema"),
+        (|m| m.task.schema = crate::testing::images(9, 10), "schema"),
         (|m| m.version = 5, "version 5, the next one is 1"),
         (|m| m.predecessor = Some(wire::digest("other")), "follows another manifest"),
     ];

@@ -1,6 +1,6 @@
 use super::*;
-use crate::fixtures::{images, task_of};
 use crate::schema::{Column, ColumnKind};
+use crate::testing::{self, images};
 
 fn count(model: &ModelSpec, schema: &Schema) -> u64 {
     model.parameter_count(schema).unwrap()
@@ -51,11 +51,11 @@ fn a_model_that_cannot_be_is_refused_with_what_would_do() {
 
 #[test]
 fn the_initial_model_is_a_pure_function_of_the_task() {
-    let task = task_of(images(8, 10), ModelSpec::Mlp { hidden: vec![16], seed: 7 });
+    let task = testing::task(images(8, 10), ModelSpec::Mlp { hidden: vec![16], seed: 7 });
     let model = initial(&task).unwrap().unwrap();
     assert_eq!(model.len(), 64 * 16 + 16 + 16 * 10 + 10);
     assert_eq!(initial(&task).unwrap().unwrap(), model);
-    let other = task_of(images(8, 10), ModelSpec::Mlp { hidden: vec![16], seed: 8 });
+    let other = testing::task(images(8, 10), ModelSpec::Mlp { hidden: vec![16], seed: 8 });
     assert_ne!(initial(&other).unwrap().unwrap(), model);
     let (first, second) = model.split_at(64 * 16 + 16);
     assert!(first.iter().all(|x| x.abs() <= 0.125) && first.iter().any(|x| x.abs() > 0.12));
@@ -66,7 +66,7 @@ fn the_initial_model_is_a_pure_function_of_the_task() {
 
 #[test]
 fn the_normalisations_of_a_cnn_start_as_the_identity() {
-    let task = task_of(images(8, 10), ModelSpec::Cnn { channels: [4, 8], seed: 1 });
+    let task = testing::task(images(8, 10), ModelSpec::Cnn { channels: [4, 8], seed: 1 });
     let model = initial(&task).unwrap().unwrap();
     let norm = 4 * 9 + 4;
     assert_eq!(model[norm..norm + 8], [1.0, 1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0]);
@@ -82,5 +82,5 @@ fn a_torchscript_module_brings_its_own_parameters() {
     assert_eq!(serde_json::from_str::<ModelSpec>(&text).unwrap(), model);
     let bytes = crate::codec::encode(&model);
     assert_eq!(crate::codec::decode(&bytes, 4096), Ok(model.clone()));
-    assert_eq!(initial(&task_of(images(8, 10), model)), Ok(None));
+    assert_eq!(initial(&testing::task(images(8, 10), model)), Ok(None));
 }

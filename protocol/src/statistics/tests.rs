@@ -2,14 +2,15 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::contribution;
-use crate::fixtures::{sum, table, task_of};
+use crate::fixtures::{sum, table};
 use crate::model::ModelSpec;
 use crate::plan::PlanKind;
+use crate::testing;
 
 /// Rows of (age, spend) per client.
 fn standardisation(clients: &[Vec<(f32, f32)>]) -> Result<Standardisation, StatisticsError> {
     let schema = table();
-    let task = task_of(table(), ModelSpec::Softmax { seed: 0 });
+    let task = testing::task(table(), ModelSpec::Softmax { seed: 0 });
     let layout = Layout::for_plan(PlanKind::Statistics, &task, clients.len() as u32).unwrap();
     let uploads: Vec<_> = clients.iter().map(|rows| upload(&schema, &layout, rows)).collect();
     Standardisation::from_sums(&schema, &layout, &sum(&layout, &uploads))
@@ -62,7 +63,7 @@ fn a_value_outside_its_bounds_is_named_by_its_row() {
 
 #[test]
 fn sums_that_no_rows_can_have_are_refused() {
-    let task = task_of(table(), ModelSpec::Softmax { seed: 0 });
+    let task = testing::task(table(), ModelSpec::Softmax { seed: 0 });
     let layout = Layout::for_plan(PlanKind::Statistics, &task, 3).unwrap();
     for (sums, squares) in
         [([5.0, 0.0], [3.0, 0.0]), ([0.0; 2], [0.0, 5.0]), ([0.0; 2], [-1.0, 0.0])]
@@ -78,7 +79,7 @@ fn sums_that_no_rows_can_have_are_refused() {
 
 #[test]
 fn columns_over_different_rows_do_not_go_into_an_upload() {
-    let task = task_of(table(), ModelSpec::Softmax { seed: 0 });
+    let task = testing::task(table(), ModelSpec::Softmax { seed: 0 });
     let layout = Layout::for_plan(PlanKind::Statistics, &task, 3).unwrap();
     let column = |rows| ColumnStatistics { rows, sum: 0.0, squares: 0.0 };
     assert!(contribution::statistics(&layout, &[column(1), column(2)]).is_err());

@@ -3,14 +3,10 @@
 use roundelay_protocol::codec;
 use roundelay_protocol::ids::TenantId;
 use roundelay_protocol::limits::MANIFEST_BYTES_MAX;
-use roundelay_protocol::manifest::{
-    AmendmentRule, CoordinatorTrust, Hyperparameters, Manifest, Quantisation, Rules,
-    SignedManifest, Task,
-};
+use roundelay_protocol::manifest::{Manifest, SignedManifest};
 use roundelay_protocol::model::ModelSpec;
-use roundelay_protocol::optimiser::OptimiserSpec;
-use roundelay_protocol::schema::Schema;
 use roundelay_protocol::session::{StreamHeader, ToClient, ToCoordinator, VectorKind};
+use roundelay_protocol::testing;
 
 use super::harness::{Guest, House, Wire, tenant};
 use crate::federations::{Changes, Draft, FederationError};
@@ -21,34 +17,8 @@ pub(crate) fn draft(name: &str, members: &[&str]) -> Draft {
         name: name.to_owned(),
         owner: members[0].clone(),
         members,
-        rules: Rules {
-            coordinator: CoordinatorTrust::Malicious,
-            corrupt_max: None,
-            dropout_permille: 300,
-            clients_min: 3,
-            pinned_peers_min: 2,
-            whole_groups: false,
-            amendment: AmendmentRule::All,
-        },
-        task: Task {
-            schema: Schema::Images { channels: 1, height: 8, width: 8, classes: 10 },
-            model: ModelSpec::Softmax { seed: 1 },
-            optimiser: OptimiserSpec::FedAvg { learning_rate: 1.0 },
-            hyperparameters: Hyperparameters {
-                local_epochs: 1,
-                batch_rows: 32,
-                learning_rate: 0.1,
-                momentum: 0.0,
-                proximal: 0.0,
-            },
-            quantisation: Quantisation {
-                ring_bits: 32,
-                clip: 1.0,
-                weight_max: 1000,
-                rows_per_weight: 1,
-            },
-            rounds: 3,
-        },
+        rules: testing::rules(),
+        task: testing::task(testing::images(8, 10), ModelSpec::Softmax { seed: 1 }),
     }
 }
 
