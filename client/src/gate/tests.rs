@@ -77,6 +77,14 @@ fn recorded(root: &tempfile::TempDir) -> Vec<(String, u64)> {
     entries.map(|entry| entry.map(|entry| (entry.kind, entry.bytes)).unwrap()).collect()
 }
 
+/// A masked vector in a file of these words, said to have so many bytes.
+fn masked(root: &tempfile::TempDir, words: &[u8], bytes: u64) -> MaskedVector {
+    let path = root.path().join("round-3.masked");
+    std::fs::write(&path, words).unwrap();
+    let (federation, round, root) = (FederationId([1; 16]), RoundNumber(3), Digest([5; 32]));
+    MaskedVector { federation, round, path, bytes, root }
+}
+
 async fn written(wire: &Wire, bytes: usize) {
     while wire.bytes(0).len() < bytes {
         tokio::task::yield_now().await;
@@ -105,16 +113,8 @@ async fn control_messages_arrive_in_order_and_are_recorded() {
 #[tokio::test]
 async fn a_masked_vector_travels_behind_its_header_on_a_stream_of_its_own() {
     let (root, gate, wire) = gate();
-    let path = root.path().join("round-3.masked");
     let words: Vec<u8> = (0..3_000_000_u32).map(|i| i.to_le_bytes()[0]).collect();
-    std::fs::write(&path, &words).unwrap();
-    let vector = MaskedVector {
-        federation: FederationId([1; 16]),
-        round: RoundNumber(3),
-        path,
-        bytes: 3_000_000,
-        root: Digest([5; 32]),
-    };
+    let vector = masked(&root, &words, 3_000_000);
     gate.send(&vector).await.unwrap();
     let (bytes, finished) = lock(&wire.streams)[1].clone();
     assert!(finished);
@@ -130,15 +130,7 @@ async fn a_masked_vector_travels_behind_its_header_on_a_stream_of_its_own() {
 #[tokio::test]
 async fn a_vector_file_that_is_too_short_breaks_its_stream_off() {
     let (root, gate, wire) = gate();
-    let path = root.path().join("round-3.masked");
-    std::fs::write(&path, [0; 10]).unwrap();
-    let vector = MaskedVector {
-        federation: FederationId([1; 16]),
-        round: RoundNumber(3),
-        path,
-        bytes: 11,
-        root: Digest([5; 32]),
-    };
+    let vector = masked(&root, &[0; 10], 11);
     assert!(matches!(gate.send(&vector).await, Err(GateError::Checkpoint(_))));
     assert!(!lock(&wire.streams)[1].1, "never finished");
 }
@@ -189,15 +181,7 @@ async fn nobody_takes_a_line_for_durable_while_another_still_makes_it_so() {
 async fn after_a_sync_that_failed_no_vector_leaves_any_more() {
     use crate::checkpoint::failpoint::{Fault, arm, disarm};
     let (root, gate, wire) = gate();
-    let path = root.path().join("round-3.masked");
-    std::fs::write(&path, [0; 10]).unwrap();
-    let vector = MaskedVector {
-        federation: FederationId([1; 16]),
-        round: RoundNumber(3),
-        path,
-        bytes: 10,
-        root: Digest([5; 32]),
-    };
+    let vector = masked(&root, &[0; 10], 10);
     arm("ledger.sync.before", Fault::Full);
     assert!(matches!(gate.send(&vector).await, Err(GateError::Checkpoint(_))));
     assert!(!disarm());
