@@ -80,7 +80,7 @@ pub enum CheckpointError {
         mode: u32,
     },
     /// The disk is full.
-    #[error("the disk is full: {} was not written and nothing was lost; free some space", .0.display())]
+    #[error("the disk is full: {} was not written and nothing was lost; free some space and try again", .0.display())]
     DiskFull(PathBuf),
     /// The operating system refused.
     #[error("{}: {error}", .path.display())]

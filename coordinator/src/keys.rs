@@ -82,6 +82,14 @@ pub enum KeyError {
     /// The wrapped key was not made under this key.
     #[error("a value of {0} is sealed under another key than the one at hand")]
     Foreign(Scope),
+    /// No room left.
+    #[error("no space left at {} while {what}; nothing was lost, free some space and try again", path.display())]
+    DiskFull {
+        /// What was being done.
+        what: &'static str,
+        /// Where.
+        path: PathBuf,
+    },
     /// The operating system refused.
     #[error("{what} at {}: {why}", path.display())]
     Failed {

@@ -28,6 +28,8 @@ pub mod authority;
 #[cfg(feature = "server")]
 pub mod blobs;
 #[cfg(all(test, feature = "server"))]
+#[path = "../../tests/src/harness/children.rs"]
+#[allow(unreachable_pub, reason = "the file is public in the package that it belongs to")]
 mod children;
 #[cfg(feature = "server")]
 pub mod cli;
@@ -49,6 +51,10 @@ pub mod keys;
 pub mod notice;
 #[cfg(feature = "server")]
 pub mod server;
+#[cfg(all(test, feature = "server"))]
+#[path = "../../tests/src/harness/skip.rs"]
+#[allow(unreachable_pub, reason = "the file is public in the package that it belongs to")]
+mod skip;
 #[cfg(feature = "server")]
 pub mod store;
 #[cfg(feature = "server")]

@@ -7,6 +7,8 @@ mod small;
 mod amended;
 #[path = "federation/exact.rs"]
 mod exact;
+#[path = "federation/full_disk.rs"]
+mod full_disk;
 #[path = "federation/identity.rs"]
 mod identity;
 #[path = "federation/joined.rs"]

@@ -151,11 +151,25 @@ impl CliError {
         }
     }
 
+    fn is_disk_full(&self) -> bool {
+        let checkpoint = match self {
+            Self::Checkpoint(error) | Self::Client(ClientError::Checkpoint(error)) => error,
+            Self::Enrol(EnrolError::Checkpoint(error)) => error,
+            Self::Session(SessionError::Gate(GateError::Checkpoint(error)))
+            | Self::Client(ClientError::Session(SessionError::Gate(GateError::Checkpoint(
+                error,
+            )))) => error,
+            _ => return false,
+        };
+        matches!(checkpoint, CheckpointError::DiskFull(_))
+    }
+
     /// What is told of it.
     pub(crate) fn failure(&self) -> Failure {
         let kind = self.kind();
         let code = match self {
             Self::Refused(refused) => refused.code.to_string(),
+            _ if self.is_disk_full() => "disk_full".to_owned(),
             _ => kind.name().to_owned(),
         };
         Failure { kind, code, message: self.to_string() }

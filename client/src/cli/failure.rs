@@ -1,6 +1,7 @@
 //! How a program of this crate fails: one line on standard error, and with `--output json` one
 //! object, `{"error": {"kind", "code", "message"}}`, as the coordinator's program writes it.
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -26,13 +27,15 @@ impl Failure {
     pub(crate) fn tell(&self, program: &str, output: Output) -> ExitCode {
         let Self { kind, code, message } = self;
         let message = message.replace(['\n', '\r'], " ");
-        match output {
-            Output::Human => eprintln!("{program}: {}", shown(&message)),
+        let line = match output {
+            Output::Human => format!("{program}: {}", shown(&message)),
             Output::Json => {
                 let error = serde_json::json!({ "kind": kind, "code": code, "message": message });
-                eprintln!("{}", serde_json::json!({ "error": error }));
+                serde_json::json!({ "error": error }).to_string()
             }
-        }
+        };
+        // Where the log is on the disk that is full, the exit status has to do.
+        let _ = writeln!(std::io::stderr().lock(), "{line}");
         ExitCode::from(kind.status())
     }
 }

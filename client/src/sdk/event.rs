@@ -269,7 +269,7 @@ impl FederationEvent {
                 Self::Training { round: round.0, done: *done, total: *total }
             }
             FederationNews::Told(Told::Event(event)) => Self::of_engine(event),
-            FederationNews::Told(Told::Checkpoint(error)) => {
+            FederationNews::Told(Told::Checkpoint(error) | Told::Unwritable(error)) => {
                 Self::NotStored { reason: error.to_string() }
             }
             FederationNews::Told(Told::Model(_)) => return None,

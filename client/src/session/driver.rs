@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::SessionError;
 use super::backoff::Backoff;
 use super::connection::{Dialer, Lost};
-use super::federation::{Command, OnTold};
+use super::federation::{Command, OnTold, Told};
 use super::link::{Allowances, Inbound, Link};
 use super::notice::{BadNotice, Notices, Obeyed};
 use super::site::Site;
@@ -126,6 +126,8 @@ pub(crate) struct Driver {
     notices: Notices,
     renewal: Renewal,
     notes: (mpsc::Sender<Note>, mpsc::Receiver<Note>),
+    /// Why this client has to end: a file of its state directory can't be written.
+    unwritable: Option<CheckpointError>,
 }
 
 /// How a connection ended.
@@ -170,6 +172,7 @@ impl Driver {
             notices,
             renewal: Renewal::default(),
             notes: mpsc::channel(64),
+            unwritable: None,
         })
     }
 
@@ -417,9 +420,14 @@ impl Driver {
     }
 
     fn on_told(&self) -> OnTold {
-        let on_news = Arc::clone(&self.on_news);
-        Arc::new(move |federation, told| {
-            on_news(News::Federation(federation, FederationNews::Told(told)));
+        let (on_news, notes) = (Arc::clone(&self.on_news), self.notes.0.clone());
+        Arc::new(move |federation, told| match told {
+            Told::Unwritable(error) => {
+                let notes = notes.clone();
+                // A driver that is gone has ended already.
+                tokio::spawn(async move { notes.send(Note::Unwritable(error)).await });
+            }
+            told => on_news(News::Federation(federation, FederationNews::Told(told))),
         })
     }
 

@@ -60,10 +60,23 @@ pub(crate) enum Command {
 pub(crate) enum Told {
     /// Of the engine.
     Event(Event),
-    /// Something could not be written.
+    /// Something could not be written that rounds can do without.
     Checkpoint(CheckpointError),
+    /// Something could not be written without which nothing may be sent, or nothing will be that is
+    /// written next: the client ends, so that nobody waits for it.
+    Unwritable(CheckpointError),
     /// The model that it holds now.
     Model(Arc<State>),
+}
+
+impl Told {
+    /// On a disk that is full, the next file won't be written either.
+    fn not_written(error: CheckpointError) -> Self {
+        match error {
+            CheckpointError::DiskFull(_) => Self::Unwritable(error),
+            _ => Self::Checkpoint(error),
+        }
+    }
 }
 
 /// Takes what a federation tells.
@@ -102,6 +115,7 @@ pub(crate) fn start(parts: Parts) -> mpsc::Sender<Command> {
         uploads: BTreeMap::new(),
         finishing: None,
         deadline: None,
+        is_broken: false,
     };
     tokio::spawn(runner.run(commands, parts.effects));
     inbox
@@ -125,12 +139,18 @@ struct Runner {
     /// The federation is over: whom to tell once the last result was applied, and by when.
     finishing: Option<(oneshot::Sender<()>, Instant)>,
     deadline: Option<Time>,
+    /// Something could not be written: what the engine knows is ahead of what is durable, so that
+    /// nothing that rests on it may be said any more.
+    is_broken: bool,
 }
 
 impl Runner {
     async fn run(mut self, mut commands: mpsc::Receiver<Command>, effects: Vec<Effect>) {
         self.carry_out(effects).await;
         loop {
+            if self.is_broken {
+                return self.wait_for_the_end(commands).await;
+            }
             let wakes_at = self.wakes_at();
             let command = tokio::select! {
                 command = commands.recv() => command,
@@ -163,6 +183,18 @@ impl Runner {
         }
     }
 
+    /// Does nothing any more: the driver was told, and ends this.
+    async fn wait_for_the_end(mut self, mut commands: mpsc::Receiver<Command>) {
+        let mut unfinished = Vec::new();
+        while let Some(command) = commands.recv().await {
+            match command {
+                Command::Stop(done) => return self.stop(done).await,
+                Command::Finish(done) => unfinished.push(done),
+                Command::Join | Command::Input(_) | Command::Stored(..) => {}
+            }
+        }
+    }
+
     /// Whom to tell that the last result was applied, once that is so.
     fn has_finished(&mut self) -> Option<oneshot::Sender<()>> {
         let idle = self.engine.is_idle();
@@ -187,7 +219,7 @@ impl Runner {
     async fn join(&mut self) {
         // The records that a join rests on, such as a state that was taken over, are durable.
         if let Err(error) = self.history.sync().await {
-            return self.tell(Told::Checkpoint(error));
+            return self.break_off(error);
         }
         let join = self.engine.join();
         self.send(&join).await;
@@ -202,7 +234,7 @@ impl Runner {
     async fn carry_out(&mut self, effects: Vec<Effect>) {
         for effect in effects {
             if let Err(error) = self.effect(effect).await {
-                self.tell(Told::Checkpoint(error));
+                self.break_off(error);
                 let mut effects = Vec::new();
                 let (now, input) = (self.clock.now(), Input::PersistFailed);
                 self.engine.handle(now, input, &mut os_rng(), &mut effects);
@@ -262,11 +294,17 @@ impl Runner {
         (self.on_told)(self.id, told);
     }
 
+    fn break_off(&mut self, error: CheckpointError) {
+        self.is_broken = true;
+        self.tell(Told::Unwritable(error));
+    }
+
     async fn send<T: crate::outbound::Outbound>(&self, message: &T) {
         match self.gate.send(message).await {
             // The coordinator asks again on the next connection.
             Ok(()) | Err(GateError::NotConnected | GateError::Lost(_)) => {}
-            Err(GateError::Checkpoint(error)) => self.tell(Told::Checkpoint(error)),
+            // Nothing can leave any more.
+            Err(GateError::Checkpoint(error)) => self.tell(Told::Unwritable(error)),
             Err(error @ GateError::TooLarge(_)) => tracing::error!(%error),
         }
     }
@@ -286,7 +324,7 @@ impl Runner {
         let state = ModelState { federation: id, state: Arc::clone(state) };
         tokio::spawn(async move {
             if let Err(GateError::Checkpoint(error)) = gate.send(&state).await {
-                on_told(id, Told::Checkpoint(error));
+                on_told(id, Told::not_written(error));
             }
         });
     }
@@ -316,7 +354,7 @@ impl Runner {
                 Ok(root)
             }
             Err(error) => {
-                self.tell(Told::Checkpoint(error));
+                self.tell(Told::not_written(error));
                 Err(LocalFailure::TrainingFailed)
             }
         };
@@ -328,7 +366,7 @@ impl Runner {
         let (gate, on_told, id) = (Arc::clone(&self.gate), Arc::clone(&self.on_told), self.id);
         let upload = tokio::spawn(async move {
             if let Err(GateError::Checkpoint(error)) = gate.send(&vector).await {
-                on_told(id, Told::Checkpoint(error));
+                on_told(id, Told::not_written(error));
             }
         });
         // A second request takes the place of the first.
@@ -347,14 +385,15 @@ impl Runner {
 
     fn tell_if_failed(&self, stored: Result<(), CheckpointError>) {
         if let Err(error) = stored {
-            self.tell(Told::Checkpoint(error));
+            self.tell(Told::not_written(error));
         }
     }
 
     /// What is durable stays; keys of rounds go with this task.
     async fn stop(&mut self, done: oneshot::Sender<()>) {
-        for stored in [self.history.sync().await, self.saver.finish().await] {
-            self.tell_if_failed(stored);
+        let stored = [self.history.sync().await, self.saver.finish().await];
+        if !self.is_broken {
+            stored.into_iter().for_each(|stored| self.tell_if_failed(stored));
         }
         self.uploads.values().for_each(AbortHandle::abort);
         // Nobody waits any more where the driver is gone.

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::clients::ClientError;
 use crate::federations::FederationError;
 use crate::installation::InstallationError;
+use crate::keys::KeyError;
 use crate::server::driver::DriverError;
 use crate::store::StoreError;
 
@@ -38,7 +39,9 @@ impl From<StoreError> for AdminError {
             StoreError::NoSuchBlob { .. } => (Kind::NotFound, "unknown_blob"),
             StoreError::TenantExists(_) => (Kind::Conflict, "tenant_exists"),
             StoreError::Fenced(_) | StoreError::LeaseHeld { .. } => (Kind::Conflict, "lease_held"),
-            StoreError::DiskFull { .. } => (Kind::Internal, "disk_full"),
+            StoreError::DiskFull { .. } | StoreError::Key(KeyError::DiskFull { .. }) => {
+                (Kind::Internal, "disk_full")
+            }
             StoreError::Corrupt { .. } => (Kind::Damaged, "corrupt"),
             StoreError::Unsealable { .. } => (Kind::Damaged, "unsealable"),
             StoreError::AuditBroken { .. } => (Kind::Damaged, "audit_broken"),

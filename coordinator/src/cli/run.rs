@@ -1,5 +1,6 @@
 //! Runs one verb: over the socket of a running coordinator, or on the data folder itself.
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -210,8 +211,10 @@ fn print(answer: &Answer, output: Output) {
 }
 
 fn report(error: &AdminError, output: Output) {
-    match output {
-        Output::Human => eprintln!("error: {}", shown(&error.message)),
-        Output::Json => eprintln!("{}", serde_json::json!({ "error": error })),
-    }
+    let line = match output {
+        Output::Human => format!("error: {}", shown(&error.message)),
+        Output::Json => serde_json::json!({ "error": error }).to_string(),
+    };
+    // Where the log is on the disk that is full, the exit status has to do.
+    let _ = writeln!(std::io::stderr().lock(), "{line}");
 }

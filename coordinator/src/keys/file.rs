@@ -55,8 +55,10 @@ impl FileKms {
         let draft =
             self.folder.join(format!(".{}.{:016x}.new", scope.name(), rand::random::<u64>()));
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
-        file.write_all(key.expose())?;
-        file.sync_all()?;
+        if let Err(error) = file.write_all(key.expose()).and_then(|()| file.sync_all()) {
+            let _ = fs::remove_file(&draft);
+            return Err(error);
+        }
         failpoint!("key.create.before");
         let linked = fs::hard_link(&draft, self.path(scope));
         fs::remove_file(&draft)?;
@@ -144,7 +146,11 @@ fn bad(path: &Path, why: &str) -> KeyError {
 }
 
 fn failed(what: &'static str, path: &Path, error: &io::Error) -> KeyError {
-    KeyError::Failed { what, path: path.to_owned(), why: error.to_string() }
+    let path = path.to_owned();
+    match error.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => KeyError::DiskFull { what, path },
+        _ => KeyError::Failed { what, path, why: error.to_string() },
+    }
 }
 
 #[cfg(test)]

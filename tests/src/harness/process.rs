@@ -41,10 +41,16 @@ impl Process {
         fs::read_to_string(&self.output).unwrap_or_default()
     }
 
+    /// What it has written to stderr, over all its starts.
+    #[must_use]
+    pub fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
     /// The end of what it has written to stderr, over all its starts.
     #[must_use]
     pub fn log_tail(&self) -> String {
-        let text = fs::read_to_string(&self.log).unwrap_or_default();
+        let text = self.log();
         let lines: Vec<&str> = text.lines().collect();
         lines[lines.len().saturating_sub(30)..].join("\n")
     }

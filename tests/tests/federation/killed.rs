@@ -39,7 +39,7 @@ fn a_coordinator_killed_in_every_stage_starts_again_and_its_model_is_exact() {
     small.federation.coordinator.kill();
     small.federation.coordinator.start_again().expect("it starts again");
     small.federation.watch(&mut |_| {}).expect("it finishes");
-    all_models_agree(&small);
+    small.all_models_agree();
     assert_eq!(exported(&small), fedavg(&small, &trained(&small, None)), "the same bits");
 }
 
@@ -53,7 +53,7 @@ fn a_coordinator_killed_by_sigkill_again_and_again_still_finishes_every_round() 
         small.federation.coordinator.start_again().expect("it starts again");
     }
     small.federation.watch(&mut |_| {}).expect("it finishes");
-    all_models_agree(&small);
+    small.all_models_agree();
 }
 
 /// Before and after the records that a client makes durable ahead of what it sends in each stage,
@@ -89,25 +89,8 @@ fn a_client_killed_in_every_stage_comes_back_and_the_sums_are_exact_with_it_and_
     }
     small.federation.sites[KILLED].start().expect("a client starts");
     small.federation.watch(&mut |_| {}).expect("it finishes");
-    all_models_agree(&small);
+    small.all_models_agree();
     let rounds = trained(&small, Some(KILLED));
     assert!(rounds.iter().any(|round| round.tenants.len() == 4), "{rounds:?}");
     assert_eq!(exported(&small), fedavg(&small, &rounds), "the same bits");
-}
-
-/// Every client has derived the last version that the coordinator published. A client that derives
-/// another state than the announced one refuses to go on, so an equal version is an equal model.
-fn all_models_agree(small: &Small) {
-    let id = &small.federation.id;
-    let models = small.federation.coordinator.verb(&["model", "list", id]).expect("models");
-    let newest = models.as_array().and_then(|all| all.last()).expect("a model").clone();
-    assert_eq!(newest["version"], small.task.rounds, "{models}");
-    for site in &small.federation.sites {
-        let derived = wait_until(Duration::from_secs(20), || {
-            let status = site.verb(&["status"]).ok()?;
-            (status["last"]["federations"][0]["version"] == newest["version"]).then_some(())
-        });
-        let status = site.verb(&["status"]);
-        assert!(derived.is_some(), "{}: {status:?} against {newest}", site.name());
-    }
 }

@@ -26,6 +26,16 @@ impl Small {
         Self::found_as(tenants, rounds, standardise, DROPOUT_PERMILLE, "")
     }
 
+    /// The same in a folder of the caller's making, which may have disks mounted in it.
+    pub(crate) fn found_in(folder: TempDir, tenants: usize, rounds: u32, config: &str) -> Self {
+        Self::found_at(folder, tenants, rounds, false, DROPOUT_PERMILLE, config)
+    }
+
+    /// The same where nobody may be missing in a sum.
+    pub(crate) fn found_whole_in(folder: TempDir, tenants: usize, rounds: u32) -> Self {
+        Self::found_at(folder, tenants, rounds, false, 0, "")
+    }
+
     /// The same with a configuration of the coordinator.
     pub(crate) fn found_with(tenants: usize, rounds: u32, standardise: bool, config: &str) -> Self {
         Self::found_as(tenants, rounds, standardise, DROPOUT_PERMILLE, config)
@@ -44,8 +54,19 @@ impl Small {
         config: &str,
     ) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
+        Self::found_at(folder, tenants, rounds, standardise, dropout_permille, config)
+    }
+
+    fn found_at(
+        folder: TempDir,
+        tenants: usize,
+        rounds: u32,
+        standardise: bool,
+        dropout_permille: u16,
+        config: &str,
+    ) -> Self {
         let coordinator = folder.path().join("coordinator");
-        std::fs::create_dir(&coordinator).expect("a folder");
+        std::fs::create_dir_all(&coordinator).expect("a folder");
         std::fs::write(coordinator.join("coordinator.toml"), config).expect("a file");
         let programs = Programs::find().expect("the programs are built");
         let names: Vec<String> = (0..tenants).map(|place| format!("tenant-{place}")).collect();
@@ -67,7 +88,7 @@ impl Small {
     /// The newest model version.
     pub(crate) fn version(&self) -> u64 {
         let status = self.federation.status().expect("a status");
-        status["engine"]["model_version"].as_u64().unwrap_or(0)
+        status["model"]["version"].as_u64().unwrap_or(0)
     }
 
     /// Waits until so many more versions were published.
@@ -90,6 +111,24 @@ impl Small {
     pub(crate) fn run_to_the_end(&mut self) {
         self.federation.start().expect("it starts");
         self.federation.watch(&mut |_| {}).expect("it finishes");
+    }
+
+    /// Every client has derived the last version that the coordinator published. A client that
+    /// derives another state than the announced one refuses to go on, so an equal version is an
+    /// equal model.
+    pub(crate) fn all_models_agree(&self) {
+        let id = &self.federation.id;
+        let models = self.federation.coordinator.verb(&["model", "list", id]).expect("models");
+        let newest = models.as_array().and_then(|all| all.last()).expect("a model").clone();
+        assert_eq!(newest["version"], self.task.rounds, "{models}");
+        for site in &self.federation.sites {
+            let derived = wait_until(Duration::from_secs(20), || {
+                let status = site.verb(&["status"]).ok()?;
+                (status["last"]["federations"][0]["version"] == newest["version"]).then_some(())
+            });
+            let status = site.verb(&["status"]);
+            assert!(derived.is_some(), "{}: {status:?} against {newest}", site.name());
+        }
     }
 }
 

@@ -96,6 +96,15 @@ impl PlaceError {
             Self::Lineage(_) | Self::Internal(_) => Cause::Internal,
         }
     }
+
+    /// That of a full disk is not about one federation: no other one could go on either.
+    fn full_disk(self) -> Result<CheckpointError, Self> {
+        match self {
+            Self::Checkpoint(full @ CheckpointError::DiskFull(_))
+            | Self::Pins(PinsError::Checkpoint(full @ CheckpointError::DiskFull(_))) => Ok(full),
+            other => Err(other),
+        }
+    }
 }
 
 /// Where one federation stands on this client.
@@ -155,6 +164,8 @@ pub(super) enum Note {
     },
     /// It is over, and its last result was applied.
     Finished { federation: FederationId, reason: String },
+    /// Its files can't be written any more.
+    Unwritable(CheckpointError),
 }
 
 /// What was seen on disk and told already, so that it is not read or told again.
@@ -328,6 +339,7 @@ impl Driver {
                 self.prepared(federation, manifest, prepared);
             }
             Note::Finished { federation, reason } => self.over(federation, reason),
+            Note::Unwritable(error) => self.unwritable(error),
         }
     }
 
@@ -357,7 +369,16 @@ impl Driver {
         }
     }
 
+    /// The first reason is the one that is told.
+    fn unwritable(&mut self, error: CheckpointError) {
+        self.unwritable = self.unwritable.take().or(Some(error));
+    }
+
     fn fail(&mut self, federation: FederationId, name: String, error: PlaceError) {
+        let error = match error.full_disk() {
+            Ok(full) => return self.unwritable(full),
+            Err(error) => error,
+        };
         let news = FederationNews::Failed(error.to_string());
         (self.on_news)(News::Federation(federation, news));
         self.places.insert(federation, Place::Failed { name, error });
@@ -366,8 +387,11 @@ impl Driver {
     /// Whether there is nothing left to run.
     ///
     /// # Errors
-    /// No federation can run, and at least one should.
+    /// The state directory can't be written, or no federation can run, and at least one should.
     pub(super) fn is_over(&mut self) -> Result<bool, DriverError> {
+        if let Some(error) = self.unwritable.take() {
+            return Err(error.into());
+        }
         let ended = |place: &Place| matches!(place, Place::Over | Place::Failed { .. });
         if self.places.is_empty() || !self.places.values().all(ended) {
             return Ok(false);

@@ -11,7 +11,8 @@ use crate::checkpoint::federation::HistoryFile;
 use crate::checkpoint::{CheckpointError, at};
 
 pub(super) struct Records {
-    /// None while it is synced, and for good once a sync was broken off.
+    /// None while it is synced, and for good once a record could not be kept: what the engine knows
+    /// is then ahead of what a restart would find.
     file: Option<HistoryFile>,
     path: PathBuf,
 }
@@ -23,10 +24,12 @@ impl Records {
 
     /// Appends a record, which is durable after the next [`sync`](Self::sync).
     pub(super) fn append(&mut self, record: &Record) -> Result<(), CheckpointError> {
-        match &mut self.file {
-            Some(file) => file.append(record),
-            None => Err(self.lost()),
+        let Some(file) = &mut self.file else { return Err(self.lost()) };
+        let appended = file.append(record);
+        if appended.is_err() {
+            self.file = None;
         }
+        appended
     }
 
     /// Makes every record durable. `Err`: what they cover must not be sent.
@@ -42,7 +45,7 @@ impl Records {
         });
         // It panicked, or the runtime shuts down: nobody knows what is durable.
         let Ok((file, synced)) = synced.await else { return Err(self.lost()) };
-        self.file = Some(file);
+        self.file = synced.is_ok().then_some(file);
         synced
     }
 

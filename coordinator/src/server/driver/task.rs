@@ -138,6 +138,7 @@ pub(super) async fn run(
     status: watch::Sender<FederationStatus>,
 ) {
     let mut pause = Duration::from_secs(1);
+    let mut trouble = None;
     for run in 0.. {
         let began = Instant::now();
         let end = match Task::begin(&place, &status, run).await {
@@ -146,11 +147,13 @@ pub(super) async fn run(
         };
         place.desk.clear();
         let End::Failed(error) = end else { return };
-        let (tenant, federation) = (&place.owner, place.federation);
-        tracing::error!(%tenant, %federation, %error, "the federation is not driven now");
-        status.send_modify(|status| {
-            (status.engine, status.trouble) = (None, Some(error.to_string()));
-        });
+        let told = Some(error.to_string());
+        if told != trouble || began.elapsed() > PAUSE_MAX {
+            let (tenant, federation) = (&place.owner, place.federation);
+            tracing::error!(%tenant, %federation, %error, "the federation is not driven now");
+        }
+        trouble = told;
+        status.send_modify(|status| (status.engine, status.trouble) = (None, trouble.clone()));
         pause = if began.elapsed() > PAUSE_MAX { Duration::from_secs(1) } else { pause };
         if !wait(&mut mailbox, pause, &error).await {
             return;
@@ -519,9 +522,11 @@ impl<'a> Task<'a> {
                 Event::Applied { round, applied }
             }
             Err(error) => {
+                let why = error.to_string();
+                let reason = error.abort_reason()?;
                 let (tenant, federation) = (&self.place.owner, self.place.federation);
-                tracing::error!(%tenant, %federation, %round, %error, "the work of a round failed");
-                Event::WorkFailed(round, error.abort_reason()?)
+                tracing::error!(%tenant, %federation, %round, %why, "the work of a round failed");
+                Event::WorkFailed(round, reason)
             }
         };
         self.tell(event, effects);

@@ -134,7 +134,8 @@ impl Committer {
                 }
             }
             Err(error) => {
-                tracing::error!(%error, ?names, "a transaction of the store failed");
+                // Everyone who waits is told, and says what it meant for them.
+                tracing::debug!(%error, ?names, "a transaction of the store failed");
                 // Nothing of the group may stay, or the next group would commit it.
                 drop(self.connection.execute_batch("ROLLBACK"));
                 group.into_iter().for_each(|batch| batch.answer(Err(error.clone())));
