@@ -58,6 +58,8 @@ pub struct Goal {
 /// brought it about.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Progress {
+    /// The manifest in force: a newer one takes force when the engine says so.
+    pub manifest: Digest,
     /// The newest model version.
     pub version: ModelVersion,
     /// Hash of its model and optimiser state.
@@ -137,8 +139,9 @@ impl Tries {
 impl Progress {
     /// The start: the initial model and nothing tried.
     #[must_use]
-    pub fn new(state: Digest, transcript: Digest) -> Self {
+    pub fn new(manifest: Digest, state: Digest, transcript: Digest) -> Self {
         Self {
+            manifest,
             version: ModelVersion(0),
             state,
             transcript,
@@ -237,6 +240,7 @@ mod tests {
     use super::*;
 
     const DATA: Digest = Digest([7; 32]);
+    const MANIFEST: Digest = Digest([6; 32]);
 
     fn course(standardise: bool, rounds: u32) -> Course {
         Course { standardise, rounds, data_version: DATA }
@@ -248,7 +252,7 @@ mod tests {
     }
 
     fn kinds(course: &Course) -> Vec<(PlanKind, u64)> {
-        let mut progress = Progress::new(Digest([9; 32]), Digest([0; 32]));
+        let mut progress = Progress::new(MANIFEST, Digest([9; 32]), Digest([0; 32]));
         let mut kinds = Vec::new();
         while let Some(goal) = progress.goal(course) {
             kinds.push((goal.kind, goal.version.0));
@@ -267,7 +271,7 @@ mod tests {
 
     #[test]
     fn statistics_name_the_data_version_and_the_others_the_state() {
-        let mut progress = Progress::new(Digest([9; 32]), Digest([0; 32]));
+        let mut progress = Progress::new(MANIFEST, Digest([9; 32]), Digest([0; 32]));
         let course = course(true, 1);
         assert_eq!(progress.goal(&course).unwrap().model, DATA);
         progress.reach(&progress.goal(&course).unwrap(), reached(1));
@@ -276,7 +280,7 @@ mod tests {
 
     #[test]
     fn reaching_a_goal_forgets_what_was_tried_for_it() {
-        let mut progress = Progress::new(Digest([9; 32]), Digest([0; 32]));
+        let mut progress = Progress::new(MANIFEST, Digest([9; 32]), Digest([0; 32]));
         progress.tries.failed = 3;
         progress.tries.spent.insert(ClientId(DATA));
         progress.reach(&progress.goal(&course(false, 2)).unwrap(), reached(4));

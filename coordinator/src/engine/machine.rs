@@ -241,7 +241,7 @@ impl Engine {
         };
         if let Err(denied) = self.members.admit(client, tenant, join, &newest) {
             effects.push(Effect::Refuse { client, refused: denied.refused() });
-            return;
+            return self.attests_amended(client, join);
         }
         if join.highest_round > self.progress.highest_round {
             self.progress.highest_round = join.highest_round;

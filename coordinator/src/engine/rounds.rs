@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use roundelay_crypto::digest::Digest;
 use roundelay_protocol::error::{AbortReason, Refusal, Stage};
 use roundelay_protocol::ids::{ClientId, RoundNumber};
 use roundelay_protocol::message::ToClient;
@@ -54,12 +53,6 @@ pub struct Interrupted {
 }
 
 impl Interrupted {
-    /// The manifest that it was planned under.
-    #[must_use]
-    pub fn manifest(&self) -> Option<Digest> {
-        self.plan().map(|plan| plan.manifest)
-    }
-
     fn plan(&self) -> Option<&RosterPlan> {
         self.records.iter().find_map(|record| match record {
             Record::Planned(plan) => Some(&**plan),

@@ -126,6 +126,13 @@ pub enum Waiting {
     Assembly,
     /// A moment before a retry.
     Retry,
+    /// The newest result is to be derived by the clients before an amended manifest takes force.
+    Amendment {
+        /// How many of the clients that it names have signed to have done so.
+        holders: u16,
+        /// How many have to, at least.
+        required: u16,
+    },
     /// Clients stand further than this coordinator: it was restored from an older backup, and waits
     /// until enough of them are there to give it the newest model.
     Restored {

@@ -281,6 +281,7 @@ fn the_word_of_a_client_without_its_signature_holds_nothing_up() {
 #[test]
 fn signatures_under_the_newest_state_go_to_whoever_asks_once_they_are_enough() {
     let mut world = World::new(5, 1, false, 14);
+    world.silent = true;
     world.run();
     assert_finished(&world);
     let (asks, standing) = (world.clients[4].id, world.progress().standing());
@@ -339,21 +340,73 @@ fn a_round_whose_survivor_set_was_shown_ends_before_the_federation_stops() {
 
 #[test]
 fn an_amendment_waits_until_those_who_are_there_have_derived_the_newest_result() {
-    let mut world = World::new(4, 2, false, 14);
-    world.run_until(|world| world.status().training.is_some());
-    world.amend(4);
-    world.go_on_until(|world| world.clients.iter().all(|client| client.attestation().is_some()));
-    let standing = world.progress().standing();
-    assert_eq!(standing.model_version, ModelVersion(1));
+    let mut world = amended_and_silent(4);
     for client in 0..4 {
         assert_eq!(world.connected(), 4, "{client} of 4 have signed for the last result");
-        let (id, signature) = (world.clients[client].id, world.clients[client].attestation());
-        let signature = signature.unwrap();
-        world.tell(Event::Attests { client: id, standing, signature });
+        world.client_attests(client);
     }
     assert_eq!(world.connected(), 0, "they join again under the amendment");
     world.go_on();
     assert_finished(&world);
+}
+
+/// An amendment came in the first round of so many clients, all of which have derived its result and
+/// said nothing yet.
+fn amended_and_silent(clients: usize) -> World {
+    let mut world = World::new(clients, 2, false, 14);
+    world.silent = true;
+    world.run_until(|world| world.status().training.is_some());
+    world.amend(4);
+    world.go_on_until(|world| world.clients.iter().all(|client| client.derived().is_some()));
+    assert_eq!(world.progress().version, ModelVersion(1));
+    world.silent = false;
+    world
+}
+
+#[test]
+fn an_amendment_waits_for_a_silent_client_half_a_minute_and_for_too_few_holders_for_ever() {
+    let mut world = amended_and_silent(5);
+    world.client_attests(0);
+    world.go_on();
+    world.now = world.now + Millis(3_600_000);
+    world.tell(Event::Timer);
+    assert_eq!(world.connected(), 5, "one of five may lie: nobody could catch up by its word");
+    let waiting = Waiting::Amendment { holders: 1, required: 2 };
+    assert_eq!(world.status().waiting, Some(waiting));
+    world.client_attests(1);
+    assert_eq!(world.connected(), 0, "the half minute is over long since");
+    world.go_on();
+    assert_finished(&world);
+}
+
+#[test]
+fn a_coordinator_killed_before_its_last_result_is_derived_goes_on_under_the_manifest_of_that() {
+    for change in [Change::Leave, Change::Join, Change::Replace] {
+        let mut world = World::new(4, 3, false, 27);
+        world.run_until(|world| world.status().training.is_some());
+        world.change(change);
+        world.go_on_until(|world| world.progress().version == ModelVersion(1));
+        assert!(world.clients.iter().all(|client| client.derived().is_none()));
+        world.kill(Millis(100));
+        world.go_on();
+        assert_members_finished(&world, &members_after(change));
+    }
+}
+
+#[test]
+fn a_coordinator_restored_to_the_time_before_an_amendment_follows_the_clients_that_are_under_it() {
+    let mut world = World::new(4, 4, false, 28);
+    world.run_until(|world| world.status().training.is_some());
+    world.change(Change::Leave);
+    let backup = world.disk.clone();
+    world.go_on_until(|world| {
+        world.clients[..3].iter().all(|client| client.standing().model_version == ModelVersion(3))
+    });
+    assert_ne!(backup.progress.as_ref().unwrap().manifest, world.progress().manifest);
+    world.disk = backup;
+    world.kill(Millis(10));
+    world.go_on();
+    assert_members_finished(&world, &members_after(Change::Leave));
 }
 
 #[test]
@@ -477,6 +530,8 @@ fn a_round_that_cannot_be_restored_but_was_shown_is_not_tried_again() {
     // The coordinator comes back under a manifest that is not the round's.
     world.kill(Millis(100));
     world.amend(2);
+    let amended = world.terms().hash();
+    world.disk.progress.as_mut().unwrap().manifest = amended;
     world.go_on();
     assert_eq!(world.lost.first(), Some(&RoundNumber(1)));
     assert_eq!(world.progress().tries.spent.len(), 4, "they may have signed a set");

@@ -113,9 +113,19 @@ impl TestClient {
         }
     }
 
+    /// The terms that it keeps to.
+    pub(crate) fn terms(&self) -> &Terms {
+        &self.setup.terms
+    }
+
+    /// Where it stands, if it has derived that itself.
+    pub(crate) fn derived(&self) -> Option<Standing> {
+        self.history.derived().copied()
+    }
+
     /// Its signature under the state that it has derived.
     pub(crate) fn attestation(&self) -> Option<Signature> {
-        let (standing, terms) = (*self.history.derived()?, &self.setup.terms);
+        let (standing, terms) = (self.derived()?, &self.setup.terms);
         let scope = terms.scope(standing.round);
         Some(scope.sign(&self.setup.identity, &Statement::Stands(&standing)))
     }

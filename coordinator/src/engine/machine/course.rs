@@ -3,7 +3,8 @@
 
 use super::*;
 
-/// Clients have so long to derive the last result under a manifest before the next one takes force.
+/// Clients have so long to derive the last result under a manifest before the next one takes force,
+/// if enough others have.
 const DERIVE_MAX: Millis = Millis(30_000);
 
 impl Engine {
@@ -226,37 +227,46 @@ impl Engine {
         if self.training.is_some() || self.amended.is_none() {
             return false;
         }
-        if !self.may_amend(now) {
+        let Some(setup) = self.amended.take() else { return false };
+        if !self.may_amend(&setup, now) {
+            self.amended = Some(setup);
             return true;
         }
-        if let Some(setup) = self.amended.take() {
-            self.let_go(effects);
-            effects.extend(self.members.ready().iter().copied().map(Effect::Disconnect));
-            self.members = Members::new(setup.members(), now);
-            // What was signed under the manifest before counts no more: clients sign anew.
-            (self.lineage, self.progress.attested) = (Lineage::default(), BTreeMap::new());
-            self.course = setup.course();
-            self.setup = *setup;
-            effects.push(Effect::Amended);
-        }
+        self.let_go();
+        effects.extend(self.members.ready().iter().copied().map(Effect::Disconnect));
+        self.members = Members::new(setup.members(), now);
+        // What was signed under the manifest before counts no more: clients sign anew. And what was
+        // published under it, nobody derives any more.
+        (self.lineage, self.progress.attested) = (Lineage::default(), BTreeMap::new());
+        (self.progress.manifest, self.progress.unsigned) = (setup.terms.hash(), None);
+        self.course = setup.course();
+        self.setup = *setup;
+        self.keep_progress(effects);
+        effects.push(Effect::Amended);
         false
     }
 
     /// A result is derived by the manifest of its round: who is cut off before can't sign for it
-    /// under the next one, and where all are nobody could give it to a newcomer or to another.
-    fn may_amend(&mut self, now: Time) -> bool {
+    /// under the next one. So everyone who is there has a moment to derive it, and where fewer would
+    /// hold it than have to sign it for the others, those others could never catch up: no moment is
+    /// too long then.
+    fn may_amend(&mut self, newer: &Setup, now: Time) -> bool {
         let until = *self.amend_by.get_or_insert(now + DERIVE_MAX);
-        if self.is_derived() || now >= until {
+        let is_late = now >= until;
+        let (holders, required) = self.holders(newer);
+        let may = holders >= required && (is_late || self.is_derived());
+        if may {
             self.amend_by = None;
-            return true;
+        } else {
+            self.waiting = Waiting::Amendment { holders, required };
+            self.look_again = (!is_late).then_some(until);
         }
-        self.look_again = Some(until);
-        false
+        may
     }
 
     /// The cohort that tried for the goal is bound no longer to try alone: under the newer manifest
     /// another one may, with enough of its clients.
-    fn let_go(&mut self, effects: &mut Vec<Effect>) {
+    fn let_go(&mut self) {
         let Some(cohort) = self.progress.tries.pinned.take() else { return };
         // It was planned under these terms.
         let Ok(floors) = self.setup.terms.floors(cohort.len()) else { return };
@@ -264,7 +274,6 @@ impl Engine {
         let earlier = &mut self.progress.tries.earlier;
         earlier.retain(|known| known.cohort != cohort || known.witnesses > witnesses);
         earlier.push(Earlier { cohort, witnesses });
-        self.keep_progress(effects);
     }
 
     fn end(&mut self, state: State, effects: &mut Vec<Effect>) {

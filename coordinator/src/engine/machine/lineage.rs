@@ -26,6 +26,9 @@ pub(super) struct Lineage {
     tried: BTreeSet<ClientId>,
     /// The newest result that they have signed to have derived.
     derived: BTreeMap<ClientId, RoundNumber>,
+    /// They have signed the newest result, or a newer one, under the manifest that is to take force:
+    /// this coordinator was restored from a backup of the time before it did.
+    amended: BTreeSet<ClientId>,
 }
 
 /// Where a client stands that is ahead of this coordinator, and its signature under that. Without
@@ -118,6 +121,34 @@ impl Engine {
         let newest = self.progress.published;
         let has = |client: &ClientId| self.lineage.derived.get(client) == Some(&newest);
         newest == RoundNumber(0) || self.members.ready().iter().all(has)
+    }
+
+    /// How many clients of a newer manifest have signed to hold the newest result, and how many have
+    /// to for the others to take it over.
+    pub(super) fn holders(&self, newer: &Setup) -> (u16, u16) {
+        let newest = self.progress.published;
+        let required = if newest == RoundNumber(0) { 0 } else { newer.terms.attesters_min() };
+        let derived = self.lineage.derived.iter().filter(|(_, round)| **round == newest);
+        let holders: BTreeSet<_> = derived
+            .map(|(client, _)| *client)
+            .chain(self.lineage.amended.iter().copied())
+            .collect();
+        let stay = newer.terms.clients().filter(|client| holders.contains(client));
+        (count(stay.count()), count(required))
+    }
+
+    /// A client that joins under the newer manifest is refused so long, but may show that it was in
+    /// force before.
+    pub(super) fn attests_amended(&mut self, client: ClientId, join: &Join) {
+        let Some(newer) = &self.amended else { return };
+        let (terms, standing) = (&newer.terms, &join.standing);
+        let signs = |signature: &Signature| terms.attests(client, standing, signature);
+        if join.manifest == terms.hash()
+            && standing.round >= self.progress.published
+            && join.attestation.as_ref().is_some_and(signs)
+        {
+            self.lineage.amended.insert(client);
+        }
     }
 
     /// A client that stands where the newest result starts from may have missed it, as everyone has

@@ -31,6 +31,7 @@ pub(super) struct Disk {
     pub(super) audit: Vec<Entry>,
     pub(super) recovered: Vec<Standing>,
     pub(super) state: Option<State>,
+    aggregates: BTreeMap<RoundNumber, Arc<Vec<u8>>>,
     /// Masked sums, and model states, by their hashes.
     sums: BTreeMap<Digest, Vec<u8>>,
     pub(super) states: BTreeMap<Digest, Vec<u8>>,
@@ -46,6 +47,7 @@ pub(super) struct Crash {
 enum Delivery {
     ToClient { client: usize, connection: u64, message: ToCl },
     FromClient { client: usize, connection: u64, out: Out },
+    Attests { client: usize, connection: u64 },
     Work { life: u64, event: Event },
     Alarm { life: u64, at: Time },
     Join { client: usize },
@@ -73,6 +75,8 @@ pub(super) struct World {
     pub(super) asked: Vec<(usize, Standing)>,
     /// Clients that give another state than the one that they are asked for.
     pub(super) forged: BTreeSet<usize>,
+    /// Whether clients keep to themselves what they have derived.
+    pub(super) silent: bool,
     /// Rounds whose records made none.
     pub(super) lost: Vec<RoundNumber>,
     /// Vectors that are in a sum for good.
@@ -82,6 +86,8 @@ pub(super) struct World {
     pub(super) crash: Option<Crash>,
     pub(super) calls: usize,
     setup: Setup,
+    /// What was in force before, oldest first.
+    superseded: Vec<Setup>,
     connections: Vec<Option<u64>>,
     next_connection: u64,
     life: u64,
@@ -145,12 +151,14 @@ impl World {
             attested: Vec::new(),
             asked: Vec::new(),
             forged: BTreeSet::new(),
+            silent: false,
             lost: Vec::new(),
             settled: Vec::new(),
             training: Millis(0),
             crash: None,
             calls: 0,
             setup,
+            superseded: Vec::new(),
             next_connection: 0,
             life: 0,
             queue: BTreeMap::new(),
@@ -254,9 +262,9 @@ impl World {
         self.tell(Event::Amended(Box::new(self.setup.clone())));
     }
 
-    /// What a coordinator that comes back finds as the manifest.
-    pub(super) fn set_manifest(&mut self, manifest: Manifest) {
-        self.setup = Setup::new(manifest, self.setup.pace, self.setup.timing);
+    fn set_manifest(&mut self, manifest: Manifest) {
+        let setup = Setup::new(manifest, self.setup.pace, self.setup.timing);
+        self.superseded.push(std::mem::replace(&mut self.setup, setup));
     }
 
     /// Clients with a connection.
@@ -295,9 +303,13 @@ impl World {
     }
 
     fn revive(&mut self) {
-        let setup = self.setup.clone();
-        let first = Progress::new(self.clients[0].standing().state, NO_TRANSCRIPT);
-        let progress = self.disk.progress.clone().unwrap_or(first);
+        let newest = self.setup.clone();
+        let first =
+            || Progress::new(newest.terms.hash(), self.clients[0].standing().state, NO_TRANSCRIPT);
+        let progress = self.disk.progress.clone().unwrap_or_else(first);
+        let is_driven = |setup: &&Setup| setup.terms.hash() == progress.manifest;
+        let setup = self.superseded.iter().find(is_driven).unwrap_or(&newest).clone();
+        let is_amended = setup.terms.hash() != newest.terms.hash();
         let running = self.disk.rounds.values().filter(|round| round.state == RoundState::Running);
         let interrupted = running
             .map(|round| Interrupted {
@@ -312,6 +324,9 @@ impl World {
         let engine = Engine::resume(setup, state, progress, interrupted, self.now, &mut effects);
         self.engine = Some(engine);
         self.carry_out(effects);
+        if is_amended {
+            self.tell(Event::Amended(Box::new(newest)));
+        }
     }
 
     /// The coordinator dies; clients notice and come back when it does.
@@ -341,12 +356,12 @@ impl World {
             Delivery::Work { .. } | Delivery::Alarm { .. } => {}
             Delivery::ToClient { client, connection, message } => {
                 if self.connections[client] == Some(connection) {
-                    let (now, who) = (self.now, &mut self.clients[client]);
-                    let outs = match message {
-                        ToCl::Round(round, message) => who.take(now, round, message),
-                        ToCl::Aggregate(round, bytes) => who.aggregate(now, round, &bytes),
-                    };
-                    self.client_acts(client, outs);
+                    self.client_hears(client, connection, message);
+                }
+            }
+            Delivery::Attests { client, connection } => {
+                if self.connections[client] == Some(connection) {
+                    self.client_attests(client);
                 }
             }
             Delivery::FromClient { client, connection, out } => {
@@ -369,6 +384,28 @@ impl World {
         let who = &self.clients[client];
         let (id, tenant, join) = (who.id, who.tenant.clone(), Box::new(who.join()));
         self.tell(Event::Joined { client: id, tenant, join });
+    }
+
+    fn client_hears(&mut self, client: usize, connection: u64, message: ToCl) {
+        let (now, who) = (self.now, &mut self.clients[client]);
+        let derived = who.derived();
+        let outs = match message {
+            ToCl::Round(round, message) => who.take(now, round, message),
+            ToCl::Aggregate(round, bytes) => who.aggregate(now, round, &bytes),
+        };
+        if who.derived() != derived && !self.silent {
+            let delay = self.latency();
+            self.post(delay, Delivery::Attests { client, connection });
+        }
+        self.client_acts(client, outs);
+    }
+
+    /// A client says that it has derived the state at which it stands.
+    pub(super) fn client_attests(&mut self, client: usize) {
+        let who = &self.clients[client];
+        let (client, standing) = (who.id, who.derived().unwrap());
+        let signature = who.attestation().unwrap();
+        self.tell(Event::Attests { client, standing, signature });
     }
 
     fn client_acts(&mut self, client: usize, outs: Vec<Out>) {
@@ -484,7 +521,10 @@ impl World {
     fn effect(&mut self, effect: Effect) {
         match effect {
             Effect::Admit { client, standing } => self.admitted(client, standing),
-            Effect::Attested { to, attested } => self.attested.push((to, attested)),
+            Effect::Attested { to, attested } => {
+                to.iter().for_each(|client| self.take_over(*client, &attested));
+                self.attested.push((to, attested));
+            }
             Effect::AskState { client, standing } => {
                 let who = self.who(client);
                 self.asked.push((who, standing));
@@ -518,8 +558,10 @@ impl World {
                 self.send(to, ToCl::Round(round, ToClient::Boxes(Arc::new(boxes))));
             }
             Effect::Push { to, round } => {
-                // As in the driver: what is in memory is pushed, the rest is asked for.
-                let Some(bytes) = self.aggregates.get(&round).cloned() else { return };
+                let stored = || self.disk.aggregates.get(&round);
+                let Some(bytes) = self.aggregates.get(&round).or_else(stored).cloned() else {
+                    return;
+                };
                 for client in to {
                     self.send(client, ToCl::Aggregate(round, Arc::clone(&bytes)));
                 }
@@ -603,17 +645,27 @@ impl World {
         let (sum, survivors) = (&self.aggregates[&round], u32::from(survivors));
         let advanced = state.advance(task, plan.kind, &plan.layout, sum, survivors).unwrap();
         let hash = advanced.state.hash();
+        self.disk.aggregates.insert(round, Arc::clone(&self.aggregates[&round]));
         self.disk.states.insert(hash, advanced.state.to_bytes());
         Applied { state: hash, metrics: advanced.metrics }
     }
 
-    /// A client that is behind takes over the state, as the session does.
+    /// A client that is behind asks for signatures, as the session does.
     fn admitted(&mut self, client: ClientId, offered: Standing) {
         let who = self.who(client);
-        let stands = self.clients[who].standing();
-        if offered.round > stands.round {
+        if offered.round > self.clients[who].standing().round {
+            self.tell(Event::AsksAttested(client));
+        }
+    }
+
+    /// A client that is behind takes over the state that enough others have signed.
+    fn take_over(&mut self, client: ClientId, attested: &Attested) {
+        let (who, offered) = (self.who(client), attested.standing);
+        let client = &mut self.clients[who];
+        if offered.round > client.standing().round {
+            attested.verify(client.terms(), client.id).unwrap();
             let bytes = self.disk.states[&offered.state].clone();
-            self.clients[who].adopt(offered, &bytes);
+            client.adopt(offered, &bytes);
         }
     }
 

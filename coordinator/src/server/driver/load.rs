@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use roundelay_crypto::digest::Digest;
 use roundelay_protocol::codec::{self, DecodeError};
 use roundelay_protocol::ids::{FederationId, ModelVersion, TenantId};
 use roundelay_protocol::lineage::{LineageError, State, StateError};
@@ -40,8 +41,8 @@ pub enum LoadError {
         /// What is missing.
         why: SignatureError,
     },
-    /// There is no manifest at all.
-    #[error("federation {0} has no manifest")]
+    /// There is no manifest at all, or not the one that it was driven under.
+    #[error("federation {0} has no manifest to be driven under; restore a backup if it had one")]
     NoManifest(FederationId),
     /// The model has no initial state.
     #[error("the first model state of federation {federation}: {why}")]
@@ -69,10 +70,9 @@ const PROGRESS_BYTES_MAX: usize = 1 << 20;
 /// All that a task begins with.
 pub(super) struct Loaded {
     pub(super) row: Federation,
-    /// The manifest in force, or the one before it while a round is under way that was planned
-    /// under that one.
+    /// The manifest that the federation was driven under, or the newest one before the first start.
     pub(super) setup: Setup,
-    /// The manifest in force, where it is another.
+    /// The newest manifest, where it is another.
     pub(super) amended: Option<Manifest>,
     /// Tenants that are to reach the federation under manifests that are not driven yet: an
     /// amendment, and a draft that waits for signatures.
@@ -94,19 +94,23 @@ pub(super) async fn load(
     let row = rows.federation(federation).await?;
     let row = row.ok_or(LoadError::NoSuchFederation(federation))?;
     let interrupted = interrupted(&*rows, federation).await?;
-    let manifests = rows.manifests(federation).await?;
-    let (driven, amended, invited) = driven(federation, manifests, &interrupted)?;
-    let DriverSettings { pace, timing, .. } = shared.settings;
-    let setup = Setup::new(driven, pace, timing);
-    let manifest = setup.terms.manifest();
     let damaged = |what, why: String| LoadError::Damaged { federation, what, why };
     let newest = rows.models(federation).await?.pop();
     let newest = newest.ok_or_else(|| damaged("list of models", "it is empty".into()))?;
-    let progress = match rows.progress(federation).await? {
+    let progress: Option<Progress> = match rows.progress(federation).await? {
         Some(bytes) => codec::decode(&bytes, PROGRESS_BYTES_MAX)
+            .map(Some)
             .map_err(|why: DecodeError| damaged("progress", why.to_string()))?,
-        None => Progress::new(newest.state, NO_TRANSCRIPT),
+        None => None,
     };
+    let manifests = rows.manifests(federation).await?;
+    let under = progress.as_ref().map(|progress| progress.manifest);
+    let (driven, amended, invited) = driven(federation, manifests, under)?;
+    let DriverSettings { pace, timing, .. } = shared.settings;
+    let setup = Setup::new(driven, pace, timing);
+    let manifest = setup.terms.manifest();
+    let first = || Progress::new(setup.terms.hash(), newest.state, NO_TRANSCRIPT);
+    let progress = progress.unwrap_or_else(first);
     let bytes = shared.blobs.read(owner, newest.blob).await?;
     let model = State::from_bytes(&manifest.task, &bytes)
         .map_err(|why: StateError| damaged("model", why.to_string()))?;
@@ -160,18 +164,23 @@ fn complete(
     Ok((complete, Vec::new()))
 }
 
-/// The manifest to drive under, the one in force where that is another, and the tenants of all
-/// that are newer than the driven one. A round ends under the manifest that it was planned under:
-/// an amendment that was completed meanwhile takes force behind it.
+/// The manifest to drive under, the newest one where that is another, and the tenants of all that
+/// are newer than the driven one. The engine alone decides when an amendment takes force: one that
+/// was completed meanwhile waits for that.
 fn driven(
     federation: FederationId,
     manifests: Vec<SignedManifest>,
-    interrupted: &[Interrupted],
+    under: Option<Digest>,
 ) -> Result<(Manifest, Option<Manifest>, BTreeSet<TenantId>), LoadError> {
     let (mut complete, drafts) = complete(federation, manifests)?;
-    let planned: Vec<_> = interrupted.iter().filter_map(Interrupted::manifest).collect();
-    let under = complete.iter().position(|manifest| planned.contains(&manifest.hash()));
-    let newer = complete.split_off(under.map_or(complete.len(), |at| at + 1));
+    let newer = match under {
+        Some(under) => {
+            let at = complete.iter().position(|manifest| manifest.hash() == under);
+            let at = at.ok_or(LoadError::NoManifest(federation))?;
+            complete.split_off(at + 1)
+        }
+        None => Vec::new(),
+    };
     let driven = complete.pop().ok_or(LoadError::NoManifest(federation))?;
     let invited = newer.iter().chain(&drafts).flat_map(Manifest::tenants).cloned().collect();
     Ok((driven, newer.into_iter().next_back(), invited))
