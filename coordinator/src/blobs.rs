@@ -1,7 +1,8 @@
-//! Bulk bytes by the hash of their content: models, aggregates, masked sums. A blob belongs to one
-//! tenant, is sealed in chunks under a data key of its own ([`format`](self::format)), and is
-//! durable under its name, whole, when [`Blobs::put`] returns. The same content of one tenant is
-//! one blob, so delete only what no row of the tenant names any more.
+//! Bulk bytes: models, aggregates, masked sums. A blob lies on the [`Shelf`] of one federation, is
+//! sealed under its owner's key in chunks ([`format`](self::format)), and is durable under its name,
+//! whole, when [`Shelf::put`] returns. The name is drawn at random and never used again: one row
+//! names a blob, or none does, and one that no row named when it was listed by the holder of the
+//! federation's lease is named by none later.
 //!
 //! Kept through `object_store`: in a folder today, in a bucket behind the same calls.
 
@@ -16,8 +17,9 @@ use bytes::Bytes;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path as ObjectPath;
 use object_store::{MultipartUpload, ObjectStore, ObjectStoreExt, PutPayload};
+use rand::Rng;
 use roundelay_crypto::digest::Digest;
-use roundelay_protocol::ids::TenantId;
+use roundelay_protocol::ids::{FederationId, TenantId};
 
 use crate::failpoint;
 use crate::keys::{Kms, Scope};
@@ -39,7 +41,7 @@ const INLINE_BYTES_MAX: usize = 64 << 10;
 /// Drafts of writers that died are removed after this long. A living writer is done long before.
 const DRAFT_LIFE: Duration = Duration::from_secs(3600);
 
-/// The blobs of all tenants. Cheap to clone.
+/// The blobs of an installation. Cheap to clone.
 #[derive(Clone)]
 pub struct Blobs {
     objects: Arc<dyn ObjectStore>,
@@ -49,7 +51,8 @@ pub struct Blobs {
 }
 
 impl Blobs {
-    /// Blobs in `folder`, which is made (mode 0700) where it is missing: `<tenant>/<hash>`.
+    /// Blobs in `folder`, which is made (mode 0700) where it is missing:
+    /// `<tenant>/<federation>/<name>`.
     pub fn in_folder(folder: &Path, kms: Arc<dyn Kms>) -> Result<Self, StoreError> {
         let failed = |why: String| StoreError::Failed {
             what: "opening the blob folder",
@@ -68,31 +71,43 @@ impl Blobs {
         Ok(Self { objects: Arc::new(objects), kms, folder: folder.to_owned() })
     }
 
-    /// The name that [`Blobs::put`] gives to this content.
+    /// The shelf of a federation of this owner.
     #[must_use]
-    pub fn digest(content: &[u8]) -> Digest {
-        Digest::of("roundelay/blob", &[content])
+    pub fn shelf(&self, owner: &TenantId, federation: FederationId) -> Shelf {
+        Shelf { blobs: self.clone(), owner: owner.clone(), federation }
     }
+}
 
-    /// Stores a content and returns its hash, when it survives a loss of power. The content is
+/// The blobs of one federation, under the key of its owner. Cheap to clone.
+#[derive(Clone)]
+pub struct Shelf {
+    blobs: Blobs,
+    owner: TenantId,
+    federation: FederationId,
+}
+
+impl Shelf {
+    /// Stores a content and returns its name, when it survives a loss of power. The content is
     /// sealed and written part by part, without a second copy of the whole.
-    pub async fn put(&self, tenant: &TenantId, content: Bytes) -> Result<Digest, StoreError> {
-        let at = At { what: "writing a blob", blobs: self, tenant };
-        let named = content.clone();
-        let digest = blocking(content.len(), move || Self::digest(&named)).await?;
-        let scope = Scope::Tenant(tenant.clone());
-        let layout = Layout { tenant: tenant.clone(), digest, bytes: content.len() as u64 };
-        let sealer = Sealer::new(&*self.kms, &scope, layout, content).await?;
+    pub async fn put(&self, content: Bytes) -> Result<Digest, StoreError> {
+        let at = At { what: "writing a blob", shelf: self };
+        let mut name = Digest([0; 32]);
+        rand::rng().fill_bytes(&mut name.0);
+        let scope = Scope::Tenant(self.owner.clone());
+        let bytes = content.len() as u64;
+        let layout = Layout { tenant: self.owner.clone(), name, bytes };
+        let sealer = Sealer::new(&*self.blobs.kms, &scope, layout, content).await?;
         failpoint!("blob.put.before");
-        let path = self.path(tenant, digest);
+        let path = self.path(name);
         if sealer.bytes_left() <= PART_BYTES {
             let (_, sealed) = sealed_part(sealer).await?;
-            self.objects.put(&path, sealed).await.map_err(|error| at.error(digest, &error))?;
+            let put = self.blobs.objects.put(&path, sealed).await;
+            put.map_err(|error| at.error(name, &error))?;
         } else {
-            self.put_parts(&path, sealer, |error| at.error(digest, &error)).await?;
+            self.put_parts(&path, sealer, |error| at.error(name, &error)).await?;
         }
         failpoint!("blob.put.after");
-        Ok(digest)
+        Ok(name)
     }
 
     async fn put_parts(
@@ -101,7 +116,7 @@ impl Blobs {
         sealer: Sealer,
         named: impl Fn(object_store::Error) -> StoreError,
     ) -> Result<(), StoreError> {
-        let mut upload = self.objects.put_multipart(path).await.map_err(&named)?;
+        let mut upload = self.blobs.objects.put_multipart(path).await.map_err(&named)?;
         let written = upload_parts(&mut *upload, sealer, &named).await;
         if written.is_err() {
             // Frees what the draft took; if that fails too, the first error tells more.
@@ -111,17 +126,18 @@ impl Blobs {
     }
 
     /// Opens a blob for reading.
-    pub async fn get(&self, tenant: &TenantId, digest: Digest) -> Result<BlobReader, StoreError> {
-        let at = At { what: "reading a blob", blobs: self, tenant };
-        let path = self.path(tenant, digest);
-        let head = self.objects.get_range(&path, 0..HEADER_BYTES_MAX).await;
-        let head = head.map_err(|error| at.error(digest, &error))?;
-        let damaged = || at.damaged(digest, "its header");
+    pub async fn get(&self, name: Digest) -> Result<BlobReader, StoreError> {
+        let at = At { what: "reading a blob", shelf: self };
+        let path = self.path(name);
+        let head = self.blobs.objects.get_range(&path, 0..HEADER_BYTES_MAX).await;
+        let head = head.map_err(|error| at.error(name, &error))?;
+        let damaged = || at.damaged(name, "its header");
         let (header, header_bytes) = Header::parse(&head).ok_or_else(damaged)?;
-        let key = self.kms.unwrap(&Scope::Tenant(tenant.clone()), header.wrapped).await?;
-        let layout = Layout { tenant: tenant.clone(), digest, bytes: header.bytes };
+        let scope = Scope::Tenant(self.owner.clone());
+        let key = self.blobs.kms.unwrap(&scope, header.wrapped).await?;
+        let layout = Layout { tenant: self.owner.clone(), name, bytes: header.bytes };
         Ok(BlobReader {
-            blobs: self.clone(),
+            shelf: self.clone(),
             path,
             opener: Arc::new(format::Opener { key, layout }),
             header_bytes: header_bytes as u64,
@@ -131,8 +147,8 @@ impl Blobs {
     }
 
     /// The whole of a blob in memory.
-    pub async fn read(&self, tenant: &TenantId, digest: Digest) -> Result<Vec<u8>, StoreError> {
-        let mut reader = self.get(tenant, digest).await?;
+    pub async fn read(&self, name: Digest) -> Result<Vec<u8>, StoreError> {
+        let mut reader = self.get(name).await?;
         let mut content = Vec::new();
         while let Some(chunk) = reader.next().await? {
             content.extend_from_slice(&chunk);
@@ -140,21 +156,38 @@ impl Blobs {
         Ok(content)
     }
 
-    /// Deletes a blob. One that is not there is deleted already.
-    pub async fn delete(&self, tenant: &TenantId, digest: Digest) -> Result<(), StoreError> {
-        let at = At { what: "deleting a blob", blobs: self, tenant };
+    /// The names of all blobs of the federation, in no order.
+    pub async fn names(&self) -> Result<Vec<Digest>, StoreError> {
+        let listed = self.blobs.objects.list_with_delimiter(Some(&self.folder())).await;
+        let listed = listed.map_err(|error| StoreError::Failed {
+            what: "listing blobs",
+            path: self.blobs.folder.join(self.folder().as_ref()),
+            why: error.to_string(),
+        })?;
+        let names = listed.objects.iter().filter_map(|object| object.location.filename());
+        Ok(names.filter_map(|name| name.parse().ok()).collect())
+    }
+
+    /// Deletes a blob. One that is not there is deleted already. Not durable by itself: after a loss
+    /// of power it may be there again.
+    pub async fn delete(&self, name: Digest) -> Result<(), StoreError> {
+        let at = At { what: "deleting a blob", shelf: self };
         failpoint!("blob.delete.before");
-        match self.objects.delete(&self.path(tenant, digest)).await {
+        match self.blobs.objects.delete(&self.path(name)).await {
             Err(object_store::Error::NotFound { .. }) => {}
-            deleted => deleted.map_err(|error| at.error(digest, &error))?,
+            deleted => deleted.map_err(|error| at.error(name, &error))?,
         }
         failpoint!("blob.delete.after");
         Ok(())
     }
 
     /// A tenant's name is one path segment and holds no dot: no other tenant's path is below it.
-    fn path(&self, tenant: &TenantId, digest: Digest) -> ObjectPath {
-        ObjectPath::from_iter([tenant.as_str(), &digest.to_string()])
+    fn folder(&self) -> ObjectPath {
+        ObjectPath::from_iter([self.owner.as_str(), &self.federation.to_string()])
+    }
+
+    fn path(&self, name: Digest) -> ObjectPath {
+        self.folder().join(name.to_string())
     }
 }
 
@@ -200,20 +233,23 @@ fn remove_drafts(folder: &Path) {
         let age = fs::metadata(path).ok()?.modified().ok()?;
         Some(SystemTime::now().duration_since(age).ok()? > DRAFT_LIFE)
     };
-    let tenants = fs::read_dir(folder).into_iter().flatten().flatten();
-    let files = tenants.filter_map(|tenant| fs::read_dir(tenant.path()).ok()).flatten().flatten();
-    for file in files {
-        let is_draft = file.file_name().to_string_lossy().contains('#');
-        if is_draft && old(&file.path()).unwrap_or(false) {
-            drop(fs::remove_file(file.path()));
+    for file in inside(folder).flat_map(|tenant| inside(&tenant)).flat_map(|shelf| inside(&shelf)) {
+        let name = file.file_name().unwrap_or_default();
+        if name.to_string_lossy().contains('#') && old(&file).unwrap_or(false) {
+            drop(fs::remove_file(file));
         }
     }
+}
+
+/// What is in a folder; nothing where it can't be read.
+fn inside(folder: &Path) -> impl Iterator<Item = PathBuf> + use<> {
+    fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path())
 }
 
 /// Reads a blob from its first byte to its last. Every chunk is authenticated before it is handed
 /// out: its bytes, its place, the name and the length of the blob.
 pub struct BlobReader {
-    blobs: Blobs,
+    shelf: Shelf,
     path: ObjectPath,
     opener: Arc<format::Opener>,
     header_bytes: u64,
@@ -237,18 +273,18 @@ impl BlobReader {
     }
 
     async fn fetch(&mut self) -> Result<(), StoreError> {
-        let Layout { tenant, digest, .. } = &self.opener.layout;
-        let at = At { what: "reading a blob", blobs: &self.blobs, tenant };
+        let name = self.opener.layout.name;
+        let at = At { what: "reading a blob", shelf: &self.shelf };
         let (range, chunks) = self.opener.layout.part(self.next_chunk, PART_BYTES);
         let range = self.header_bytes + range.start..self.header_bytes + range.end;
-        let sealed = self.blobs.objects.get_range(&self.path, range.clone()).await;
-        let sealed = sealed.map_err(|error| at.error(*digest, &error))?;
+        let sealed = self.shelf.blobs.objects.get_range(&self.path, range.clone()).await;
+        let sealed = sealed.map_err(|error| at.error(name, &error))?;
         if sealed.len() as u64 != range.end - range.start {
-            return Err(at.damaged(*digest, "its content"));
+            return Err(at.damaged(name, "its content"));
         }
         let (opener, first) = (Arc::clone(&self.opener), self.next_chunk);
         let opened = blocking(sealed.len(), move || opener.open(first, sealed)).await?;
-        self.opened = opened.ok_or_else(|| at.damaged(*digest, "its content"))?;
+        self.opened = opened.ok_or_else(|| at.damaged(name, "its content"))?;
         self.next_chunk += chunks;
         Ok(())
     }

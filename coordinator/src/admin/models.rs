@@ -16,7 +16,7 @@ use super::views::last_of;
 use super::{Admin, AdminError, Answer, Kind, ModelView};
 use crate::clock::now_unix_ms;
 use crate::federations::Located;
-use crate::store::{AuditEvent, AuditRecord, Model, Write};
+use crate::store::{AuditEvent, AuditRecord, Model, StoreError, Write};
 
 impl Admin {
     pub(super) async fn models(&self, name: &str, last: Option<u32>) -> Result<Answer, AdminError> {
@@ -35,9 +35,17 @@ impl Admin {
         let located = self.installation.federations.find(name).await?;
         let rows = self.installation.federations.rows(&located);
         let models = rows.models(located.federation.federation).await?;
+        let kept = kept(&models);
         let model = pick(models, name, version)?;
         let task = self.task(&located).await?;
-        let state = self.installation.blobs.read(&located.owner, model.blob).await?;
+        let gone = || pruned(name, model.version.0, kept);
+        let federation = located.federation.federation;
+        let shelf = self.installation.blobs.shelf(&located.owner, federation);
+        let state = match shelf.read(model.blob.ok_or_else(gone)?).await {
+            // Pruned while this verb looked.
+            Err(StoreError::NoSuchBlob { .. }) => return Err(gone()),
+            read => read?,
+        };
         let state = lineage::State::from_bytes(&task, &state)
             .map_err(|error| AdminError::new(Kind::Damaged, "corrupt", error))?;
         let file = safetensors(&task, state.model(), &metadata(&located, &model, &state))?;
@@ -45,7 +53,7 @@ impl Admin {
             AdminError::new(Kind::Internal, "export", format_args!("{}: {why}", to.display()))
         })?;
         let version = model.version;
-        let federation = Some(located.federation.federation);
+        let federation = Some(federation);
         let event = AuditEvent::ModelExported { version };
         let record = AuditRecord { unix_ms: now_unix_ms(), federation, round: None, event };
         let to_log = vec![located.owner.clone()];
@@ -89,14 +97,34 @@ impl Admin {
 }
 
 fn pick(models: Vec<Model>, name: &str, version: Option<u64>) -> Result<Model, AdminError> {
+    let newest = models.last().map(|model| model.version.0);
+    let kept = kept(&models);
     let wanted = |model: &Model| version.is_none_or(|version| model.version.0 == version);
-    models.into_iter().rfind(wanted).ok_or_else(|| {
-        let message = match version {
-            Some(version) => format!("federation `{name}` has no model version {version}"),
-            None => format!("federation `{name}` has no model yet"),
-        };
-        AdminError::new(Kind::NotFound, "unknown_model", message)
+    models.into_iter().rfind(wanted).ok_or_else(|| match version {
+        // Its row is gone too.
+        Some(version) if newest.is_some_and(|newest| version < newest) => {
+            pruned(name, version, kept)
+        }
+        Some(version) => unknown(format!("federation `{name}` has no model version {version}")),
+        None => unknown(format!("federation `{name}` has no model yet")),
     })
+}
+
+/// Versions after version 0 that can be exported.
+fn kept(models: &[Model]) -> usize {
+    models.iter().filter(|model| model.blob.is_some() && model.version.0 > 0).count()
+}
+
+fn unknown(message: String) -> AdminError {
+    AdminError::new(Kind::NotFound, "unknown_model", message)
+}
+
+fn pruned(name: &str, version: u64, kept: usize) -> AdminError {
+    let message = format!(
+        "version {version} of federation `{name}` was pruned; the coordinator keeps version 0 and \
+         the newest {kept}, see `rounds.versions_kept` in coordinator.toml"
+    );
+    AdminError::new(Kind::NotFound, "pruned_model", message)
 }
 
 fn parameters(task: &Task) -> Result<Vec<ParameterSpec>, AdminError> {

@@ -243,6 +243,8 @@ pub struct ModelView {
     pub loss: Option<f64>,
     /// Share of them classified correctly.
     pub accuracy: Option<f64>,
+    /// Whether its state is kept and can be exported; else it was pruned.
+    pub kept: bool,
 }
 
 impl From<&Model> for ModelView {
@@ -258,6 +260,7 @@ impl From<&Model> for ModelView {
             evaluated_rows: metrics.map(|metrics| metrics.rows),
             loss: metrics.map(|metrics| metrics.loss),
             accuracy: metrics.map(|metrics| metrics.accuracy),
+            kept: model.blob.is_some(),
         }
     }
 }

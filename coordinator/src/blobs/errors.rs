@@ -2,26 +2,25 @@
 
 use std::error::Error;
 use std::io;
+use std::path::PathBuf;
 
 use roundelay_crypto::digest::Digest;
-use roundelay_protocol::ids::TenantId;
 
-use super::Blobs;
+use super::Shelf;
 use crate::store::StoreError;
 
 /// What was being done to whose blob.
 pub(super) struct At<'a> {
     pub(super) what: &'static str,
-    pub(super) blobs: &'a Blobs,
-    pub(super) tenant: &'a TenantId,
+    pub(super) shelf: &'a Shelf,
 }
 
 impl At<'_> {
-    pub(super) fn error(&self, digest: Digest, error: &object_store::Error) -> StoreError {
-        let path = self.blobs.folder.join(self.tenant.as_str()).join(digest.to_string());
+    pub(super) fn error(&self, name: Digest, error: &object_store::Error) -> StoreError {
         if matches!(error, object_store::Error::NotFound { .. }) {
-            return StoreError::NoSuchBlob { tenant: self.tenant.clone(), digest };
+            return StoreError::NoSuchBlob { tenant: self.shelf.owner.clone(), name };
         }
+        let path = self.path(name);
         match io_kind(error) {
             Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {
                 StoreError::DiskFull { what: self.what, path }
@@ -30,11 +29,12 @@ impl At<'_> {
         }
     }
 
-    pub(super) fn damaged(&self, digest: Digest, what: &str) -> StoreError {
-        StoreError::Corrupt {
-            what: format!("{what} does not open"),
-            path: self.blobs.folder.join(self.tenant.as_str()).join(digest.to_string()),
-        }
+    pub(super) fn damaged(&self, name: Digest, what: &str) -> StoreError {
+        StoreError::Corrupt { what: format!("{what} does not open"), path: self.path(name) }
+    }
+
+    fn path(&self, name: Digest) -> PathBuf {
+        self.shelf.blobs.folder.join(self.shelf.path(name).as_ref())
     }
 }
 

@@ -1,7 +1,7 @@
 //! The bytes of a sealed blob: a header (a format byte, the length of the wrapped data key as u16,
 //! the wrapped key, the length of the content as u64, all little endian), then the content in
 //! chunks of 1 MiB, each a box of its own under the blob's data key. Every box is bound to the
-//! tenant, to hash and length of the whole content, and to its number, so that no chunk can be
+//! tenant, to the blob's name and length, and to its number, so that no chunk can be
 //! dropped, moved, or taken from another blob.
 
 use std::collections::VecDeque;
@@ -29,7 +29,7 @@ pub(super) const HEADER_BYTES_MAX: u64 = 1 + 2 + u16::MAX as u64 + 8;
 /// What every chunk is bound to.
 pub(super) struct Layout {
     pub(super) tenant: TenantId,
-    pub(super) digest: Digest,
+    pub(super) name: Digest,
     pub(super) bytes: u64,
 }
 
@@ -51,7 +51,7 @@ impl Layout {
 
     fn with_place<T>(&self, chunk: u64, f: impl FnOnce(&Place<'_>) -> T) -> T {
         let mut row = [0; 40];
-        row[..32].copy_from_slice(&self.digest.0);
+        row[..32].copy_from_slice(&self.name.0);
         row[32..].copy_from_slice(&self.bytes.to_le_bytes());
         f(&Place {
             tenant: self.tenant.as_str().as_bytes(),

@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
 use crate::children::{child, folder_of_child, on_small_disk};
@@ -28,8 +28,18 @@ fn content(length: usize) -> Bytes {
     bytes.into()
 }
 
-fn file(folder: &Path, name: &str, digest: Digest) -> PathBuf {
-    folder.join("blobs").join(name).join(digest.to_string())
+const FEDERATION: FederationId = FederationId([7; 16]);
+
+fn file(folder: &Path, tenant: &str, name: Digest) -> PathBuf {
+    shelf_folder(folder, tenant).join(name.to_string())
+}
+
+fn shelf_folder(folder: &Path, tenant: &str) -> PathBuf {
+    folder.join("blobs").join(tenant).join(FEDERATION.to_string())
+}
+
+async fn shelf(folder: &Path, name: &str) -> Shelf {
+    blobs(folder).await.shelf(&tenant(name), FEDERATION)
 }
 
 #[tokio::test]
@@ -46,18 +56,16 @@ async fn every_length_comes_back_after_reopening() {
         PART_BYTES + 1,
         2 * PART_BYTES + 5,
     ];
-    let mut digests = BTreeMap::new();
+    let mut names = BTreeMap::new();
     for length in lengths {
-        let written = blobs(folder.path()).await;
-        let digest = written.put(&tenant("acme"), content(length)).await.unwrap();
-        assert_eq!(digest, Blobs::digest(&content(length)));
-        digests.insert(digest, length);
+        let written = shelf(folder.path(), "acme").await;
+        names.insert(written.put(content(length)).await.unwrap(), length);
     }
-    assert_eq!(digests.len(), lengths.len());
-    let opened = blobs(folder.path()).await;
-    for (digest, length) in digests {
-        assert_eq!(opened.get(&tenant("acme"), digest).await.unwrap().bytes(), length as u64);
-        let read = opened.read(&tenant("acme"), digest).await.unwrap();
+    assert_eq!(names.len(), lengths.len());
+    let opened = shelf(folder.path(), "acme").await;
+    for (name, length) in names {
+        assert_eq!(opened.get(name).await.unwrap().bytes(), length as u64);
+        let read = opened.read(name).await.unwrap();
         assert!(read == content(length), "{length} bytes");
     }
 }
@@ -65,34 +73,50 @@ async fn every_length_comes_back_after_reopening() {
 #[tokio::test]
 async fn a_blob_is_of_one_tenant_alone() {
     let folder = tempfile::tempdir().unwrap();
-    let blobs = blobs(folder.path()).await;
-    let digest = blobs.put(&tenant("acme"), content(100)).await.unwrap();
-    let missing = StoreError::NoSuchBlob { tenant: tenant("bank"), digest };
-    assert_eq!(blobs.read(&tenant("bank"), digest).await, Err(missing));
-    // Not even when its file is copied, or both have a blob of that name.
-    let (from, to) = (file(folder.path(), "acme", digest), file(folder.path(), "bank", digest));
-    fs::create_dir_all(to.parent().unwrap()).unwrap();
-    fs::copy(&from, &to).unwrap();
-    assert!(blobs.read(&tenant("bank"), digest).await.is_err());
-    blobs.put(&tenant("bank"), content(100)).await.unwrap();
-    assert!(blobs.read(&tenant("bank"), digest).await.is_ok());
-    fs::copy(&from, &to).unwrap();
-    assert!(blobs.read(&tenant("bank"), digest).await.is_err());
+    let (acme, bank) = (shelf(folder.path(), "acme").await, shelf(folder.path(), "bank").await);
+    let name = acme.put(content(100)).await.unwrap();
+    let missing = StoreError::NoSuchBlob { tenant: tenant("bank"), name };
+    assert_eq!(bank.read(name).await, Err(missing));
+    // Not even when its file is copied, or takes the place of another one.
+    let from = file(folder.path(), "acme", name);
+    let own = bank.put(content(100)).await.unwrap();
+    for to in [name, own] {
+        fs::copy(&from, file(folder.path(), "bank", to)).unwrap();
+        assert!(bank.read(to).await.is_err());
+    }
+}
+
+#[tokio::test]
+async fn no_two_blobs_have_one_name_and_a_shelf_lists_its_own_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let acme = shelf(folder.path(), "acme").await;
+    assert_eq!(acme.names().await.unwrap(), []);
+    let names = [acme.put(content(9)).await.unwrap(), acme.put(content(9)).await.unwrap()];
+    let other = acme.blobs.shelf(&tenant("acme"), FederationId([8; 16]));
+    let of_another = other.put(content(9)).await.unwrap();
+    // A draft of somebody who still writes is none of them.
+    fs::write(shelf_folder(folder.path(), "acme").join(format!("{}#1", names[0])), b"x").unwrap();
+    let listed = acme.names().await.unwrap();
+    assert_eq!(BTreeSet::from_iter(listed), BTreeSet::from(names));
+    assert_eq!(other.names().await.unwrap(), [of_another]);
+    acme.delete(names[0]).await.unwrap();
+    assert_eq!(acme.names().await.unwrap(), [names[1]], "the same content is there under its own");
+    assert!(acme.read(names[1]).await.unwrap() == content(9));
+    assert!(acme.read(of_another).await.is_err());
 }
 
 #[tokio::test]
 async fn altered_shortened_or_exchanged_bytes_are_refused() {
     let folder = tempfile::tempdir().unwrap();
-    let blobs = blobs(folder.path()).await;
-    let acme = tenant("acme");
-    let empty = blobs.put(&acme, Bytes::new()).await.unwrap();
-    let digest = blobs.put(&acme, content(3 * CHUNK)).await.unwrap();
-    let other = blobs.put(&acme, content(3 * CHUNK + 1)).await.unwrap();
-    let path = file(folder.path(), "acme", digest);
+    let acme = shelf(folder.path(), "acme").await;
+    let empty = acme.put(Bytes::new()).await.unwrap();
+    let name = acme.put(content(3 * CHUNK)).await.unwrap();
+    let other = acme.put(content(3 * CHUNK + 1)).await.unwrap();
+    let path = file(folder.path(), "acme", name);
     let whole = fs::read(&path).unwrap();
     let refused = async |bytes: &[u8], what: &str| {
         fs::write(&path, bytes).unwrap();
-        let read = blobs.read(&acme, digest).await;
+        let read = acme.read(name).await;
         assert!(read.is_err(), "{what}");
     };
     let (_, header) = Header::parse(&whole).unwrap();
@@ -116,27 +140,27 @@ async fn altered_shortened_or_exchanged_bytes_are_refused() {
     no_bytes[header - 8..header].fill(0);
     refused(&no_bytes, "length 0").await;
     fs::write(&path, &whole).unwrap();
-    assert!(blobs.read(&acme, digest).await.unwrap() == content(3 * CHUNK));
+    assert!(acme.read(name).await.unwrap() == content(3 * CHUNK));
 }
 
 #[tokio::test]
 async fn a_deleted_blob_is_gone_and_can_be_deleted_again() {
     let folder = tempfile::tempdir().unwrap();
-    let blobs = blobs(folder.path()).await;
-    let digest = blobs.put(&tenant("acme"), content(10)).await.unwrap();
-    blobs.delete(&tenant("acme"), digest).await.unwrap();
-    blobs.delete(&tenant("acme"), digest).await.unwrap();
-    assert!(!file(folder.path(), "acme", digest).exists());
-    assert!(blobs.read(&tenant("acme"), digest).await.is_err());
+    let acme = shelf(folder.path(), "acme").await;
+    let name = acme.put(content(10)).await.unwrap();
+    acme.delete(name).await.unwrap();
+    acme.delete(name).await.unwrap();
+    assert!(!file(folder.path(), "acme", name).exists());
+    assert!(acme.read(name).await.is_err());
 }
 
 #[tokio::test]
 async fn no_plaintext_is_in_the_file_of_a_blob() {
     let folder = tempfile::tempdir().unwrap();
-    let blobs = blobs(folder.path()).await;
+    let acme = shelf(folder.path(), "acme").await;
     let canary = b"canary-77aa-plaintext".repeat(1000);
-    let digest = blobs.put(&tenant("acme"), canary.clone().into()).await.unwrap();
-    let stored = fs::read(file(folder.path(), "acme", digest)).unwrap();
+    let name = acme.put(canary.clone().into()).await.unwrap();
+    let stored = fs::read(file(folder.path(), "acme", name)).unwrap();
     assert!(!stored.windows(21).any(|window| window == &canary[..21]));
 }
 
@@ -144,16 +168,17 @@ async fn no_plaintext_is_in_the_file_of_a_blob() {
 async fn an_unknown_tenant_has_no_blobs() {
     let folder = tempfile::tempdir().unwrap();
     let blobs = blobs(folder.path()).await;
-    let refused = blobs.put(&tenant("nobody"), content(10)).await.unwrap_err();
+    let refused = blobs.shelf(&tenant("nobody"), FEDERATION).put(content(10)).await;
+    let refused = refused.unwrap_err();
     assert!(matches!(refused, StoreError::Key(_)), "{refused}");
 }
 
 /// What the children of the next tests do.
 async fn write_a_large_blob(folder: &Path) {
-    let written = blobs(folder).await.put(&tenant("acme"), content(3 * PART_BYTES)).await;
+    let written = shelf(folder, "acme").await.put(content(3 * PART_BYTES)).await;
     if let Err(error) = written {
         println!("refused: {error}");
-        println!("left behind: {}", fs::read_dir(folder.join("blobs/acme")).unwrap().count());
+        println!("left behind: {}", fs::read_dir(shelf_folder(folder, "acme")).unwrap().count());
     }
 }
 
@@ -163,26 +188,28 @@ async fn a_killed_writer_leaves_a_whole_blob_or_none() {
         return write_a_large_blob(&folder).await;
     }
     let this = concat!(module_path!(), "::a_killed_writer_leaves_a_whole_blob_or_none");
-    let digest = Blobs::digest(&content(3 * PART_BYTES));
     for (point, there) in
         [("blob.put.before", false), ("blob.part.after:2", false), ("blob.put.after", true)]
     {
         let folder = tempfile::tempdir().unwrap();
         let died = child(this, folder.path()).env(failpoint::VARIABLE, point).output().unwrap();
         assert!(!died.status.success(), "{point} was not reached");
-        let opened = blobs(folder.path()).await;
-        let read = opened.read(&tenant("acme"), digest).await;
-        assert_eq!(read.is_ok(), there, "{point}");
-        let again = opened.put(&tenant("acme"), content(3 * PART_BYTES)).await.unwrap();
-        assert!(opened.read(&tenant("acme"), again).await.unwrap() == content(3 * PART_BYTES));
+        let opened = shelf(folder.path(), "acme").await;
+        let names = opened.names().await.unwrap();
+        assert_eq!(names.len(), usize::from(there), "{point}");
+        for name in names {
+            assert!(opened.read(name).await.unwrap() == content(3 * PART_BYTES));
+        }
+        let again = opened.put(content(3 * PART_BYTES)).await.unwrap();
+        assert!(opened.read(again).await.unwrap() == content(3 * PART_BYTES));
     }
 }
 
 #[tokio::test]
 async fn drafts_of_dead_writers_are_removed_when_they_are_old() {
     let folder = tempfile::tempdir().unwrap();
-    blobs(folder.path()).await.put(&tenant("acme"), content(1)).await.unwrap();
-    let draft = |name: &str| folder.path().join("blobs/acme").join(name);
+    shelf(folder.path(), "acme").await.put(content(1)).await.unwrap();
+    let draft = |name: &str| shelf_folder(folder.path(), "acme").join(name);
     for (name, age) in [("aa#1", 7200), ("bb#1", 60)] {
         let file = fs::File::create(draft(name)).unwrap();
         file.set_modified(SystemTime::now() - Duration::from_secs(age)).unwrap();

@@ -173,7 +173,7 @@ fn rounds(rows: &[RoundView]) -> String {
 }
 
 fn models(rows: &[ModelView]) -> String {
-    let columns = ["VERSION", "ROUND", "SURVIVORS", "ACCURACY", "LOSS", "ROWS", "STATE"];
+    let columns = ["VERSION", "ROUND", "SURVIVORS", "ACCURACY", "LOSS", "ROWS", "KEPT", "STATE"];
     let cells = rows.iter().map(|row| {
         vec![
             row.version.to_string(),
@@ -182,10 +182,29 @@ fn models(rows: &[ModelView]) -> String {
             or_dash(row.accuracy.map(|value| format!("{value:.4}")).as_ref()),
             or_dash(row.loss.map(|value| format!("{value:.4}")).as_ref()),
             or_dash(row.evaluated_rows.as_ref()),
+            if row.kept { "yes" } else { "pruned" }.to_owned(),
             row.state.clone(),
         ]
     });
-    table(&columns, cells)
+    let mut text = table(&columns, cells);
+    text.extend(pruned_models(rows));
+    text
+}
+
+/// Says in one line which of the listed versions can't be exported any more.
+fn pruned_models(rows: &[ModelView]) -> Option<String> {
+    let gone = rows.iter().filter(|row| !row.kept);
+    let gone: Vec<u64> = gone.map(|row| row.version).collect();
+    let which = match gone[..] {
+        [] => return None,
+        [one] => format!("version {one} was"),
+        [first, .., last] => format!("versions {first} to {last} were"),
+    };
+    let kept = rows.iter().filter(|row| row.kept && row.version > 0).count();
+    Some(format!(
+        "{which} pruned; the coordinator keeps version 0 and the newest {kept}, see \
+         `rounds.versions_kept` in coordinator.toml\n"
+    ))
 }
 
 fn or_dash(value: Option<&impl ToString>) -> String {

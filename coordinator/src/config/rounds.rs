@@ -10,11 +10,11 @@ use super::within;
 use crate::engine::scheduler::Pace;
 use crate::engine::selection::Selection;
 use crate::installation::HOLDER;
-use crate::server::driver::DriverSettings;
+use crate::server::driver::{DriverSettings, Keep};
 
 /// Keys in this table; a test holds the sample file to it. `clients_wanted` has no default.
 #[cfg(test)]
-pub(super) const KEYS: usize = 12;
+pub(super) const KEYS: usize = 14;
 
 /// Rounds of all federations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -50,6 +50,12 @@ pub struct Rounds {
     /// Memory for what would take back unfinished uploads, in bytes, over all rounds. Above it
     /// such data is spooled to disk. Default 256 MiB.
     pub undo_bytes: u32,
+    /// The newest model versions whose states are kept, and the newest results whose aggregates are.
+    /// Version 0 is kept too; the others can't be exported any more. Default 8, at least 2.
+    pub versions_kept: u32,
+    /// The newest rounds and model versions that are listed: of those before them nothing is kept but
+    /// what the audit log says. Default 1,000, at least `versions_kept` and 16.
+    pub rounds_kept: u32,
 }
 
 impl Default for Rounds {
@@ -68,6 +74,8 @@ impl Default for Rounds {
             unmasking_ms: 120_000,
             grace_ms: 5_000,
             undo_bytes: 256 << 20,
+            versions_kept: 8,
+            rounds_kept: 1_000,
         }
     }
 }
@@ -88,6 +96,8 @@ impl Rounds {
             ("unmasking_ms", self.unmasking_ms, 10, DAY_MS),
             ("grace_ms", self.grace_ms, 0, DAY_MS),
             ("undo_bytes", self.undo_bytes, 1 << 20, u32::MAX),
+            ("versions_kept", self.versions_kept, 2, 1_000_000),
+            ("rounds_kept", self.rounds_kept, self.versions_kept.max(16), 1_000_000),
         ];
         if self.clients_wanted.is_some_and(|wanted| wanted < 3) {
             return Err("`rounds.clients_wanted` must be at least 3".to_owned());
@@ -120,6 +130,8 @@ impl Rounds {
             grace: ms(self.grace_ms),
         };
         let undo_bytes = u64::from(self.undo_bytes);
-        DriverSettings { holder: HOLDER.to_owned(), undo_bytes, spool, pace, timing }
+        let count = |count| usize::try_from(count).unwrap_or(usize::MAX);
+        let keep = Keep { versions: count(self.versions_kept), rounds: count(self.rounds_kept) };
+        DriverSettings { holder: HOLDER.to_owned(), undo_bytes, keep, spool, pace, timing }
     }
 }

@@ -15,6 +15,7 @@
 //! | `connected` | one connection's place in the driver: join, messages, uploads, vectors |
 //! | `desk` | where uploads of the rounds at hand go |
 //! | `load` | an engine from what is stored |
+//! | `past` | what of earlier rounds stays stored |
 //! | `task` | mail in, effects out |
 //! | `batch` | the facts of a batch as writes |
 //! | `jobs` | sums, unmasking and the server optimiser, on other threads |
@@ -46,6 +47,7 @@ mod connected;
 mod desk;
 mod jobs;
 mod load;
+mod past;
 mod task;
 #[cfg(test)]
 mod tests;
@@ -53,6 +55,7 @@ mod tests;
 pub use boundary::{ChunkSource, Outbox, SourceGone, VectorSource};
 pub use connected::Connected;
 pub use load::LoadError;
+pub use past::Keep;
 
 use desk::Desk;
 use task::Mail;
@@ -68,6 +71,8 @@ pub struct DriverSettings {
     pub holder: String,
     /// Memory for the undo data of all uploads together; above it uploads wait or are spooled.
     pub undo_bytes: u64,
+    /// How much of each federation's past is kept.
+    pub keep: Keep,
     /// Folder of the spools.
     pub spool: PathBuf,
     /// When rounds are planned.
@@ -141,6 +146,8 @@ struct Shared {
     budget: Budget,
     settings: DriverSettings,
     federations: Mutex<HashMap<FederationId, Arc<Handle>>>,
+    /// Held over a first start: two of them would store two first states.
+    starting: tokio::sync::Mutex<()>,
     connections: AtomicU64,
 }
 
@@ -183,6 +190,7 @@ impl Driver {
             budget,
             settings,
             federations: Mutex::default(),
+            starting: tokio::sync::Mutex::default(),
             connections: AtomicU64::new(0),
         };
         let driver = Self { shared: Arc::new(shared) };
@@ -221,11 +229,13 @@ impl Driver {
         if row.state == FederationState::Finished {
             return Err(DriverError::Finished(federation));
         }
+        let starting = self.shared.starting.lock().await;
         load::first_state(&self.shared, owner, federation, module).await?;
         let handle = match self.shared.find(federation) {
             Some(handle) => handle,
             None => self.spawn(owner, federation),
         };
+        drop(starting);
         ask(&handle, Mail::Start).await
     }
 

@@ -130,13 +130,13 @@ pub enum StoreError {
         /// The database.
         path: PathBuf,
     },
-    /// There is no blob of this hash.
-    #[error("there is no blob {digest} of tenant {tenant}")]
+    /// There is no blob of this name.
+    #[error("there is no blob {name} of tenant {tenant}")]
     NoSuchBlob {
         /// Whose.
         tenant: TenantId,
-        /// Its content hash.
-        digest: roundelay_crypto::digest::Digest,
+        /// Its name.
+        name: roundelay_crypto::digest::Digest,
     },
     /// The operating system or the database refused.
     #[error("{what} at {}: {why}", path.display())]

@@ -15,10 +15,8 @@ pub struct Model {
     pub round: Option<RoundNumber>,
     /// The protocol's hash of model and optimiser state.
     pub state: Digest,
-    /// The blob that holds model and optimiser state.
-    pub blob: Digest,
-    /// The blob that holds the published aggregate; none for the initial model.
-    pub aggregate: Option<Digest>,
+    /// The blob that holds model and optimiser state; none once it was pruned.
+    pub blob: Option<Digest>,
     /// Root of the transcript of its round; none for the initial model.
     pub transcript: Option<Digest>,
     /// Clients in the sum.

@@ -29,7 +29,7 @@ pub struct Round {
     pub survivors: u16,
     /// Clients that dropped out, refused or were expelled.
     pub dropouts: u16,
-    /// The blob that holds the published aggregate.
+    /// The blob that holds the published aggregate; none once it was pruned.
     pub aggregate: Option<Digest>,
     /// Clients that declined or were expelled, and why.
     pub left: Vec<(ClientId, Departure)>,

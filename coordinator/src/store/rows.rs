@@ -56,6 +56,8 @@ pub(crate) enum Op {
     Append { table: Table, prefix: Vec<u8>, value: Unsealed },
     /// Deletes every row under a prefix.
     DeleteUnder { table: Table, prefix: Vec<u8> },
+    /// Deletes every row from a key up to another one, which stays.
+    DeleteBetween { table: Table, from: Vec<u8>, below: Vec<u8> },
     /// Replaces the members of a federation.
     SetMembers { federation: FederationId, members: Vec<TenantId> },
     /// Appends to the log of a tenant: the owner of the batch, or a member of the federation.
@@ -138,6 +140,18 @@ impl Planner<'_> {
             }
             Write::PutModel { federation, model } => {
                 self.put(Models, model_key(federation, model.version), encode(&model)).await
+            }
+            Write::DeleteRounds { federation, below } => {
+                let from = round_key(federation, RoundNumber(0));
+                let below = round_key(federation, below);
+                self.ops.push(Op::DeleteBetween { table: Rounds, from, below });
+                Ok(())
+            }
+            Write::DeleteModels { federation, below } => {
+                let from = model_key(federation, ModelVersion(1));
+                let below = model_key(federation, below);
+                self.ops.push(Op::DeleteBetween { table: Models, from, below });
+                Ok(())
             }
             Write::Audit { to, record } => self.audit(to, &record).await,
         }

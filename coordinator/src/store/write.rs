@@ -2,7 +2,7 @@
 
 use roundelay_crypto::digest::Digest;
 use roundelay_crypto::identity::Signature;
-use roundelay_protocol::ids::{FederationId, RoundNumber, TenantId};
+use roundelay_protocol::ids::{FederationId, ModelVersion, RoundNumber, TenantId};
 use roundelay_protocol::manifest::Manifest;
 use roundelay_protocol::round::horizontal::coordinator::Record;
 
@@ -78,6 +78,20 @@ pub enum Write {
         /// The version.
         model: Box<Model>,
     },
+    /// Forgets the rows of all rounds below one. Needs a fence.
+    DeleteRounds {
+        /// The federation.
+        federation: FederationId,
+        /// The first round that stays.
+        below: RoundNumber,
+    },
+    /// Forgets the rows of all model versions below one but version 0. Needs a fence.
+    DeleteModels {
+        /// The federation.
+        federation: FederationId,
+        /// The first version that stays.
+        below: ModelVersion,
+    },
     /// One entry at the end of the log of each named tenant: this tenant itself, or members of
     /// the record's federation, which this tenant owns.
     Audit {
@@ -103,7 +117,9 @@ impl Write {
             | Self::PutRound { federation, .. }
             | Self::AppendRound { federation, .. }
             | Self::DeleteRecords { federation, .. }
-            | Self::PutModel { federation, .. } => Some(*federation),
+            | Self::PutModel { federation, .. }
+            | Self::DeleteRounds { federation, .. }
+            | Self::DeleteModels { federation, .. } => Some(*federation),
             Self::PutClient(_) | Self::Audit { .. } => None,
         }
     }
@@ -122,6 +138,8 @@ impl Write {
             Self::AppendRound { .. } => "round records",
             Self::DeleteRecords { .. } => "a deletion of round records",
             Self::PutModel { .. } => "a model version",
+            Self::DeleteRounds { .. } => "a deletion of rounds",
+            Self::DeleteModels { .. } => "a deletion of model versions",
             Self::Audit { .. } => "an audit entry",
         }
     }

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use roundelay_coordinator::blobs::Blobs;
+use roundelay_coordinator::blobs::{Blobs, Shelf};
 use roundelay_coordinator::keys::{FileKms, Kms};
 use roundelay_coordinator::store::{
     AuditEvent, AuditRecord, Federation, FederationState, Fence, LeaseName, SqliteStore, Store,
@@ -58,7 +58,7 @@ struct Bench {
     owner: Arc<dyn TenantStore>,
     members: Vec<TenantId>,
     fence: Fence,
-    blobs: Blobs,
+    shelf: Shelf,
 }
 
 impl Bench {
@@ -82,7 +82,8 @@ impl Bench {
         let lease = LeaseName { owner: members[0].clone(), federation: FEDERATION };
         let fence = store.acquire(&lease, "bench", 0, 1_000_000).await?;
         owner.transact("bench", Some(&fence), writes).await?;
-        Ok(Self { owner, members, fence, blobs: Blobs::in_folder(&folder.join("blobs"), kms)? })
+        let blobs = Blobs::in_folder(&folder.join("blobs"), kms)?;
+        Ok(Self { owner, shelf: blobs.shelf(&members[0], FEDERATION), members, fence })
     }
 
     /// Batches one after another: how long each took, sorted.
@@ -126,13 +127,13 @@ impl Bench {
         for round in 0..9_u8 {
             let content = vec![round; bytes].into();
             let began = Instant::now();
-            let digest = self.blobs.put(&self.members[0], content).await?;
+            let name = self.shelf.put(content).await?;
             put.push(began.elapsed());
             let began = Instant::now();
-            let mut reader = self.blobs.get(&self.members[0], digest).await?;
+            let mut reader = self.shelf.get(name).await?;
             while reader.next().await?.is_some() {}
             get.push(began.elapsed());
-            self.blobs.delete(&self.members[0], digest).await?;
+            self.shelf.delete(name).await?;
         }
         put.sort();
         get.sort();

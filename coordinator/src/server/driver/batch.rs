@@ -18,6 +18,7 @@ use crate::store::{
 };
 
 use super::jobs::Stored;
+use super::past::{Past, Pruned};
 
 /// Writes that wait for their transaction.
 pub(super) struct Batch {
@@ -28,13 +29,15 @@ pub(super) struct Batch {
     members: BTreeSet<TenantId>,
     /// The members under manifests that are not driven yet: they reach the federation to sign.
     invited: BTreeSet<TenantId>,
-    /// Rows of the newest versions, to add their evaluation.
-    models: BTreeMap<ModelVersion, Model>,
+    /// Rows of earlier rounds and versions.
+    past: Past,
     /// A state that a client gave back, and its blob.
     given: Option<(Digest, Digest)>,
     /// Blobs of the results that are being published.
     results: BTreeMap<RoundNumber, Blobs>,
     writes: Vec<Write>,
+    /// Blobs that no row names any more once this is durable.
+    freed: Vec<Digest>,
     records: BTreeMap<RoundNumber, Vec<Record>>,
     /// The stages that records were made in since the last transaction, of rounds too that have
     /// ended meanwhile and need none of them any more.
@@ -53,11 +56,10 @@ fn stage_of(record: &Record) -> Option<&'static str> {
     }
 }
 
-/// What a result is stored as.
-#[derive(Clone, Copy)]
+/// What a result is stored as, until rows name it.
 struct Blobs {
     state: Option<Digest>,
-    aggregate: Digest,
+    aggregate: Option<Digest>,
 }
 
 impl Batch {
@@ -65,17 +67,18 @@ impl Batch {
         row: Federation,
         members: BTreeSet<TenantId>,
         invited: BTreeSet<TenantId>,
-        newest: Model,
+        past: Past,
     ) -> Self {
         Self {
             federation: row.federation,
             row,
             members,
             invited,
-            models: BTreeMap::from([(newest.version, newest)]),
+            past,
             given: None,
             results: BTreeMap::new(),
             writes: Vec::new(),
+            freed: Vec::new(),
             records: BTreeMap::new(),
             stages: BTreeSet::new(),
         }
@@ -83,7 +86,8 @@ impl Batch {
 
     /// Where a state is stored that a client gave back.
     pub(super) fn given(&mut self, state: Digest, blob: Digest) {
-        self.given = Some((state, blob));
+        let unused = self.given.replace((state, blob));
+        self.freed.extend(unused.map(|(_, blob)| blob));
     }
 
     /// A newer manifest is in force: from here on its members are told, and whoever has left with
@@ -126,12 +130,32 @@ impl Batch {
 
     /// Where the result of a round is stored, for the rows that will name it.
     pub(super) fn result(&mut self, round: RoundNumber, stored: &Stored) {
-        let blobs = Blobs { state: stored.state_blob, aggregate: stored.aggregate_blob };
+        let blobs = Blobs { state: stored.state_blob, aggregate: Some(stored.aggregate_blob) };
         self.results.insert(round, blobs);
     }
 
+    /// A round is over: its masked sum goes, and so does a result that was not published.
+    pub(super) fn close(&mut self, round: RoundNumber, sum: Option<Digest>) {
+        self.freed.extend(sum);
+        if let Some(Blobs { state, aggregate }) = self.results.remove(&round) {
+            self.freed.extend(state.into_iter().chain(aggregate));
+        }
+    }
+
+    /// Lets go of what is beyond the limits of what is kept.
+    pub(super) fn prune(&mut self) {
+        let Pruned { writes, blobs } = self.past.prune();
+        self.writes.extend(writes);
+        self.freed.extend(blobs);
+    }
+
     pub(super) fn is_empty(&self) -> bool {
-        self.writes.is_empty() && self.records.is_empty()
+        self.writes.is_empty() && self.records.is_empty() && self.freed.is_empty()
+    }
+
+    /// Blobs to delete once everything taken so far is durable.
+    pub(super) fn take_freed(&mut self) -> Vec<Digest> {
+        std::mem::take(&mut self.freed)
     }
 
     /// The stages of rounds that the next transaction closes.
@@ -177,12 +201,14 @@ impl Batch {
     }
 
     fn round(&mut self, summary: &RoundSummary) {
-        let aggregate = self.results.get(&summary.round).map(|blobs| blobs.aggregate);
         let state = match &summary.state {
             RoundState::Running => store::RoundState::Running,
             RoundState::Published => store::RoundState::Published,
             RoundState::Aborted(reason) => store::RoundState::Aborted(reason.clone()),
         };
+        let result = self.results.get_mut(&summary.round);
+        let published = result.filter(|_| state == store::RoundState::Published);
+        let aggregate = published.and_then(|blobs| blobs.aggregate.take());
         let left = summary.left.iter().map(|left| (left.client, left.departure.clone())).collect();
         let round = store::Round {
             round: summary.round,
@@ -198,29 +224,25 @@ impl Batch {
             left,
         };
         let federation = self.federation;
+        self.past.round(round.clone());
         self.writes.push(Write::PutRound { federation, round: Box::new(round) });
     }
 
     fn model(&mut self, new: &NewModel, now: Time) {
-        let Some(Blobs { state: Some(blob), aggregate }) = self.results.remove(&new.round) else {
-            return;
-        };
+        let blobs = self.results.get_mut(&new.round);
+        let Some(blob) = blobs.and_then(|blobs| blobs.state.take()) else { return };
         let model = Model {
             version: new.version,
             parent: new.parent,
             round: Some(new.round),
             state: new.state,
-            blob,
-            aggregate: Some(aggregate),
+            blob: Some(blob),
             transcript: Some(new.transcript),
             survivors: new.survivors,
             created_unix_ms: now.0,
             metrics: None,
         };
         self.put(model);
-        while self.models.len() > 2 {
-            self.models.pop_first();
-        }
     }
 
     /// Its aggregate and where it came from are lost.
@@ -233,8 +255,7 @@ impl Batch {
             parent: None,
             round: Some(standing.round),
             state: standing.state,
-            blob,
-            aggregate: None,
+            blob: Some(blob),
             transcript: Some(standing.transcript),
             survivors: 0,
             created_unix_ms: now.0,
@@ -243,7 +264,7 @@ impl Batch {
     }
 
     fn evaluated(&mut self, version: ModelVersion, sums: &Sums) {
-        if let Some(model) = self.models.get(&version) {
+        if let Some(model) = self.past.find(version) {
             let (rows, loss, accuracy) = (sums.rows, sums.loss(), sums.accuracy());
             self.put(Model { metrics: Some(Metrics { rows, loss, accuracy }), ..model.clone() });
         }
@@ -251,7 +272,7 @@ impl Batch {
 
     fn put(&mut self, model: Model) {
         let federation = self.federation;
-        self.models.insert(model.version, model.clone());
+        self.freed.extend(self.past.model(model.clone()));
         self.writes.push(Write::PutModel { federation, model: Box::new(model) });
     }
 

@@ -217,7 +217,7 @@ impl Connected {
         let blob = blob.ok_or_else(|| {
             Refused::new("no_such_vector", "the coordinator does not have this model or aggregate")
         })?;
-        let reader = self.shared.blobs.get(&handle.owner, blob).await;
+        let reader = self.shared.blobs.shelf(&handle.owner, federation).get(blob).await;
         reader.map(VectorSource::from_blob).map_err(|error| internal(&error))
     }
 
@@ -230,7 +230,7 @@ impl Connected {
         let rows = self.shared.store.tenant(&handle.owner);
         Ok(match kind {
             VectorKind::State(version) => {
-                rows.model(federation, version).await?.map(|model| model.blob)
+                rows.model(federation, version).await?.and_then(|model| model.blob)
             }
             VectorKind::Aggregate(round) => {
                 let rounds = rows.rounds(federation).await?;

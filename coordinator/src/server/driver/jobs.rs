@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use roundelay_crypto::digest::Digest;
 use roundelay_protocol::error::AbortReason;
-use roundelay_protocol::ids::{ClientId, FederationId, RoundNumber, TenantId};
+use roundelay_protocol::ids::{ClientId, FederationId, RoundNumber};
 use roundelay_protocol::lineage::{Advanced, LineageError, Standing, State};
 use roundelay_protocol::manifest::Task;
 use roundelay_protocol::message::BoxRoster;
@@ -17,7 +17,7 @@ use roundelay_protocol::transcript::aggregate_digest;
 use tokio::task::spawn_blocking;
 
 use crate::accumulator::{Accumulator, SealError, Shape, unmask};
-use crate::blobs::Blobs;
+use crate::blobs::Shelf;
 use crate::store::{StoreError, TenantStore};
 
 /// Below so many bytes work is done at once: handing it to another thread would take longer.
@@ -81,19 +81,6 @@ pub(super) struct Stored {
     pub(super) metrics: Option<Metrics>,
 }
 
-/// Where blobs of a federation go.
-#[derive(Clone)]
-pub(super) struct Shelf {
-    pub(super) blobs: Blobs,
-    pub(super) owner: TenantId,
-}
-
-impl Shelf {
-    pub(super) async fn put(&self, content: Bytes) -> Result<Digest, JobError> {
-        Ok(self.blobs.put(&self.owner, content).await?)
-    }
-}
-
 /// Seals the sum over exactly the survivors and stores it.
 pub(super) async fn store_sum(
     shelf: Shelf,
@@ -113,7 +100,7 @@ pub(super) async fn take_masks_off(
 ) -> Result<Unmasked, JobError> {
     let sum = match sum {
         Some(sum) => sum,
-        None => shelf.blobs.read(&shelf.owner, plan.sum).await?.into(),
+        None => shelf.read(plan.sum).await?.into(),
     };
     // A dropout costs a key agreement with every survivor, whatever the size of the model.
     let work = sum.len() as u64 + AGREEMENT_BYTES.saturating_mul(plan.agreements() as u64);

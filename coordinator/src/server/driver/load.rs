@@ -10,18 +10,21 @@ use roundelay_protocol::codec::{self, DecodeError};
 use roundelay_protocol::ids::{FederationId, ModelVersion, TenantId};
 use roundelay_protocol::lineage::{LineageError, State, StateError};
 use roundelay_protocol::manifest::{Manifest, SignatureError, SignedManifest};
+use roundelay_protocol::round::horizontal::coordinator::Record;
 use roundelay_protocol::time::Time;
 use roundelay_protocol::transcript::NO_TRANSCRIPT;
 
+use super::past::Past;
 use super::{DriverSettings, Shared};
 use crate::clock::now_unix_ms;
 use crate::engine::Setup;
 use crate::engine::audit::State as EngineState;
 use crate::engine::federation::Progress;
 use crate::engine::rounds::Interrupted;
+use crate::store::leases::LEASE_MS;
 use crate::store::{
-    Federation, FederationState, LeaseName, Model, RoundState, StoreError, TenantStore, Write,
-    transact_leased,
+    Federation, FederationState, LeaseName, Model, Round, RoundState, StoreError, TenantStore,
+    Write,
 };
 
 /// Why a federation can't be driven as it is stored.
@@ -80,8 +83,22 @@ pub(super) struct Loaded {
     pub(super) state: EngineState,
     pub(super) progress: Progress,
     pub(super) interrupted: Vec<Interrupted>,
-    pub(super) newest: Model,
+    pub(super) past: Past,
     pub(super) model: Arc<State>,
+}
+
+impl Loaded {
+    /// Those of the blobs on the federation's shelf that no row names: a crash left them.
+    pub(super) fn unnamed(&self, mut listed: Vec<Digest>) -> Vec<Digest> {
+        let records = self.interrupted.iter().flat_map(|round| &round.records);
+        let sums = records.filter_map(|record| match record {
+            Record::Survivors { sum, .. } => Some(*sum),
+            _ => None,
+        });
+        let named: BTreeSet<Digest> = self.past.named().chain(sums).collect();
+        listed.retain(|blob| !named.contains(blob));
+        listed
+    }
 }
 
 /// Reads everything that a task begins with.
@@ -93,10 +110,11 @@ pub(super) async fn load(
     let rows = shared.store.tenant(owner);
     let row = rows.federation(federation).await?;
     let row = row.ok_or(LoadError::NoSuchFederation(federation))?;
-    let interrupted = interrupted(&*rows, federation).await?;
+    let rounds = rows.rounds(federation).await?;
+    let interrupted = interrupted(&*rows, federation, &rounds).await?;
     let damaged = |what, why: String| LoadError::Damaged { federation, what, why };
-    let newest = rows.models(federation).await?.pop();
-    let newest = newest.ok_or_else(|| damaged("list of models", "it is empty".into()))?;
+    let models = rows.models(federation).await?;
+    let newest = models.last().ok_or_else(|| damaged("list of models", "it is empty".into()))?;
     let progress: Option<Progress> = match rows.progress(federation).await? {
         Some(bytes) => codec::decode(&bytes, PROGRESS_BYTES_MAX)
             .map(Some)
@@ -106,12 +124,13 @@ pub(super) async fn load(
     let manifests = rows.manifests(federation).await?;
     let under = progress.as_ref().map(|progress| progress.manifest);
     let (driven, amended, invited) = driven(federation, manifests, under)?;
-    let DriverSettings { pace, timing, .. } = shared.settings;
+    let DriverSettings { pace, timing, keep, .. } = shared.settings;
     let setup = Setup::new(driven, pace, timing);
     let manifest = setup.terms.manifest();
     let first = || Progress::new(setup.terms.hash(), newest.state, NO_TRANSCRIPT);
     let progress = progress.unwrap_or_else(first);
-    let bytes = shared.blobs.read(owner, newest.blob).await?;
+    let blob = newest.blob.ok_or_else(|| damaged("newest model", "it was pruned".into()))?;
+    let bytes = shared.blobs.shelf(owner, federation).read(blob).await?;
     let model = State::from_bytes(&manifest.task, &bytes)
         .map_err(|why: StateError| damaged("model", why.to_string()))?;
     Ok(Loaded {
@@ -126,7 +145,7 @@ pub(super) async fn load(
         amended,
         invited,
         progress,
-        newest,
+        past: Past::new(federation, keep, models, rounds),
         model: Arc::new(model),
     })
 }
@@ -189,9 +208,10 @@ fn driven(
 async fn interrupted(
     rows: &dyn TenantStore,
     federation: FederationId,
+    rounds: &[Round],
 ) -> Result<Vec<Interrupted>, LoadError> {
     let mut interrupted = Vec::new();
-    for round in rows.rounds(federation).await? {
+    for round in rounds {
         if round.state == RoundState::Running {
             let (began, cohort, round) = (Time(round.began_unix_ms), round.cohort, round.round);
             let records = rows.round_records(federation, round).await?;
@@ -202,7 +222,8 @@ async fn interrupted(
     Ok(interrupted)
 }
 
-/// Makes and stores version 0 of the model where it is not there yet.
+/// Makes and stores version 0 of the model where it is not there yet. Under the lease: whoever holds
+/// it deletes what lies on the federation's shelf and is named by no row.
 pub(super) async fn first_state(
     shared: &Shared,
     owner: &TenantId,
@@ -216,22 +237,23 @@ pub(super) async fn first_state(
     let manifest = in_force(&*rows, federation).await?;
     let state = State::initial(&manifest.task, module)
         .map_err(|why| LoadError::FirstState { federation, why })?;
-    let blob = shared.blobs.put(owner, Bytes::from(state.to_bytes())).await?;
-    let now = now_unix_ms();
+    let (store, holder, now) = (&shared.store, &shared.settings.holder, now_unix_ms());
+    let lease = LeaseName { owner: owner.clone(), federation };
+    let fence = store.acquire(&lease, holder, now, LEASE_MS).await?;
+    let bytes = Bytes::from(state.to_bytes());
+    let blob = Some(shared.blobs.shelf(owner, federation).put(bytes).await?);
     let model = Model {
         version: ModelVersion(0),
         parent: None,
         round: None,
         state: state.hash(),
         blob,
-        aggregate: None,
         transcript: None,
         survivors: 0,
         created_unix_ms: now,
         metrics: None,
     };
-    let lease = LeaseName { owner: owner.clone(), federation };
     let writes = vec![Write::PutModel { federation, model: Box::new(model) }];
-    let (store, holder) = (&*shared.store, &shared.settings.holder);
-    Ok(transact_leased(store, &lease, holder, now, "model.first", writes).await?)
+    rows.transact("model.first", Some(&fence), writes).await?;
+    Ok(store.release(&fence).await?)
 }

@@ -23,11 +23,12 @@ use super::batch::Batch;
 use super::boundary::Outbox;
 use super::connected::Seated;
 use super::desk::Desk;
-use super::jobs::{Given, JobError, Shelf, Stored, StoredSum, Unmasked};
+use super::jobs::{Given, JobError, Stored, StoredSum, Unmasked};
 use super::load::{self, Loaded};
 use super::{DriverError, DriverSettings, FederationStatus, Shared};
 use crate::accumulator::Accumulator;
 use crate::authority::Peer;
+use crate::blobs::Shelf;
 use crate::clock::now_unix_ms;
 use crate::engine::{Applied, Effect, Engine, Event, Setup};
 use crate::failpoint;
@@ -103,6 +104,19 @@ pub(super) enum Done {
     Applied(Stored),
 }
 
+impl Done {
+    /// The blobs that it stored.
+    fn blobs(self) -> Vec<Digest> {
+        match self {
+            Self::Stored(StoredSum { blob, .. }) => vec![blob],
+            Self::Unmasked(_) => Vec::new(),
+            Self::Applied(Stored { state_blob, aggregate_blob, .. }) => {
+                state_blob.into_iter().chain([aggregate_blob]).collect()
+            }
+        }
+    }
+}
+
 /// Which federation a task drives, and with what.
 pub(super) struct Place {
     pub(super) shared: Arc<Shared>,
@@ -110,6 +124,12 @@ pub(super) struct Place {
     pub(super) federation: FederationId,
     pub(super) desk: Arc<Desk>,
     pub(super) mail: mpsc::Sender<Mail>,
+}
+
+impl Place {
+    fn shelf(&self) -> Shelf {
+        self.shared.blobs.shelf(&self.owner, self.federation)
+    }
 }
 
 /// Why a run of a task ended.
@@ -268,12 +288,15 @@ impl<'a> Task<'a> {
         let (store, settings) = (&place.shared.store, &place.shared.settings);
         let lease = LeaseName { owner: owner.clone(), federation };
         let fence = store.acquire(&lease, &settings.holder, now_unix_ms(), LEASE_MS).await?;
+        // Before the rows are read: what is listed now and named by none of them, never will be.
+        let listed = place.shelf().names().await?;
         let loaded = load::load(&place.shared, &owner, federation).await?;
-        let Loaded { row, setup, amended, invited, state, progress, interrupted, newest, model } =
+        let orphans = loaded.unnamed(listed);
+        let Loaded { row, setup, amended, invited, state, progress, interrupted, past, model } =
             loaded;
         let manifest = setup.terms.manifest();
         let (learning, members) = (Arc::new(manifest.task.clone()), manifest.tenants().cloned());
-        let batch = Batch::new(row, members.collect(), invited, newest);
+        let batch = Batch::new(row, members.collect(), invited, past);
         let clock = Clock::start();
         let mut effects = Vec::new();
         let engine = Engine::resume(setup, state, progress, interrupted, clock.now(), &mut effects);
@@ -305,6 +328,8 @@ impl<'a> Task<'a> {
         if let Some(manifest) = amended {
             task.amend(manifest, &mut effects);
         }
+        task.delete(orphans);
+        task.batch.prune();
         task.carry_out(effects).await?;
         Ok(task)
     }
@@ -501,9 +526,7 @@ impl<'a> Task<'a> {
     ) -> Result<(), End> {
         let Some(work) = self.works.get_mut(&round) else {
             // The round was aborted meanwhile.
-            if let Ok(Done::Stored(StoredSum { blob, .. })) = done {
-                self.delete(Some(blob));
-            }
+            self.delete(done.map_or(Vec::new(), |done| done.blobs()));
             return Ok(());
         };
         let event = match done {
@@ -533,19 +556,19 @@ impl<'a> Task<'a> {
         Ok(())
     }
 
-    fn shelf(&self) -> Shelf {
-        Shelf { blobs: self.place.shared.blobs.clone(), owner: self.place.owner.clone() }
-    }
-
     async fn flush(&mut self) -> Result<(), StoreError> {
         self.flush_at = None;
         if self.batch.is_empty() {
             return Ok(());
         }
-        let stages = self.batch.take_stages();
-        stages.iter().for_each(|stage| failpoint!("round", stage, "before"));
-        self.rows.transact("federation.batch", Some(&self.fence), self.batch.take()).await?;
-        stages.iter().for_each(|stage| failpoint!("round", stage, "after"));
+        let (stages, writes) = (self.batch.take_stages(), self.batch.take());
+        if !writes.is_empty() {
+            stages.iter().for_each(|stage| failpoint!("round", stage, "before"));
+            self.rows.transact("federation.batch", Some(&self.fence), writes).await?;
+            stages.iter().for_each(|stage| failpoint!("round", stage, "after"));
+        }
+        let freed = self.batch.take_freed();
+        self.delete(freed);
         Ok(())
     }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
+use roundelay_crypto::digest::Digest;
 use roundelay_crypto::identity::IdentityKey;
 use roundelay_protocol::error::{AbortReason, Refusal, Stage};
 use roundelay_protocol::ids::{ClientId, ModelVersion};
@@ -15,6 +16,7 @@ use tempfile::TempDir;
 use tokio::time::timeout;
 
 use super::*;
+use crate::blobs::Shelf;
 use crate::clock::now_unix_ms;
 use crate::engine::audit::{Declined, State};
 use crate::keys::FileKms;
@@ -43,6 +45,7 @@ fn settings(folder: &Path) -> DriverSettings {
     DriverSettings {
         holder: "test".into(),
         undo_bytes: 1 << 20,
+        keep: Keep { versions: 100, rounds: 1000 },
         spool: folder.join("spool"),
         pace: Pace { assembly: Millis(200), retry: Millis(20), ..Pace::default() },
         timing: timing(),
@@ -96,6 +99,10 @@ impl Installation {
 
     fn federation(&self) -> FederationId {
         self.terms.federation()
+    }
+
+    fn shelf(&self) -> Shelf {
+        self.blobs.shelf(self.owner(), self.federation())
     }
 
     async fn driver(&self) -> Driver {
@@ -169,6 +176,20 @@ impl Installation {
         assert!(held, "stands at {stands:?}");
     }
 
+    /// Waits until so many blobs are on the shelf, which are deleted beside the rounds.
+    async fn until_left(&self, count: usize) -> BTreeSet<Digest> {
+        let left = async {
+            loop {
+                let names = self.shelf().names().await.unwrap();
+                if names.len() == count {
+                    return names.into_iter().collect();
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        timeout(PATIENCE, left).await.expect("blobs that nobody needs stay")
+    }
+
     async fn until_finished(&self, driver: &Driver) {
         self.until(driver, |status| state(status) == Some(State::Finished)).await;
     }
@@ -180,7 +201,7 @@ impl Installation {
         let models = rows.models(self.federation()).await.unwrap();
         assert_eq!(models.len() as u64, versions + 1);
         let newest = models.last().unwrap();
-        let stored = self.blobs.read(self.owner(), newest.blob).await.unwrap();
+        let stored = self.shelf().read(newest.blob.unwrap()).await.unwrap();
         for client in &clients {
             assert_eq!(client.state.to_bytes(), stored);
             assert_eq!(client.state.hash(), newest.state);
@@ -269,6 +290,46 @@ async fn a_driver_that_was_killed_is_followed_by_one_that_goes_on_from_the_recor
     }
     installation.until_finished(&driver).await;
     installation.assert_published(running, 6).await;
+    driver.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_stored_does_not_grow_and_orphans_of_this_federation_alone_go_at_the_next_start() {
+    let installation = Installation::new(4, 30, true).await;
+    let mut settings = settings(installation.folder.path());
+    settings.keep = Keep { versions: 3, rounds: 16 };
+    let driver = installation.driver_with(settings.clone()).await;
+    let running = installation.site().run(&driver);
+    installation.start(&driver).await;
+    installation.until(&driver, |status| version(status) >= 10).await;
+    driver.kill();
+    let orphan = installation.shelf().put("never named".into()).await.unwrap();
+    let other = installation.blobs.shelf(installation.owner(), FederationId([9; 16]));
+    let of_another = other.put("another federation's".into()).await.unwrap();
+    let driver = installation.driver_with(settings).await;
+    let running = running.move_to(&driver).await;
+    installation.until_finished(&driver).await;
+    // The states of version 0 and of the newest three, and the newest three aggregates.
+    let left = installation.until_left(7).await;
+    assert!(!left.contains(&orphan));
+    assert_eq!(other.names().await.unwrap(), [of_another]);
+
+    let rows = installation.store.tenant(installation.owner());
+    let models = rows.models(installation.federation()).await.unwrap();
+    let versions: Vec<_> = models.iter().map(|model| model.version.0).collect();
+    assert_eq!(versions, [0].into_iter().chain(15..=30).collect::<Vec<_>>());
+    let kept = models.iter().filter(|model| model.blob.is_some());
+    assert_eq!(kept.map(|model| model.version.0).collect::<Vec<_>>(), [0, 28, 29, 30]);
+    assert!(models[1..].iter().all(|model| model.metrics.is_some()), "what was measured stays");
+    let rounds = rows.rounds(installation.federation()).await.unwrap();
+    assert_eq!(rounds.len(), 16);
+    let named = rounds.iter().filter_map(|round| round.aggregate);
+    let named = named.chain(models.iter().filter_map(|model| model.blob));
+    assert_eq!(named.collect::<BTreeSet<_>>(), left, "every blob has its row");
+    for blob in left {
+        installation.shelf().read(blob).await.unwrap();
+    }
+    drop(running.stop().await);
     driver.shutdown().await;
 }
 

@@ -42,6 +42,7 @@ impl Batch<'_> {
                 self.put(*table, &key, value)
             }
             Op::DeleteUnder { table, prefix } => self.delete_under(*table, prefix),
+            Op::DeleteBetween { table, from, below } => self.delete_between(*table, from, below),
             Op::SetMembers { federation, members } => self.set_members(*federation, members),
             Op::Audit { to, federation, value } => self.audit(to, *federation, value),
         }
@@ -91,6 +92,15 @@ impl Batch<'_> {
                 "DELETE FROM rows WHERE tenant = ?1 AND kind = ?2 AND key BETWEEN ?3 AND ?4",
             )?
             .execute(params![self.tenant.as_str(), table.name(), prefix, last_under(prefix)])?;
+        Ok(())
+    }
+
+    fn delete_between(&self, table: Table, from: &[u8], below: &[u8]) -> Result<(), Fail> {
+        self.connection
+            .prepare_cached(
+                "DELETE FROM rows WHERE tenant = ?1 AND kind = ?2 AND key >= ?3 AND key < ?4",
+            )?
+            .execute(params![self.tenant.as_str(), table.name(), from, below])?;
         Ok(())
     }
 

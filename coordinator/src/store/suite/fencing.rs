@@ -20,6 +20,8 @@ pub(crate) async fn writes_of_a_federation_need_its_fence(fixture: &dyn Fixture)
         append(1, vec![Record::AdvertsClosed]),
         Write::DeleteRecords { federation, round: RoundNumber(1) },
         Write::PutModel { federation, model: Box::new(some_model(0)) },
+        Write::DeleteRounds { federation, below: RoundNumber(1) },
+        Write::DeleteModels { federation, below: ModelVersion(1) },
     ];
     for write in writes {
         for fence in [None, Some(&other)] {

@@ -131,6 +131,41 @@ pub(crate) async fn large_batches_of_records_come_back_in_order(fixture: &dyn Fi
     assert_eq!(found[400], some_record(0, 0));
 }
 
+pub(crate) async fn rows_below_a_round_or_a_version_are_deleted_and_version_0_stays(
+    fixture: &dyn Fixture,
+) {
+    let (store, fence) = with_lease(fixture).await;
+    let acme = store.tenant(&tenant("acme"));
+    let second = store.acquire(&lease("acme", 2), "here", 0, 5).await.unwrap();
+    // Numbers whose lowest bytes alone would be in another order.
+    let numbers = [0, 1, 2, 255, 256, 70_000];
+    for (number, fence) in [(1, &fence), (2, &second)] {
+        let federation = federation(number);
+        let put = |&number: &u64| {
+            let (round, model) = (Box::new(some_round(number)), Box::new(some_model(number)));
+            [Write::PutRound { federation, round }, Write::PutModel { federation, model }]
+        };
+        let writes = numbers.iter().flat_map(put).collect();
+        acme.transact("test", Some(fence), writes).await.unwrap();
+    }
+    let below = |number| {
+        let federation = federation(1);
+        let rounds = Write::DeleteRounds { federation, below: RoundNumber(number) };
+        vec![rounds, Write::DeleteModels { federation, below: ModelVersion(number) }]
+    };
+    let left = async |number| {
+        let rounds = acme.rounds(federation(number)).await.unwrap();
+        let models = acme.models(federation(number)).await.unwrap();
+        let rounds: Vec<u64> = rounds.iter().map(|round| round.round.0).collect();
+        (rounds, models.iter().map(|model| model.version.0).collect::<Vec<_>>())
+    };
+    acme.transact("test", Some(&fence), below(0)).await.unwrap();
+    assert_eq!(left(1).await, (numbers.to_vec(), numbers.to_vec()));
+    acme.transact("test", Some(&fence), below(256)).await.unwrap();
+    assert_eq!(left(1).await, (vec![256, 70_000], vec![0, 256, 70_000]));
+    assert_eq!(left(2).await, (numbers.to_vec(), numbers.to_vec()));
+}
+
 pub(crate) async fn a_batch_with_one_refused_write_changes_nothing(fixture: &dyn Fixture) {
     let store = with_tenants(fixture, &["acme", "bank"]).await;
     let acme = store.tenant(&tenant("acme"));

@@ -40,16 +40,24 @@ impl Task<'_> {
         let leaves = rest.iter().any(|effect| effect.leaves()) || !self.verbs.is_empty();
         if leaves {
             self.flush().await?;
-        } else if !self.batch.is_empty() {
-            let flush_at = Instant::now() + linger;
-            self.flush_at = Some(self.flush_at.map_or(flush_at, |at| at.min(flush_at)));
+        } else {
+            self.flush_within(linger);
         }
         for effect in rest {
             self.effect(effect).await;
         }
+        // What rounds that are over leave behind goes when there is time.
+        self.flush_within(LINGER_LONG);
         self.verbs.drain(..).for_each(|verb| drop(verb.send(Ok(()))));
         self.show();
         Ok(())
+    }
+
+    fn flush_within(&mut self, linger: Duration) {
+        if !self.batch.is_empty() {
+            let flush_at = Instant::now() + linger;
+            self.flush_at = Some(self.flush_at.map_or(flush_at, |at| at.min(flush_at)));
+        }
     }
 
     fn persist(&mut self, fact: Fact, now: Time) {
@@ -73,7 +81,7 @@ impl Task<'_> {
     /// Checks and stores a state beside the task; what is found comes back as mail.
     pub(super) fn check_given(&mut self, client: ClientId, bytes: Bytes) {
         let Some(asked) = self.asked.take() else { return };
-        let job = jobs::take_state(self.shelf(), Arc::clone(&self.learning), asked, bytes);
+        let job = jobs::take_state(self.place.shelf(), Arc::clone(&self.learning), asked, bytes);
         let (mail, run) = (self.place.mail.clone(), self.run);
         tokio::spawn(async move {
             let given = job.await;
@@ -163,12 +171,12 @@ impl Task<'_> {
             Effect::StoreSum { round, clients } => {
                 if let Some(accumulator) = self.place.desk.close(round) {
                     // Uploads under way see that the round goes on without them.
-                    let job = jobs::store_sum(self.shelf(), accumulator, clients);
+                    let job = jobs::store_sum(self.place.shelf(), accumulator, clients);
                     self.spawn(round, async { job.await.map(Done::Stored) });
                 }
             }
             Effect::Unmask { round, plan } => {
-                let shelf = self.shelf();
+                let shelf = self.place.shelf();
                 let work = self.works.entry(round).or_default();
                 work.blob = Some(plan.sum);
                 let job = jobs::take_masks_off(shelf, work.sum.take(), plan);
@@ -178,7 +186,7 @@ impl Task<'_> {
                 let work = self.works.entry(round).or_default();
                 let aggregate = work.aggregate.clone();
                 let (task, state) = (Arc::clone(&self.learning), Arc::clone(&self.model));
-                let job = jobs::apply(self.shelf(), task, state, plan, aggregate, survivors);
+                let job = jobs::apply(self.place.shelf(), task, state, plan, aggregate, survivors);
                 self.spawn(round, async { job.await.map(Done::Applied) });
             }
             Effect::Close(round) => self.close(round),
@@ -206,19 +214,26 @@ impl Task<'_> {
         if let Some(model) = work.next_model {
             self.model = model;
         }
-        self.delete(work.blob);
+        self.batch.close(round, work.blob);
+        // The result is on its way: what it supersedes goes with the next transaction.
+        self.batch.prune();
     }
 
-    /// A masked sum is not needed once its round is over. One that stays behind is no harm.
-    pub(super) fn delete(&self, blob: Option<Digest>) {
-        if let Some(blob) = blob {
-            let Shelf { blobs, owner } = self.shelf();
-            tokio::spawn(async move {
-                if let Err(error) = blobs.delete(&owner, blob).await {
-                    tracing::warn!(tenant = %owner, %error, "a masked sum was not deleted");
-                }
-            });
+    /// Deletes blobs that no row names. Nothing waits for it, and what stays behind is found by the
+    /// next start.
+    pub(super) fn delete(&self, blobs: Vec<Digest>) {
+        if blobs.is_empty() {
+            return;
         }
+        let (shelf, owner) = (self.place.shelf(), self.place.owner.clone());
+        let federation = self.place.federation;
+        tokio::spawn(async move {
+            for blob in blobs {
+                if let Err(error) = shelf.delete(blob).await {
+                    tracing::warn!(tenant = %owner, %federation, %error, "a blob was not deleted");
+                }
+            }
+        });
     }
 
     fn answer(&mut self, client: ClientId, answer: Result<(), Refused>) {
