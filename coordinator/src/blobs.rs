@@ -11,7 +11,6 @@ use std::fs::{self, DirBuilder};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use object_store::local::LocalFileSystem;
@@ -38,8 +37,6 @@ use format::{HEADER_BYTES_MAX, Header, Layout, Sealer};
 const PART_BYTES: usize = 8 * format::CHUNK_BYTES;
 /// Up to so many bytes a thread switch takes longer than sealing or opening them.
 const INLINE_BYTES_MAX: usize = 64 << 10;
-/// Drafts of writers that died are removed after this long. A living writer is done long before.
-const DRAFT_LIFE: Duration = Duration::from_secs(3600);
 
 /// The blobs of an installation. Cheap to clone.
 #[derive(Clone)]
@@ -64,7 +61,6 @@ impl Blobs {
             .mode(0o700)
             .create(folder)
             .map_err(|error| failed(error.to_string()))?;
-        remove_drafts(folder);
         let objects = LocalFileSystem::new_with_prefix(folder)
             .map_err(|error| failed(error.to_string()))?
             .with_fsync(true);
@@ -168,6 +164,14 @@ impl Shelf {
         Ok(names.filter_map(|name| name.parse().ok()).collect())
     }
 
+    /// Removes the drafts of writers that died while they wrote. For the holder of the federation's
+    /// lease before it writes: a draft of anybody else would be named by no row.
+    pub async fn remove_drafts(&self) -> Result<(), StoreError> {
+        let folder = self.blobs.folder.join(self.folder().as_ref());
+        let removed = tokio::task::spawn_blocking(move || remove_drafts(&folder)).await;
+        removed.map_err(|_| StoreError::Closed)
+    }
+
     /// Deletes a blob. One that is not there is deleted already. Not durable by itself: after a loss
     /// of power it may be there again.
     pub async fn delete(&self, name: Digest) -> Result<(), StoreError> {
@@ -226,24 +230,14 @@ async fn blocking<T: Send + 'static>(
     tokio::task::spawn_blocking(work).await.map_err(|_| StoreError::Closed)
 }
 
-/// Removes what writers that were killed left behind: `object_store` writes `<name>#<n>` and
-/// renames. Failing to is no harm but space.
+/// Removes what `object_store` has not renamed yet: it writes `<name>#<n>`. Failing to is no harm but
+/// space.
 fn remove_drafts(folder: &Path) {
-    let old = |path: &Path| {
-        let age = fs::metadata(path).ok()?.modified().ok()?;
-        Some(SystemTime::now().duration_since(age).ok()? > DRAFT_LIFE)
-    };
-    for file in inside(folder).flat_map(|tenant| inside(&tenant)).flat_map(|shelf| inside(&shelf)) {
-        let name = file.file_name().unwrap_or_default();
-        if name.to_string_lossy().contains('#') && old(&file).unwrap_or(false) {
-            drop(fs::remove_file(file));
+    for file in fs::read_dir(folder).into_iter().flatten().flatten() {
+        if file.file_name().to_string_lossy().contains('#') {
+            drop(fs::remove_file(file.path()));
         }
     }
-}
-
-/// What is in a folder; nothing where it can't be read.
-fn inside(folder: &Path) -> impl Iterator<Item = PathBuf> + use<> {
-    fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path())
 }
 
 /// Reads a blob from its first byte to its last. Every chunk is authenticated before it is handed

@@ -19,5 +19,7 @@ mod killed;
 mod moved;
 #[path = "federation/plain.rs"]
 mod plain;
+#[path = "federation/pruned.rs"]
+mod pruned;
 #[path = "federation/refused.rs"]
 mod refused;

@@ -206,17 +206,18 @@ async fn a_killed_writer_leaves_a_whole_blob_or_none() {
 }
 
 #[tokio::test]
-async fn drafts_of_dead_writers_are_removed_when_they_are_old() {
+async fn drafts_of_dead_writers_are_removed_from_one_shelf_and_blobs_are_not() {
     let folder = tempfile::tempdir().unwrap();
-    shelf(folder.path(), "acme").await.put(content(1)).await.unwrap();
-    let draft = |name: &str| shelf_folder(folder.path(), "acme").join(name);
-    for (name, age) in [("aa#1", 7200), ("bb#1", 60)] {
-        let file = fs::File::create(draft(name)).unwrap();
-        file.set_modified(SystemTime::now() - Duration::from_secs(age)).unwrap();
+    let (acme, bank) = (shelf(folder.path(), "acme").await, shelf(folder.path(), "bank").await);
+    acme.remove_drafts().await.unwrap();
+    let names = [acme.put(content(1)).await.unwrap(), bank.put(content(1)).await.unwrap()];
+    let draft = |name: &str| shelf_folder(folder.path(), name).join(format!("{}#1", names[0]));
+    for name in ["acme", "bank"] {
+        fs::write(draft(name), b"half").unwrap();
     }
-    blobs(folder.path()).await;
-    assert!(!draft("aa#1").exists());
-    assert!(draft("bb#1").exists());
+    acme.remove_drafts().await.unwrap();
+    assert_eq!((draft("acme").exists(), draft("bank").exists()), (false, true));
+    assert!(acme.read(names[0]).await.is_ok() && bank.read(names[1]).await.is_ok());
 }
 
 #[tokio::test]

@@ -43,7 +43,12 @@ impl Small {
 
     /// The same where nobody may be missing in a sum.
     pub(crate) fn found_whole(tenants: usize, rounds: u32) -> Self {
-        Self::found_as(tenants, rounds, false, 0, "")
+        Self::found_whole_with(tenants, rounds, "")
+    }
+
+    /// The same with a configuration of the coordinator.
+    pub(crate) fn found_whole_with(tenants: usize, rounds: u32, config: &str) -> Self {
+        Self::found_as(tenants, rounds, false, 0, config)
     }
 
     fn found_as(

@@ -289,7 +289,9 @@ impl<'a> Task<'a> {
         let lease = LeaseName { owner: owner.clone(), federation };
         let fence = store.acquire(&lease, &settings.holder, now_unix_ms(), LEASE_MS).await?;
         // Before the rows are read: what is listed now and named by none of them, never will be.
-        let listed = place.shelf().names().await?;
+        let shelf = place.shelf();
+        shelf.remove_drafts().await?;
+        let listed = shelf.names().await?;
         let loaded = load::load(&place.shared, &owner, federation).await?;
         let orphans = loaded.unnamed(listed);
         let Loaded { row, setup, amended, invited, state, progress, interrupted, past, model } =

@@ -273,7 +273,7 @@ pub(super) async fn refusals(driver: &Driver, terms: &Terms, client: ClientId) -
         manifest: terms.hash(),
         highest_round: RoundNumber(0),
         resumable: Vec::new().try_into().unwrap(),
-        standing: Standing::initial(roundelay_crypto::digest::Digest([0; 32])),
+        standing: Standing::initial(Digest([0; 32])),
         attestation: None,
         schema: terms.manifest().task.schema.digest(),
     };
