@@ -19,6 +19,8 @@ use crate::outbound::MaskedVector;
 
 const HISTORY: Kind = Kind { name: "history", format: 2 };
 const STATE: Kind = Kind { name: "state", format: 1 };
+/// Bytes that a history may have before it is compacted, and at least twice what it then has.
+const COMPACT_BYTES: u64 = 256 << 10;
 /// Bytes of one record of the history at most.
 const RECORD_BYTES_MAX: usize = ENTRY_BYTES_MAX;
 
@@ -63,7 +65,7 @@ impl FederationDir {
                 Ok(record)
             })
             .collect::<Result<_, _>>()?;
-        Ok((HistoryFile { journal, waiting: Vec::new() }, records))
+        Ok((HistoryFile { journal, waiting: Vec::new(), compact_at: COMPACT_BYTES }, records))
     }
 
     /// Replaces the stored model state.
@@ -140,6 +142,8 @@ pub struct HistoryFile {
     journal: Journal,
     /// Events that wait to be made durable.
     waiting: Vec<&'static str>,
+    /// Bytes at which it is compacted next.
+    compact_at: u64,
 }
 
 impl HistoryFile {
@@ -180,6 +184,31 @@ impl HistoryFile {
     }
 }
 
+impl HistoryFile {
+    /// Whether it holds much that decides nothing any more.
+    #[must_use]
+    pub fn has_grown(&self) -> bool {
+        self.journal.bytes() >= self.compact_at
+    }
+
+    /// Puts the fewest records that say the same in place of all that were appended, durably. Not given
+    /// back where nobody knows what is durable.
+    #[must_use]
+    pub fn compacted(mut self, records: &[Record]) -> (Option<Self>, Result<(), CheckpointError>) {
+        if let Err(error) = self.sync() {
+            return (Some(self), Err(error));
+        }
+        let bodies: Vec<Vec<u8>> = records.iter().map(codec::encode).collect();
+        let (journal, replaced) = self.journal.replaced(HISTORY, &bodies);
+        let file = journal.map(|journal| {
+            // On a full disk too: another attempt at once would find it full again.
+            let compact_at = COMPACT_BYTES.max(2 * journal.bytes());
+            Self { journal, waiting: self.waiting, compact_at }
+        });
+        (file, replaced)
+    }
+}
+
 fn event_name(event: &Event) -> &'static str {
     match event {
         Event::Advertised => "advertised",
@@ -196,6 +225,10 @@ fn event_name(event: &Event) -> &'static str {
 #[cfg(test)]
 mod tests {
     use roundelay_crypto::digest::Digest;
+    use roundelay_protocol::ids::{ClientId, ModelVersion};
+    use roundelay_protocol::lineage::Standing;
+    use roundelay_protocol::plan::PlanKind;
+    use roundelay_protocol::round::horizontal::client::{Cohort, History};
 
     use super::*;
     use crate::checkpoint::StateDir;
@@ -231,6 +264,52 @@ mod tests {
         records.iter().for_each(|record| history.append(record).unwrap());
         history.sync().unwrap();
         assert_eq!(dir.history().unwrap().1, records);
+    }
+
+    #[test]
+    fn a_history_stays_as_small_as_what_it_remembers_over_hundreds_of_rounds() {
+        let (_root, dir) = folder();
+        let mut file = dir.history().unwrap().0;
+        let mut history = History::new(FEDERATION);
+        let standing = |round: u64| Standing {
+            round: RoundNumber(round),
+            model_version: ModelVersion(round),
+            state: Digest::of("state", &[&round.to_le_bytes()]),
+            transcript: Digest([2; 32]),
+        };
+        let client = |number| ClientId(Digest::of("client", &[&[number]]));
+        let mut members: Vec<ClientId> = (0..100).map(client).collect();
+        members.sort_unstable();
+        let cohort = Cohort { manifest: Digest([1; 32]), members: members.clone(), witnesses: 2 };
+        let (mut compactions, mut longest) = (0, 0);
+        for round in 1..=600 {
+            let model = standing(round - 1).state;
+            let upload = Event::Uploading { kind: PlanKind::Train, model, cohort: cohort.clone() };
+            let met = Event::Met { clients: members.clone() };
+            let signed = Event::Signed { set: Digest([3; 32]) };
+            let stands = Event::Stands(standing(round));
+            for event in
+                [Event::Advertised, Event::Shared, upload, met, signed, Event::Revealed, stands]
+            {
+                let record = record(round, event);
+                history = History::replay(
+                    FEDERATION,
+                    history.export().iter().chain(std::iter::once(&record)),
+                );
+                file.append(&record).unwrap();
+            }
+            if file.has_grown() {
+                let (compacted, done) = file.compacted(&history.export());
+                done.unwrap();
+                (file, compactions) = (compacted.unwrap(), compactions + 1);
+            }
+            longest = longest.max(fs::metadata(dir.path("history")).unwrap().len());
+        }
+        file.sync().unwrap();
+        assert!((5..100).contains(&compactions), "{compactions}");
+        assert!(longest < COMPACT_BYTES + 20_000, "{longest}");
+        let records = dir.history().unwrap().1;
+        assert_eq!(History::replay(FEDERATION, &records), history);
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! A file that only grows: entries with a checksum each, appended and made durable as one batch.
+//! A file of entries with a checksum each, appended and made durable as one batch. Where fewer
+//! entries say the same, they take the place of all, whole or not at all.
 //!
 //! ```text
 //! file  = "roundelay <kind> <format>\n", entry, entry, ...
@@ -11,12 +12,13 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use roundelay_crypto::digest::Digest;
 
 use super::failpoint::reached;
-use super::files::{Kind, sync_directory};
+use super::files::{Access, Kind, replace, sync_directory};
 use super::{CheckpointError, at};
 
 const CHECK_BYTES: usize = 8;
@@ -102,6 +104,46 @@ impl Journal {
         self.file.set_len(self.end)?;
         self.file.seek(SeekFrom::Start(self.end))?;
         self.file.sync_data()
+    }
+
+    /// Puts these entries in place of all that are there, durably.
+    ///
+    /// # Errors
+    /// It can't be written. Either nothing has changed and the journal goes on, or nobody knows which
+    /// of the two a loss of power leaves: then it is not given back, and nothing may rest on it.
+    pub(crate) fn replaced(
+        mut self,
+        kind: Kind,
+        bodies: &[Vec<u8>],
+    ) -> (Option<Self>, Result<(), CheckpointError>) {
+        match self.replace(kind, bodies) {
+            Ok(()) => (Some(self), Ok(())),
+            Err(error) => (Some(self).filter(Self::is_in_place), Err(error)),
+        }
+    }
+
+    fn replace(&mut self, kind: Kind, bodies: &[Vec<u8>]) -> Result<(), CheckpointError> {
+        let fail = |error| at(&self.path, error);
+        let mut bytes = kind.header().into_bytes();
+        for body in bodies {
+            bytes.extend(entry(bytes.len() as u64, body).map_err(fail)?);
+        }
+        replace(&self.path, Access::Plain, &[&bytes])?;
+        let file = OpenOptions::new().append(true).open(&self.path).map_err(fail)?;
+        (self.file, self.end, self.dirty) = (file, bytes.len() as u64, false);
+        Ok(())
+    }
+
+    /// Whether what is appended here is read at the next start.
+    fn is_in_place(&self) -> bool {
+        let place = |file: &std::fs::Metadata| (file.dev(), file.ino());
+        let (own, named) = (self.file.metadata(), std::fs::metadata(&self.path));
+        own.is_ok_and(|own| named.is_ok_and(|named| place(&own) == place(&named)))
+    }
+
+    /// Bytes in it.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.end
     }
 
     /// Where it is.
@@ -291,6 +333,79 @@ mod tests {
             assert!(!disarm(), "{place} was reached");
         }
         assert_eq!(Journal::open(&path, KIND).unwrap().1, bodies);
+    }
+
+    #[test]
+    fn fewer_entries_take_the_place_of_all_and_others_follow_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("journal");
+        three(&path);
+        let (journal, _) = Journal::open(&path, KIND).unwrap();
+        let few = vec![vec![9; 40]];
+        let (journal, replaced) = journal.replaced(KIND, &few);
+        replaced.unwrap();
+        let mut journal = journal.unwrap();
+        assert_eq!(journal.bytes(), std::fs::metadata(&path).unwrap().len());
+        journal.append(b"after").unwrap();
+        journal.sync().unwrap();
+        assert_eq!(Journal::open(&path, KIND).unwrap().1, [few[0].clone(), b"after".to_vec()]);
+    }
+
+    #[test]
+    fn a_journal_that_cannot_be_replaced_goes_on_unless_nobody_knows_which_one_is_there() {
+        use crate::checkpoint::failpoint::{Fault, arm, disarm};
+        let steps = [
+            ("file.journal.create.before", true),
+            ("file.journal.write.before", true),
+            ("file.journal.sync.before", true),
+            ("file.journal.rename.before", true),
+            ("file.journal.directory.before", false),
+        ];
+        for (step, goes_on) in steps {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("journal");
+            let mut bodies = three(&path);
+            let (journal, _) = Journal::open(&path, KIND).unwrap();
+            arm(step, Fault::Full);
+            let (journal, replaced) = journal.replaced(KIND, &[b"all".to_vec()]);
+            assert!(!disarm(), "{step} was reached");
+            assert!(matches!(replaced, Err(CheckpointError::DiskFull(_))), "{step}");
+            assert_eq!(journal.is_some(), goes_on, "{step}");
+            if let Some(mut journal) = journal {
+                journal.append(b"next").unwrap();
+                bodies.push(b"next".to_vec());
+                assert_eq!(Journal::open(&path, KIND).unwrap().1, bodies, "{step}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_crash_while_it_is_replaced_leaves_all_entries_or_the_few() {
+        use crate::checkpoint::failpoint::{Fault, arm, disarm};
+        let steps = [
+            "file.journal.create.before",
+            "file.journal.write.before",
+            "file.journal.sync.before",
+            "file.journal.rename.before",
+            "file.journal.directory.before",
+            "file.journal.after",
+        ];
+        for step in steps {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("journal");
+            let bodies = three(&path);
+            let (journal, _) = Journal::open(&path, KIND).unwrap();
+            let few = vec![b"all".to_vec()];
+            arm(step, Fault::Kill);
+            let died = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                journal.replaced(KIND, &few).1.is_err()
+            }));
+            assert!(!disarm() && died.is_err(), "{step} was reached");
+            let read = Journal::open(&path, KIND).unwrap().1;
+            let is_replaced =
+                matches!(step, "file.journal.directory.before" | "file.journal.after");
+            assert_eq!(read, if is_replaced { few } else { bodies }, "{step}");
+        }
     }
 
     #[test]

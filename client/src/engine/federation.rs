@@ -99,6 +99,12 @@ impl Federation {
         self.setup.terms.federation()
     }
 
+    /// The fewest records from which a start remembers all that this client does.
+    #[must_use]
+    pub fn memory(&self) -> Vec<Record> {
+        self.history.export()
+    }
+
     /// What the client says when it joins on a connection.
     #[must_use]
     pub fn join(&self) -> Join {

@@ -245,6 +245,10 @@ impl Runner {
                 return;
             }
         }
+        // Every record of the engine was appended: what it remembers is what the file says.
+        if let Err(error) = self.history.compact(|| self.engine.memory()).await {
+            self.tell(Told::Checkpoint(error));
+        }
     }
 
     /// `Err`: a record could not be made durable.

@@ -49,6 +49,20 @@ impl Records {
         synced
     }
 
+    /// Puts these records, which say the same, in place of all where those have become many. `Err`:
+    /// they stay as they are, or nothing is recorded any more.
+    pub(super) async fn compact(
+        &mut self,
+        records: impl FnOnce() -> Vec<Record>,
+    ) -> Result<(), CheckpointError> {
+        let Some(file) = self.file.take_if(|file| file.has_grown()) else { return Ok(()) };
+        let records = records();
+        let compacted = spawn_blocking(move || file.compacted(&records));
+        let Ok((file, compacted)) = compacted.await else { return Err(self.lost()) };
+        self.file = file;
+        compacted
+    }
+
     fn lost(&self) -> CheckpointError {
         let words = "writing the history was broken off; no more rounds until this is restarted";
         at(&self.path, io::Error::other(words))

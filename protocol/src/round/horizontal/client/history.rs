@@ -104,12 +104,15 @@ impl Cohort {
 
 /// A state that would take a client back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("this client stands at round {stands} and does not step back to {offered}")]
+#[error(
+    "this client stands at version {} of round {} and does not step back to version {} of round {}",
+    .stands.model_version, .stands.round, .offered.model_version, .offered.round
+)]
 pub struct StepsBack {
-    /// The round of the client's standing.
-    pub stands: u64,
-    /// The round of the state that was offered.
-    pub offered: u64,
+    /// Where the client stands.
+    pub stands: Standing,
+    /// The state that was offered.
+    pub offered: Standing,
 }
 
 /// The memory of one client in one federation.
@@ -118,7 +121,8 @@ pub struct History {
     federation: FederationId,
     /// The highest round in which this client did what each stage asks for.
     highest: BTreeMap<Stage, RoundNumber>,
-    /// One entry for each release over which a set may have been opened.
+    /// One entry for each release over which a set may have been opened and another one could be:
+    /// those over models of earlier versions are forgotten.
     opened: BTreeMap<Release, Opened>,
     /// The last round in which a survivor set with this client was signed.
     met: BTreeMap<ClientId, RoundNumber>,
@@ -287,9 +291,10 @@ impl History {
     /// Takes over a state: the initial model, or one that enough peers have signed. The record
     /// has to be durable before the client joins with it.
     pub fn adopt(&mut self, standing: Standing) -> Result<Record, StepsBack> {
-        let stands = self.standing.map_or(RoundNumber(0), |standing| standing.round);
-        if standing.round < stands {
-            return Err(StepsBack { stands: stands.0, offered: standing.round.0 });
+        if let Some(stands) = self.standing
+            && (standing.round < stands.round || standing.model_version < stands.model_version)
+        {
+            return Err(StepsBack { stands, offered: standing });
         }
         Ok(self.record(standing.round, Event::Adopted(standing)))
     }
@@ -408,7 +413,10 @@ impl History {
                 self.derived = matches!(record.event, Event::Stands(_));
                 // A later result may still be on its way.
                 self.applying.retain(|applying| *applying > standing.round);
-                self.standing = Some(*standing);
+                let before = self.standing.replace(*standing);
+                if before.is_some_and(|before| before.model_version < standing.model_version) {
+                    self.forget_superseded();
+                }
             }
             Event::Met { clients } => {
                 for client in clients {
@@ -418,6 +426,22 @@ impl History {
             }
             Event::RolledBack { seen } => self.lost = self.lost.max(Some(*seen)),
         }
+    }
+
+    /// A version is behind this client for ever: it uploads for the state that it stands at alone, a
+    /// version never steps back, and the hash of a state binds its version. So whatever was opened over
+    /// models of earlier versions decides nothing any more but how far this client has gone, which the
+    /// last upload and the last signature say.
+    fn forget_superseded(&mut self) {
+        let stands = self.standing.map(|standing| standing.state);
+        let uploaded = self.highest.get(&Stage::MaskedInput).copied();
+        let signed = self.highest.get(&Stage::ConsistencyCheck).copied();
+        self.opened.retain(|release, opened| {
+            release.is_statistics
+                || Some(release.model) == stands
+                || Some(opened.round) == uploaded
+                || (Some(opened.round) == signed && opened.signed.is_some())
+        });
     }
 
     fn raise(&mut self, stage: Stage, round: RoundNumber) {

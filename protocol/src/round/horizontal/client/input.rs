@@ -142,6 +142,9 @@ impl Masking {
     ) -> Result<Consistency, Refusal> {
         let Self { seat, self_mask, holdings, context, plan } = self;
         turn.history.rises(Stage::MaskedInput, core.scope.round)?;
+        // The result before may have been applied while this was masked; and the history answers for
+        // the state that this client stands at alone.
+        check_lineage(core, &plan, turn.history)?;
         let cohort = seat.cohort();
         turn.history.may_open(plan.kind, plan.model, &cohort)?;
         turn.remember(core, Event::Uploading { kind: plan.kind, model: plan.model, cohort });

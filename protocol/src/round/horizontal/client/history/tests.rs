@@ -145,12 +145,70 @@ fn a_standing_never_steps_back() {
     let mut history = History::new(FEDERATION);
     assert!(history.adopt(standing(0)).is_ok());
     history.record(RoundNumber(4), Event::Stands(standing(4)));
-    assert_eq!(history.adopt(standing(3)), Err(StepsBack { stands: 4, offered: 3 }));
+    let refused = Err(StepsBack { stands: standing(4), offered: standing(3) });
+    assert_eq!(history.adopt(standing(3)), refused);
+    // Not in a later round either.
+    let offered = Standing { round: RoundNumber(9), ..standing(3) };
+    assert_eq!(history.adopt(offered), Err(StepsBack { stands: standing(4), offered }));
     assert_eq!(history.standing(), Some(&standing(4)));
     assert_eq!(history.derived(), Some(&standing(4)));
     assert!(history.adopt(standing(6)).is_ok());
     assert_eq!(history.derived(), None, "what others derived");
     assert_eq!(history.transcript(), standing(6).transcript);
+}
+
+#[test]
+fn what_is_remembered_does_not_grow_with_rounds_and_answers_for_the_newest_model() {
+    let mut history = History::new(FEDERATION);
+    assert!(history.adopt(standing(0)).is_ok());
+    let statistics = PlanKind::Statistics;
+    let upload = |kind, model| Event::Uploading { kind, model, cohort: named("all") };
+    history.record(RoundNumber(1), upload(statistics, digest("data")));
+    history.record(RoundNumber(1), Event::Signed { set: digest("sums") });
+    let mut lengths = Vec::new();
+    for round in 2..200 {
+        let before = history.standing().unwrap().state;
+        let number = RoundNumber(round);
+        assert_eq!(history.may_open(PlanKind::Train, before, &named("all")), Ok(()));
+        for event in [Event::Advertised, Event::Shared, upload(PlanKind::Train, before)] {
+            history.record(number, event);
+        }
+        // Every third time it uploads and is not asked to sign.
+        if round % 3 > 0 {
+            history.record(number, Event::Signed { set: digest("set") });
+            history.record(number, Event::Revealed);
+            let again = history.may_open(PlanKind::Evaluate, before, &named("all"));
+            assert_eq!(again, Err(Refusal::SetRule));
+        }
+        history.record(number, Event::Stands(standing(round)));
+        assert_eq!(history.remembered(), number);
+        lengths.push(history.export().len());
+    }
+    assert!(lengths.iter().all(|length| *length <= 10), "{lengths:?}");
+    let again = history.may_open(statistics, digest("data"), &named("all"));
+    assert_eq!(again, Err(Refusal::SetRule), "those are released once for all");
+    assert_eq!(History::replay(FEDERATION, &history.export()), history);
+}
+
+#[test]
+fn a_retry_and_an_evaluation_of_one_version_are_remembered_until_the_next_one() {
+    let mut history = History::new(FEDERATION);
+    assert!(history.adopt(standing(3)).is_ok());
+    let model = standing(3).state;
+    let upload = |model| Event::Uploading { kind: PlanKind::Train, model, cohort: named("all") };
+    history.record(RoundNumber(4), upload(model));
+    history.record(RoundNumber(4), Event::Signed { set: digest("set") });
+    // The same version stands at a later round: an evaluation changes nothing else.
+    history
+        .record(RoundNumber(5), Event::Stands(Standing { round: RoundNumber(5), ..standing(3) }));
+    let may_open = |history: &History| history.may_open(PlanKind::Train, model, &named("all"));
+    assert_eq!(may_open(&history), Err(Refusal::SetRule));
+    history.record(RoundNumber(6), Event::Stands(standing(6)));
+    history.record(RoundNumber(7), upload(standing(6).state));
+    history.record(RoundNumber(7), Event::Signed { set: digest("set") });
+    history.record(RoundNumber(7), Event::Stands(standing(7)));
+    assert!(!history.opened.contains_key(&Release::of(PlanKind::Train, model)));
+    assert_eq!(history.rises(Stage::ConsistencyCheck, RoundNumber(7)), Err(Refusal::AlreadySigned));
 }
 
 #[test]
