@@ -193,7 +193,9 @@ impl HistoryFile {
 
     /// Puts the fewest records that say the same in place of all that were appended, durably. Not given
     /// back where nobody knows what is durable.
-    #[must_use]
+    ///
+    /// # Errors
+    /// It can't be written.
     pub fn compacted(mut self, records: &[Record]) -> (Option<Self>, Result<(), CheckpointError>) {
         if let Err(error) = self.sync() {
             return (Some(self), Err(error));

@@ -11,7 +11,7 @@ use roundelay_crypto::digest::Digest;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Refusal, Stage};
-use crate::ids::{ClientId, FederationId, RoundNumber};
+use crate::ids::{ClientId, FederationId, ModelVersion, RoundNumber};
 use crate::lineage::Standing;
 use crate::plan::PlanKind;
 use crate::transcript::NO_TRANSCRIPT;
@@ -106,13 +106,13 @@ impl Cohort {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
     "this client stands at version {} of round {} and does not step back to version {} of round {}",
-    .stands.model_version, .stands.round, .offered.model_version, .offered.round
+    .stands.0, .stands.1, .offered.0, .offered.1
 )]
 pub struct StepsBack {
     /// Where the client stands.
-    pub stands: Standing,
+    pub stands: (ModelVersion, RoundNumber),
     /// The state that was offered.
-    pub offered: Standing,
+    pub offered: (ModelVersion, RoundNumber),
 }
 
 /// The memory of one client in one federation.
@@ -294,7 +294,8 @@ impl History {
         if let Some(stands) = self.standing
             && (standing.round < stands.round || standing.model_version < stands.model_version)
         {
-            return Err(StepsBack { stands, offered: standing });
+            let place = |standing: Standing| (standing.model_version, standing.round);
+            return Err(StepsBack { stands: place(stands), offered: place(standing) });
         }
         Ok(self.record(standing.round, Event::Adopted(standing)))
     }

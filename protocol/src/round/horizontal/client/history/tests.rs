@@ -145,11 +145,15 @@ fn a_standing_never_steps_back() {
     let mut history = History::new(FEDERATION);
     assert!(history.adopt(standing(0)).is_ok());
     history.record(RoundNumber(4), Event::Stands(standing(4)));
-    let refused = Err(StepsBack { stands: standing(4), offered: standing(3) });
+    let place = |version, round| (ModelVersion(version), RoundNumber(round));
+    let refused = Err(StepsBack { stands: place(4, 4), offered: place(3, 3) });
     assert_eq!(history.adopt(standing(3)), refused);
     // Not in a later round either.
     let offered = Standing { round: RoundNumber(9), ..standing(3) };
-    assert_eq!(history.adopt(offered), Err(StepsBack { stands: standing(4), offered }));
+    assert_eq!(
+        history.adopt(offered),
+        Err(StepsBack { stands: place(4, 4), offered: place(3, 9) })
+    );
     assert_eq!(history.standing(), Some(&standing(4)));
     assert_eq!(history.derived(), Some(&standing(4)));
     assert!(history.adopt(standing(6)).is_ok());
