@@ -177,10 +177,10 @@ impl Coordinator {
         turn.watch.see(turn.now, &Observed::CoordinatorStarted);
         let initial = self.population.initial();
         let model = self.newest().unwrap_or_else(|| Arc::new(initial.clone()));
-        let progress = self.rows.progress.clone();
-        let progress = progress.unwrap_or_else(|| Progress::new(initial.hash(), NO_TRANSCRIPT));
         let manifest = self.population.terms().manifest().clone();
         let setup = engine::Setup::new(manifest, pace(), TIMING);
+        let first = || Progress::new(setup.terms.hash(), initial.hash(), NO_TRANSCRIPT);
+        let progress = self.rows.progress.clone().unwrap_or_else(first);
         let (state, interrupted) = (self.rows.state, self.rows.interrupted());
         let mut effects = Vec::new();
         let engine = Engine::resume(setup, state, progress, interrupted, turn.now, &mut effects);
