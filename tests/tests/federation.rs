@@ -23,3 +23,5 @@ mod plain;
 mod pruned;
 #[path = "federation/refused.rs"]
 mod refused;
+#[path = "federation/restored.rs"]
+mod restored;

@@ -1,12 +1,11 @@
 //! A coordinator that moves: its clients follow a signed redirect to its successor.
 
 use std::net::UdpSocket;
-use std::path::Path;
 use std::time::Duration;
 
 use roundelay_tests::harness::{Coordinator, Programs, wait_until};
 
-use crate::small::Small;
+use crate::small::{Small, copy};
 
 #[test]
 fn clients_follow_a_coordinator_that_stops_to_its_successor_and_rounds_go_on_there() {
@@ -33,18 +32,5 @@ fn clients_follow_a_coordinator_that_stops_to_its_successor_and_rounds_go_on_the
             (status["coordinator"] == successor.as_str()).then_some(())
         });
         assert!(there.is_some(), "{}", site.log_tail());
-    }
-}
-
-/// A folder with all that is in it, but for the socket of verbs.
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir(to).expect("a folder");
-    for entry in std::fs::read_dir(from).expect("a folder").flatten() {
-        let kind = entry.file_type().expect("a kind");
-        if kind.is_dir() {
-            copy(&entry.path(), &to.join(entry.file_name()));
-        } else if kind.is_file() {
-            std::fs::copy(entry.path(), to.join(entry.file_name())).expect("it is copied");
-        }
     }
 }

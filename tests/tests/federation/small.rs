@@ -137,6 +137,19 @@ impl Small {
     }
 }
 
+/// A folder with all that is in it, but for the socket of verbs.
+pub(crate) fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir(to).expect("a folder");
+    for entry in std::fs::read_dir(from).expect("a folder").flatten() {
+        let kind = entry.file_type().expect("a kind");
+        if kind.is_dir() {
+            copy(&entry.path(), &to.join(entry.file_name()));
+        } else if kind.is_file() {
+            std::fs::copy(entry.path(), to.join(entry.file_name())).expect("it is copied");
+        }
+    }
+}
+
 /// Two classes, apart along the first column; every tenant sees the rest differently.
 pub(crate) fn write_rows(folder: &Path, tenant: usize, rows: usize) {
     write_table(&folder.join("data.csv"), tenant, rows);
