@@ -1,0 +1,151 @@
+//! `cargo xtask bench memory`: the coordinator's peak resident memory at 10 and at 100 clients, or
+//! at `--clients FEW,MORE`, with a model of ten million parameters; growth of at most 10 %.
+//!
+//! The coordinator is a process of its own, on real QUIC over loopback. The clients are real ones
+//! too, through the SDK in this process, with a trainer that takes no step: their masked vectors
+//! are as long as any. Each holds the model, its update and its masked vector, 40 MB each and more
+//! than one of some, and a round over n of them expands n² masks of 40 MB. Two train rounds and the
+//! last evaluation.
+//!
+//! What may grow with the clients is undo data, up to its budget (`rounds.undo_bytes`); both sides
+//! run under the same, which ten uploads of 40 MB fill.
+
+use std::process::ExitCode;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use roundelay_client::sdk::{Client, Stopper};
+use roundelay_client::train::{Control, DataSummary, Metrics, TrainError, Trainer, Update};
+use roundelay_crypto::digest::Digest;
+use roundelay_protocol::ids::RoundNumber;
+use roundelay_protocol::manifest::{Hyperparameters, Task};
+use roundelay_protocol::statistics::{ColumnStatistics, Standardisation};
+use roundelay_tests::bench::processes::peak_mib;
+use roundelay_tests::bench::small::found;
+use roundelay_tests::bench::{Figure, machine, wants_json};
+use roundelay_tests::demo::federation::Federation;
+use roundelay_tests::harness::Programs;
+
+const ROUNDS: u32 = 2;
+/// 4 × 3160 + 3160 × 3160 + 3160 × 2 weights and 6,322 biases: 10.01 million.
+const MODEL: &str = "mlp = { hidden = [3160, 3160], seed = 1 }";
+const GROWTH_MAX: f64 = 1.1;
+
+fn main() -> ExitCode {
+    match figure() {
+        Ok(figure) => figure.tell(wants_json()),
+        Err(reason) => {
+            eprintln!("bench memory: {reason}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn figure() -> Result<Figure, String> {
+    let programs = Programs::find()?;
+    let (at_few, at_more) = sides()?;
+    let few = peak(&programs, at_few)?;
+    let more = peak(&programs, at_more)?;
+    let ratio = more / few;
+    Ok(Figure {
+        bench: "memory",
+        ours: more,
+        reference: Some(few),
+        unit: "MiB",
+        ratio,
+        target: GROWTH_MAX,
+        // The target is about 10 and 100: a smaller run says how memory grows, and passes nothing.
+        pass: ratio <= GROWTH_MAX && (at_few, at_more) == (10, 100),
+        runs: 1,
+        machine: machine(),
+        notes: vec![("with the fewer clients", few), ("with more of them", more)],
+    })
+}
+
+/// How many clients on either side.
+fn sides() -> Result<(usize, usize), String> {
+    let arguments: Vec<String> = std::env::args().collect();
+    let Some(at) = arguments.iter().position(|one| one == "--clients") else {
+        return Ok((10, 100));
+    };
+    let given = arguments.get(at + 1).and_then(|given| {
+        let (few, more) = given.split_once(',')?;
+        Some((few.parse().ok()?, more.parse().ok()?))
+    });
+    given.ok_or_else(|| "--clients takes two numbers, such as 10,40".to_owned())
+}
+
+fn peak(programs: &Programs, clients: usize) -> Result<f64, String> {
+    let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
+    let mut federation = found(programs, folder.path(), clients, ROUNDS, MODEL)?;
+    let running = start_all(&federation)?;
+    let id = federation.id.clone();
+    federation.coordinator.verb(&["federation", "start", &id])?;
+    let finished = federation.watch_every(Duration::from_secs(1), &mut |_| {});
+    let peak = federation.coordinator.id().and_then(peak_mib);
+    running.into_iter().for_each(|(stopper, thread)| {
+        stopper.stop();
+        // How it ended is of no account once the peak is read.
+        let _ = thread.join();
+    });
+    finished?;
+    let peak = peak.ok_or("the coordinator is gone")?;
+    eprintln!("{clients} clients: {peak:.0} MiB");
+    Ok(peak)
+}
+
+type Running = (Stopper, JoinHandle<()>);
+
+fn start_all(federation: &Federation) -> Result<Vec<Running>, String> {
+    let start = |folder| {
+        let client = Client::builder().dir(folder).trainer(Still).build();
+        let client = client.map_err(|error| error.to_string())?;
+        let stopper = client.stopper();
+        let thread = thread::spawn(move || {
+            if let Err(error) = client.run() {
+                eprintln!("a client: {error}");
+            }
+        });
+        Ok((stopper, thread))
+    };
+    federation.sites.iter().map(|site| start(site.folder())).collect()
+}
+
+/// Stands still: its updates are zero, and as long as the model.
+struct Still;
+
+/// Rows that it says to have.
+const ROWS: u64 = 8;
+
+impl Trainer for Still {
+    fn prepare(&mut self, task: &Task) -> Result<DataSummary, TrainError> {
+        let data = Digest::of("roundelay/bench/memory", &[]);
+        Ok(DataSummary { rows: ROWS, held_out_rows: 1, schema: task.schema.digest(), data })
+    }
+
+    fn statistics(&mut self) -> Result<Vec<ColumnStatistics>, TrainError> {
+        Ok(Vec::new())
+    }
+
+    fn standardise(&mut self, _by: &Standardisation) -> Result<(), TrainError> {
+        Ok(())
+    }
+
+    fn initial(&mut self) -> Result<Vec<f32>, TrainError> {
+        Err(TrainError::Task("the model starts from a seed".to_owned()))
+    }
+
+    fn train(
+        &mut self,
+        model: &[f32],
+        _hyperparameters: &Hyperparameters,
+        _round: RoundNumber,
+        _control: &dyn Control,
+    ) -> Result<Update, TrainError> {
+        Ok(Update { delta: vec![0.0; model.len()], rows: ROWS, loss: 0.7 })
+    }
+
+    fn evaluate(&mut self, _model: &[f32]) -> Result<Metrics, TrainError> {
+        Ok(Metrics { rows: 1, correct: 1, loss_sum: 0.7 })
+    }
+}
