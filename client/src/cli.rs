@@ -5,20 +5,18 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
+use roundelay_program::Output;
 
 pub(crate) mod compared;
 mod difference;
 mod enrol;
 mod error;
-mod failure;
 mod manifest;
 mod show;
 mod status;
 
 pub use error::CliError;
-pub(crate) use failure::Failure;
-pub use failure::parse;
 
 /// The program's name.
 pub const PROGRAM: &str = "roundelay-client";
@@ -41,16 +39,6 @@ struct Common {
     /// How answers, errors and logs are written.
     #[arg(long, global = true, value_enum, default_value_t = Output::Human)]
     output: Output,
-}
-
-/// How results are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Output {
-    /// For people.
-    #[value(alias = "text")]
-    Human,
-    /// One JSON object a line, under a key that names the answer.
-    Json,
 }
 
 #[derive(Debug, Subcommand)]
@@ -147,28 +135,8 @@ pub fn run(arguments: Arguments) -> ExitCode {
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => error.failure().tell(PROGRAM, output),
+        Err(error) => error.failure().tell(output),
     }
-}
-
-/// Writes one JSON object as a line. A reader that has gone away is no error.
-pub(crate) fn say(value: &impl serde::Serialize) {
-    use std::io::Write;
-    if let Ok(line) = serde_json::to_string(value) {
-        let _ = writeln!(std::io::stdout().lock(), "{line}");
-    }
-}
-
-/// Prints a line for people. Words from outside can't act on the terminal.
-macro_rules! tell {
-    () => { println!() };
-    ($($words:tt)+) => { println!("{}", roundelay_protocol::plain::shown(&format!($($words)+))) };
-}
-use tell;
-
-/// Writes an answer: one object whose one key says what it is, as the coordinator's program does.
-pub(crate) fn answer(name: &str, body: impl serde::Serialize) {
-    say(&std::collections::BTreeMap::from([(name, body)]));
 }
 
 /// A runtime for a verb that talks to the coordinator once.

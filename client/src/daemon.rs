@@ -12,7 +12,9 @@ use roundelay_protocol::manifest::Manifest;
 use tracing_subscriber::EnvFilter;
 
 use crate::checkpoint::StateDir;
-use crate::cli::{CliError, Output, RunArguments, say};
+use roundelay_program::{Output, say};
+
+use crate::cli::{CliError, RunArguments};
 use crate::config::{Config, ConfigError};
 use crate::data::Source;
 use crate::sdk::{Board, Client, ClientError, FederationStanding, Stopper, Summary};
@@ -95,7 +97,11 @@ fn start_log(config: &Config, file: &Path, output: Output) -> Result<(), ConfigE
         path: origin.to_owned(),
         what: format!("`{filter}` is not what `log` may be, a level or target=level,…: {error}"),
     })?;
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        // Nobody to tell: this would panic.
+        .log_internal_errors(false);
     // A program that embeds this verb may have set a log up already.
     let _ = match output {
         Output::Json => log.json().try_init(),

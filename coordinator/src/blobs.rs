@@ -20,9 +20,9 @@ use rand::Rng;
 use roundelay_crypto::digest::Digest;
 use roundelay_protocol::ids::{FederationId, TenantId};
 
-use crate::failpoint;
 use crate::keys::{Kms, Scope};
 use crate::store::StoreError;
+use roundelay_program::failpoint;
 
 mod errors;
 mod format;

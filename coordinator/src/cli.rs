@@ -3,7 +3,8 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
+use roundelay_program::Output;
 use roundelay_protocol::ids::TenantId;
 
 use crate::admin::ClientText;
@@ -14,7 +15,7 @@ mod serve;
 #[cfg(test)]
 mod tests;
 
-pub use run::{parse, run};
+pub use run::run;
 
 /// Hosts federations of tenants: carries their rounds and holds only masked vectors.
 #[derive(Debug, Parser)]
@@ -40,16 +41,6 @@ pub struct Options {
     /// How answers, errors and logs are written
     #[arg(long, global = true, value_enum, default_value_t = Output::Human)]
     pub output: Output,
-}
-
-/// How answers are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Output {
-    /// For people.
-    #[value(alias = "text")]
-    Human,
-    /// One line of JSON.
-    Json,
 }
 
 /// What to do.

@@ -40,8 +40,6 @@ pub mod clock;
 #[cfg(feature = "server")]
 pub mod config;
 #[cfg(feature = "server")]
-pub mod failpoint;
-#[cfg(feature = "server")]
 pub mod federations;
 #[cfg(feature = "server")]
 pub mod installation;

@@ -2,8 +2,6 @@
 
 use std::process::ExitCode;
 
-use roundelay_coordinator::cli::{parse, run};
-
 fn main() -> ExitCode {
-    parse().map_or_else(|ended| ended, run)
+    roundelay_program::main(roundelay_coordinator::cli::run)
 }

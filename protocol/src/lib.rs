@@ -41,7 +41,6 @@ pub mod testing;
 mod text;
 pub mod time;
 pub mod transcript;
-pub mod usage;
 
 // Sample values and frozen files for the unit tests.
 #[cfg(test)]

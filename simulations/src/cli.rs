@@ -5,7 +5,9 @@ use std::ops::Range;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
+use roundelay_program::{Failure, Output, note, say, tell};
+use roundelay_protocol::exit::Kind;
 
 use crate::bug::Bug;
 use crate::scenario::{Choices, Scenario};
@@ -60,14 +62,6 @@ struct Chosen {
     output: Output,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Output {
-    /// For people.
-    Human,
-    /// One line for machines.
-    Json,
-}
-
 impl Chosen {
     fn choices(&self) -> Choices {
         let Self { clients, rounds, restores, bug, .. } = *self;
@@ -85,18 +79,17 @@ fn parse_seeds(text: &str) -> Result<Range<u64>, String> {
 /// Runs the command line.
 #[must_use]
 pub fn main() -> ExitCode {
-    let done = match Cli::parse().verb {
-        Verb::Run { seeds, chosen, threads } => run(seeds, chosen, threads),
-        Verb::Replay { seed, chosen } => replay(seed, chosen),
-    };
-    match done {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("roundelay-simulate: {error}");
-            ExitCode::from(2)
+    roundelay_program::main(|cli: Cli| {
+        let (output, done) = match cli.verb {
+            Verb::Run { seeds, chosen, threads } => (chosen.output, run(seeds, chosen, threads)),
+            Verb::Replay { seed, chosen } => (chosen.output, replay(seed, chosen)),
+        };
+        match done {
+            Ok(true) => ExitCode::SUCCESS,
+            Ok(false) => ExitCode::FAILURE,
+            Err(error) => Failure::new(Kind::Invalid, "scenario", error).tell(output),
         }
-    }
+    })
 }
 
 fn run(seeds: Range<u64>, chosen: Chosen, threads: Option<usize>) -> Result<bool, RunError> {
@@ -106,23 +99,24 @@ fn run(seeds: Range<u64>, chosen: Chosen, threads: Option<usize>) -> Result<bool
     let summary = seeds::run_all(seeds, &chosen.choices(), threads.unwrap_or(cores), |report| {
         let done = done.fetch_add(1, Ordering::Relaxed) + 1;
         if shows && (done == total || done.is_multiple_of(10)) {
-            eprint!("\r{done} of {total} seeds");
+            // Where nobody can see it, it is not missed.
+            let _ = write!(io::stderr(), "\r{done} of {total} seeds");
         }
         if let Some(violation) = &report.violation {
-            eprintln!("\rseed {}: {violation}", report.seed);
+            note!("\rseed {}: {violation}", report.seed);
         }
     })?;
     if shows {
-        eprintln!();
+        note!("");
     }
-    tell(&match chosen.output {
-        Output::Json => json(&summary),
-        Output::Human => summary.to_string(),
-    });
-    if chosen.output == Output::Human {
-        summary.violations.keys().for_each(|seed| {
-            tell(&format!("replay: {}", seeds::replay_command(*seed, &chosen.choices())));
-        });
+    match chosen.output {
+        Output::Json => say(&summary),
+        Output::Human => {
+            lines(&summary.to_string());
+            summary.violations.keys().for_each(|seed| {
+                tell!("replay: {}", seeds::replay_command(*seed, &chosen.choices()));
+            });
+        }
     }
     Ok(summary.violations.is_empty())
 }
@@ -132,25 +126,19 @@ fn replay(seed: u64, chosen: Chosen) -> Result<bool, RunError> {
     let report = match chosen.output {
         Output::Json => {
             let report = seeds::run(seed, &choices, None)?;
-            tell(&json(&report));
+            say(&report);
             report
         }
         Output::Human => {
-            tell(&json(&Scenario::draw(seed, &choices)));
-            let report = seeds::run(seed, &choices, Some(Box::new(tell)))?;
-            tell(&report.to_string());
+            say(&Scenario::draw(seed, &choices));
+            let report = seeds::run(seed, &choices, Some(Box::new(lines)))?;
+            lines(&report.to_string());
             report
         }
     };
     Ok(report.violation.is_none())
 }
 
-/// A line of a story. A reader that has seen enough closes the pipe, and the story goes on unread.
-fn tell(line: &str) {
-    let _ = writeln!(io::stdout(), "{line}");
-}
-
-fn json<T: serde::Serialize>(value: &T) -> String {
-    // Plain numbers and texts always serialise.
-    serde_json::to_string(value).unwrap_or_default()
+fn lines(text: &str) {
+    text.lines().for_each(|line| tell!("{line}"));
 }

@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use roundelay_program::line::finished;
+use roundelay_program::out;
 use serde_json::{Value, json};
 
 pub mod processes;
@@ -38,15 +40,15 @@ impl Figure {
     pub fn tell(&self, as_json: bool) -> ExitCode {
         let reference = self.reference.map_or_else(|| "none".to_owned(), |one| one.to_string());
         let (bench, ours, unit) = (self.bench, self.ours, self.unit);
-        println!("{bench}: {ours:.2} {unit} (reference {reference}), ratio {:.3}", self.ratio);
+        out!("{bench}: {ours:.2} {unit} (reference {reference}), ratio {:.3}", self.ratio);
         for (name, value) in &self.notes {
-            println!("  {name}: {value:.2} {unit}");
+            out!("  {name}: {value:.2} {unit}");
         }
-        println!("  {} runs on {}", self.runs, self.machine);
+        out!("  {} runs on {}", self.runs, self.machine);
         if as_json {
-            println!("{}", self.json());
+            out!("{}", self.json());
         }
-        if self.pass { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        ended(self.pass)
     }
 
     fn json(&self) -> Value {
@@ -56,6 +58,10 @@ impl Figure {
             "runs": self.runs, "machine": self.machine,
         })
     }
+}
+
+fn ended(pass: bool) -> ExitCode {
+    finished(if pass { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Prints the figures of a benchmark with several targets: in JSON one object, that of the first
@@ -69,13 +75,13 @@ pub fn tell_parts(parts: &[Figure], as_json: bool) -> ExitCode {
             whole.insert("pass".to_owned(), json!(pass));
             whole.insert("parts".to_owned(), parts.iter().map(Figure::json).collect());
         }
-        println!("{whole}");
+        out!("{whole}");
     } else {
         for part in parts {
             let _ = part.tell(false);
         }
     }
-    if pass { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    ended(pass)
 }
 
 /// Whether `--json` or `--output json` was asked for.

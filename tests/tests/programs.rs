@@ -7,6 +7,8 @@ mod errors;
 mod failpoints;
 #[path = "programs/page.rs"]
 mod page;
+#[path = "programs/pipes.rs"]
+mod pipes;
 #[path = "programs/readme.rs"]
 mod readme;
 #[path = "programs/verbs.rs"]

@@ -18,7 +18,7 @@ pub(crate) fn bench(arguments: &[String]) -> Outcome {
         return Err(format!("which benchmark? There are: {}", names.join(", ")));
     };
     if name == "--list" {
-        names.iter().for_each(|name| println!("{name}"));
+        names.iter().for_each(|name| out!("{name}"));
         return Ok(());
     }
     if !names.contains(name) {

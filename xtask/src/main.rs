@@ -1,6 +1,12 @@
 //! `cargo xtask`: the commands of this repository. Standard library only, so that it builds in
 //! seconds on a fresh machine; it imports none of our crates and only runs things.
 
+// First, for its macros.
+#[macro_use]
+#[path = "../../program/src/line.rs"]
+#[allow(unreachable_pub, reason = "the file is public in the package that it belongs to")]
+mod line;
+
 mod bench;
 mod build;
 mod demo;
@@ -39,16 +45,16 @@ fn main() -> ExitCode {
         "lint" => lint::lint(),
         "fmt" => lint::fmt(),
         "help" | "--help" | "-h" => {
-            print!("{USAGE}");
+            out!("{}", USAGE.trim_end());
             Ok(())
         }
         other => Err(format!("there is no command `{other}`; `cargo xtask help` lists them")),
     };
-    match outcome {
+    line::finished(match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(reason) => {
-            eprintln!("xtask: {reason}");
+            note!("error: {reason}");
             ExitCode::FAILURE
         }
-    }
+    })
 }

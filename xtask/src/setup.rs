@@ -30,11 +30,11 @@ pub(crate) fn setup() -> Outcome {
     let missing: Vec<&Optional> =
         OPTIONAL.iter().filter(|one| !works(one.program, &["--version"])).collect();
     if missing.is_empty() {
-        eprintln!("setup: every optional program is there");
+        note!("setup: every optional program is there");
         return Ok(());
     }
     for one in &missing {
-        eprintln!("setup: {} for {}", one.package, one.used_for);
+        note!("setup: {} for {}", one.package, one.used_for);
     }
     if !works("apt-get", &["--version"]) {
         return Err("setup knows Debian's apt-get alone; install the programs above".to_owned());

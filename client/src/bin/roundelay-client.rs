@@ -3,8 +3,6 @@
 
 use std::process::ExitCode;
 
-use roundelay_client::cli::{PROGRAM, parse, run};
-
 fn main() -> ExitCode {
-    parse(PROGRAM).map_or_else(|ended| ended, run)
+    roundelay_program::main(roundelay_client::cli::run)
 }

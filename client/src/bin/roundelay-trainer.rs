@@ -3,9 +3,6 @@
 
 use std::process::ExitCode;
 
-use roundelay_client::cli::parse;
-use roundelay_client::train::cli::{PROGRAM, run};
-
 fn main() -> ExitCode {
-    parse(PROGRAM).map_or_else(|ended| ended, run)
+    roundelay_program::main(roundelay_client::train::cli::run)
 }

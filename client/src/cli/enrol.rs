@@ -7,7 +7,9 @@ use roundelay_protocol::enrol::Token;
 use roundelay_protocol::manifest::readable;
 use zeroize::Zeroizing;
 
-use super::{CliError, Output, answer, block_on};
+use roundelay_program::{Output, answer, tell};
+
+use super::{CliError, block_on};
 use crate::checkpoint::StateDir;
 use crate::enrol::Enrolee;
 use crate::identity::{identity_key, tenant_key};
@@ -37,16 +39,16 @@ pub(super) fn enrol(dir: PathBuf, token: &str, output: Output) -> Result<(), Cli
             }),
         ),
         Output::Human => {
-            println!("enrolled as a client of tenant {}", enrolment.tenant);
-            println!("coordinator  {}", enrolment.coordinator);
-            println!("client       {identity}");
-            println!("tenant key   {tenant}");
-            println!("state        {}", dir.path().display());
-            println!(
+            tell!("enrolled as a client of tenant {}", enrolment.tenant);
+            tell!("coordinator  {}", enrolment.coordinator);
+            tell!("client       {identity}");
+            tell!("tenant key   {tenant}");
+            tell!("state        {}", dir.path().display());
+            tell!(
                 "Tell the other tenants the two fingerprints by another channel; they are in every \
-                 manifest that names this client.\nKeep {} safe: it signs manifests.",
-                dir.file("tenant.key").display()
+                 manifest that names this client."
             );
+            tell!("Keep {} safe: it signs manifests.", dir.file("tenant.key").display());
         }
     }
     Ok(())

@@ -5,7 +5,6 @@ use roundelay_protocol::exit::Kind;
 use roundelay_protocol::manifest::{AncestryError, PinError};
 use roundelay_protocol::session::Refused;
 
-use super::Failure;
 use crate::checkpoint::CheckpointError;
 use crate::checkpoint::pins::PinsError;
 use crate::config::ConfigError;
@@ -14,6 +13,7 @@ use crate::gate::GateError;
 use crate::identity::certificate::CertificateError;
 use crate::sdk::{Cause, ClientError};
 use crate::session::SessionError;
+use roundelay_program::Failure;
 
 /// One line that says what is wrong, where, and what to do.
 #[derive(Debug, thiserror::Error)]
@@ -172,7 +172,7 @@ impl CliError {
             _ if self.is_disk_full() => "disk_full".to_owned(),
             _ => kind.name().to_owned(),
         };
-        Failure { kind, code, message: self.to_string() }
+        Failure::new(kind, &code, self)
     }
 }
 

@@ -14,7 +14,9 @@ use roundelay_protocol::manifest::{Ancestry, Manifest, Pinned, SignedManifest};
 use roundelay_protocol::session::{FederationSummary, ToClient, VectorKind};
 
 use super::show::{Shown, leaves, print};
-use super::{CliError, Output, Reach, answer, block_on, compared};
+use roundelay_program::{Output, answer, tell};
+
+use super::{CliError, Reach, block_on, compared};
 use crate::checkpoint::pins::{Agreed, Pins};
 use crate::checkpoint::{FederationDir, StateDir};
 use crate::config::Config;
@@ -62,7 +64,7 @@ pub(super) fn show(
         }
         match output {
             Output::Json => answer("manifests", all.iter().map(Shown::to_json).collect::<Vec<_>>()),
-            Output::Human if all.is_empty() => println!("no federation names this client yet"),
+            Output::Human if all.is_empty() => tell!("no federation names this client yet"),
             Output::Human => all.iter().for_each(print),
         }
         Ok(())
@@ -270,7 +272,7 @@ impl Desk {
                 });
                 answer("compared", body);
             }
-            Output::Human => println!(
+            Output::Human => tell!(
                 "the manifest is in force already; the fingerprints of {known} of {peers} peers \
                  were compared by another channel"
             ),
@@ -356,9 +358,9 @@ fn told_signed(output: Output, signed: &Signed) {
             }),
         ),
         Output::Human if leaves => {
-            println!("signed: {signatures} of {required} signatures; this tenant leaves");
+            tell!("signed: {signatures} of {required} signatures; this tenant leaves");
         }
-        Output::Human => println!(
+        Output::Human => tell!(
             "signed and pinned: {signatures} of {required} signatures; the fingerprints of \
              {known} of {peers} peers were compared by another channel"
         ),

@@ -13,8 +13,8 @@ use roundelay_protocol::schema::Schema;
 use serde_json::{Value, json};
 
 use super::difference::Difference;
-use super::tell;
 use crate::checkpoint::pins::Pins;
+use roundelay_program::tell;
 
 /// A manifest with what this client knows about it.
 pub(super) struct Shown {

@@ -8,7 +8,9 @@ use serde_json::json;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::{CliError, Output, answer, tell};
+use roundelay_program::{Output, answer, tell};
+
+use super::CliError;
 use crate::checkpoint::{CheckpointError, StateDir};
 use crate::daemon::status::Status;
 use crate::gate::ledger::Entries;

@@ -7,10 +7,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use roundelay_program::{Output, say};
 use roundelay_protocol::ids::FederationId;
 use roundelay_protocol::plain::shown;
 
-use crate::cli::{Output, say};
 use crate::sdk::{Board, ClientEvent, FederationEvent};
 
 /// The same trouble is told again after this long.

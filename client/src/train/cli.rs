@@ -12,7 +12,8 @@ use clap::{Parser, Subcommand};
 use roundelay_protocol::exit::Kind;
 
 use super::{LocalTrainer, Trainer, worker};
-use crate::cli::{Failure, Output, answer};
+use roundelay_program::{Failure, Output, answer, tell};
+
 use arguments::Local;
 
 pub use super::TrainError;
@@ -54,7 +55,7 @@ pub fn run(arguments: Arguments) -> ExitCode {
     let output = arguments.output;
     match perform(arguments.verb, output) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => failure(&error).tell(PROGRAM, output),
+        Err(error) => failure(&error).tell(output),
     }
 }
 
@@ -85,13 +86,13 @@ fn failure(error: &TrainError) -> Failure {
         TrainError::Diverged { .. } => "diverged",
         _ => kind.name(),
     };
-    Failure { kind, code: code.to_owned(), message: error.to_string() }
+    Failure::new(kind, code, error)
 }
 
 fn about(output: Output) {
     let (version, engines) = (env!("CARGO_PKG_VERSION"), engines());
     match output {
-        Output::Human => println!("{PROGRAM} {version}: {engines}"),
+        Output::Human => tell!("{PROGRAM} {version}: {engines}"),
         Output::Json => {
             answer("about", serde_json::json!({ "version": version, "engines": engines }));
         }
@@ -110,7 +111,7 @@ fn check(local: &Local, output: Output) -> Result<(), TrainError> {
                 "data": summary.data.to_string(),
             }),
         ),
-        Output::Human => println!(
+        Output::Human => tell!(
             "{} fits: {} rows to train on, {} held out",
             local.data.display(),
             summary.rows,

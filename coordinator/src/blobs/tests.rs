@@ -2,8 +2,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
 use crate::children::{child, folder_of_child, on_small_disk};
-use crate::failpoint;
 use crate::keys::FileKms;
+use roundelay_program::failpoint;
 
 const CHUNK: usize = format::CHUNK_BYTES;
 

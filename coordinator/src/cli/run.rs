@@ -1,21 +1,17 @@
 //! Runs one verb: over the socket of a running coordinator, or on the data folder itself.
 
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::Parser;
-use clap::error::ErrorKind;
+use roundelay_program::{Failure, Output, say, tell};
 use roundelay_protocol::exit;
-use roundelay_protocol::plain::shown;
-use roundelay_protocol::usage::{one_line, wants_json};
 use tokio::time::{Instant, sleep};
 
 use super::{
-    AuditVerb, Cli, ClientVerb, CreateFederation, FederationVerb, ModelVerb, Options, Output,
-    TenantVerb, Verb, render, serve,
+    AuditVerb, Cli, ClientVerb, CreateFederation, FederationVerb, ModelVerb, Options, TenantVerb,
+    Verb, render, serve,
 };
 use crate::admin::{Admin, AdminError, Answer, Kind, Request, socket};
 use crate::config::{Config, TaskFile};
@@ -38,39 +34,8 @@ pub fn run(cli: Cli) -> ExitCode {
             ExitCode::from(exit::DONE)
         }
         Ok(None) => ExitCode::from(exit::DONE),
-        Err(error) => {
-            report(&error, output);
-            ExitCode::from(error.kind.status())
-        }
+        Err(error) => Failure::new(error.kind, &error.code, &error.message).tell(output),
     }
-}
-
-/// The arguments of this process, or how it ends without them.
-///
-/// # Errors
-/// The exit code: 0 after a help text, 2 after a line that says what is wrong.
-pub fn parse() -> Result<Cli, ExitCode> {
-    Cli::try_parse().map_err(|error| {
-        let json = wants_json(std::env::args_os().map(|it| it.to_string_lossy().into_owned()));
-        let helps = error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
-        if !error.use_stderr() || (helps && !json) {
-            // A reader that has gone away is no error.
-            let _ = error.print();
-            return ExitCode::from(if error.use_stderr() {
-                Kind::Invalid.status()
-            } else {
-                exit::DONE
-            });
-        }
-        let message = if helps {
-            "no verb was given; `roundelay-coordinator --help` lists them".to_owned()
-        } else {
-            one_line(&error.render().to_string())
-        };
-        let output = if json { Output::Json } else { Output::Human };
-        report(&AdminError::new(Kind::Invalid, "usage", message), output);
-        ExitCode::from(Kind::Invalid.status())
-    })
 }
 
 fn start(cli: Cli) -> Result<Option<Answer>, AdminError> {
@@ -203,18 +168,7 @@ async fn answer_from(
 fn print(answer: &Answer, output: Output) {
     match output {
         // Names and reasons come from outside: they can't act on the terminal.
-        Output::Human => {
-            render::render(answer).lines().for_each(|line| println!("{}", shown(line)))
-        }
-        Output::Json => println!("{}", serde_json::json!(answer)),
+        Output::Human => render::render(answer).lines().for_each(|line| tell!("{line}")),
+        Output::Json => say(answer),
     }
-}
-
-fn report(error: &AdminError, output: Output) {
-    let line = match output {
-        Output::Human => format!("error: {}", shown(&error.message)),
-        Output::Json => serde_json::json!({ "error": error }).to_string(),
-    };
-    // Where the log is on the disk that is full, the exit status has to do.
-    let _ = writeln!(std::io::stderr().lock(), "{line}");
 }

@@ -14,7 +14,7 @@ use roundelay_crypto::envelope::{DataKey, KeyEncryptionKey, Place};
 use roundelay_crypto::secret::{Secret, Seed};
 
 use super::{KeyError, Kms, Scope};
-use crate::failpoint;
+use roundelay_program::failpoint;
 
 /// Keys in a folder of files, read once and kept in memory.
 pub struct FileKms {

@@ -13,6 +13,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, ExitCode, Stdio};
 
 use roundelay_crypto::mask::{MaskKey, Masks, Ring, Sign};
 use roundelay_crypto::secret::Secret;
+use roundelay_program::note;
 use roundelay_tests::bench::{Figure, machine, tell_parts, wants_json};
 use roundelay_tests::cpu;
 
@@ -47,7 +48,7 @@ fn main() -> ExitCode {
     let mut flower = match Flower::start() {
         Ok(flower) => Some(flower),
         Err(reason) => {
-            eprintln!("bench mask-vs-flower: no reference: {reason}");
+            note!("no reference: {reason}");
             None
         }
     };
@@ -77,7 +78,7 @@ fn part(keys: &[MaskKey], ring: Ring, target: f64, flower: Option<&mut Flower>) 
         None => (rate(&cpu::in_turn(RUNS, &mut [&mut ours])[0]), None),
     };
     let ratio = reference.map_or(0.0, |reference| ours / reference);
-    eprintln!("modulo 2^{}: {ours:.2} Gcoord/s, ratio {ratio:.1}", ring.bits());
+    note!("modulo 2^{}: {ours:.2} Gcoord/s, ratio {ratio:.1}", ring.bits());
     Figure {
         bench: "mask-vs-flower",
         ours,
@@ -136,7 +137,7 @@ fn python() -> Result<PathBuf, String> {
     let python = folder.join("bin/python");
     let works = |python: &Path| run(Command::new(python).args(["-c", "import numpy"]));
     if works(&python).is_err() {
-        eprintln!("installing {NUMPY} into {}", folder.display());
+        note!("installing {NUMPY} into {}", folder.display());
         run(Command::new("python3").args(["-m", "venv"]).arg(&folder))?;
         let install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", NUMPY];
         run(Command::new(&python).args(install))?;

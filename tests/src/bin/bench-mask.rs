@@ -13,6 +13,7 @@ use aws_lc_rs::iv::FixedLength;
 use ctr::cipher::{KeyIvInit, StreamCipher};
 use roundelay_crypto::mask::{Kernel, MaskKey, Ring, Sign};
 use roundelay_crypto::secret::Secret;
+use roundelay_program::note;
 use roundelay_tests::bench::{Figure, machine, wants_json};
 use roundelay_tests::cpu;
 
@@ -72,7 +73,7 @@ fn tell(names: &[&'static str], ours: &[f64], stock: f64, aws: f64, hertz: f64) 
     notes.extend([("aes with ctr, keystream alone", stock), ("aws-lc-rs, keystream alone", aws)]);
     if Some("VAES with AVX-512") == names.first().copied() {
         let bound = hertz * BOUND_BYTES_PER_CYCLE / 1e9;
-        eprintln!(
+        note!(
             "one VAES round of 64 bytes per cycle at {:.2} GHz: {bound:.1} GB/s at most; reached {:.0} %",
             hertz / 1e9,
             100.0 * fastest / bound

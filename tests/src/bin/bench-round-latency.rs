@@ -11,6 +11,7 @@ use std::io::Write;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use roundelay_program::note;
 use roundelay_tests::bench::processes::cpu_ms;
 use roundelay_tests::bench::small::found;
 use roundelay_tests::bench::{Figure, machine, quantile, wants_json};
@@ -31,7 +32,7 @@ fn main() -> ExitCode {
     match figure() {
         Ok(figure) => figure.tell(wants_json()),
         Err(reason) => {
-            eprintln!("bench round-latency: {reason}");
+            note!("error: {reason}");
             ExitCode::FAILURE
         }
     }
@@ -52,7 +53,7 @@ fn figure() -> Result<Figure, String> {
     let mut runs = Vec::new();
     for number in 1..=RUNS {
         let run = run(&programs)?;
-        eprintln!("run {number}: p50 {:.1} ms", quantile(&run.rounds_ms, 0.5)?);
+        note!("run {number}: p50 {:.1} ms", quantile(&run.rounds_ms, 0.5)?);
         runs.push(run);
     }
     let p50s: Vec<f64> =

@@ -12,6 +12,7 @@ use roundelay_coordinator::store::{
     AuditEvent, AuditRecord, Federation, FederationState, Fence, LeaseName, SqliteStore, Store,
     StoreError, Tenant, TenantStore, Write,
 };
+use roundelay_program::out;
 use roundelay_protocol::error::Stage;
 use roundelay_protocol::ids::{FederationId, RoundNumber, TenantId};
 use roundelay_protocol::round::horizontal::coordinator::{AuditEntry, Record};
@@ -43,13 +44,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         "blob_40_MB_get_ms": ms(get),
     });
     if std::env::args().any(|argument| argument == "--json") {
-        println!("{figures}");
+        out!("{figures}");
     } else {
-        figures
-            .as_object()
-            .into_iter()
-            .flatten()
-            .for_each(|(name, value)| println!("{name}: {value}"));
+        figures.as_object().into_iter().flatten().for_each(|(name, value)| out!("{name}: {value}"));
     }
     Ok(())
 }

@@ -3,15 +3,17 @@
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use roundelay_program::line::finished;
+use roundelay_program::note;
 use roundelay_tests::demo::options::Options;
 use roundelay_tests::demo::run;
 
 fn main() -> ExitCode {
-    match run::run(&Options::parse()) {
+    finished(match run::run(&Options::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(reason) => {
-            eprintln!("demo: {reason}");
+            note!("error: {reason}");
             ExitCode::FAILURE
         }
-    }
+    })
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
+use roundelay_program::{note, out};
 use roundelay_protocol::layout::Layout;
 use roundelay_protocol::manifest::Task;
 use roundelay_protocol::plan::PlanKind;
@@ -49,7 +50,7 @@ pub fn run(options: &Options) -> Result<(), String> {
     page.write_all(report.html().as_bytes())
         .map_err(|error| format!("can't write {}: {error}", options.report.display()))?;
     if options.keep {
-        eprintln!("kept: {}", folder.keep().display());
+        note!("kept: {}", folder.keep().display());
     }
     Ok(())
 }
@@ -314,26 +315,22 @@ fn tell(options: &Options, report: &Report, trained: &Trained, took: Duration) {
             "secure": view::is_flat(&report.masked),
             "seconds": (took.as_secs_f64() * 10.0).round() / 10.0,
         });
-        println!("{line}");
+        out!("{line}");
         return;
     }
-    println!("{}", report.subtitle);
-    println!("\n{:<22} {:>6} {:>9}", "accuracy on test rows", "rows", "");
+    out!("{}", report.subtitle);
+    out!("\n{:<22} {:>6} {:>9}", "accuracy on test rows", "rows", "");
     for tenant in &report.tenants {
-        println!(
-            "  {:<20} {:>6} {:>9.4}",
-            format!("{} alone", tenant.name),
-            tenant.rows,
-            tenant.alone
-        );
+        out!("  {:<20} {:>6} {:>9.4}", format!("{} alone", tenant.name), tenant.rows, tenant.alone);
     }
     let rows: usize = report.tenants.iter().map(|tenant| tenant.rows).sum();
-    println!("  {:<20} {:>6} {:>9.4}", "the federation", rows, report.federated);
-    println!(
+    out!("  {:<20} {:>6} {:>9.4}", "the federation", rows, report.federated);
+    out!(
         "  {:<20} {rows:>6} {:>9.4}  (computed only for this comparison)",
-        "pooled data", report.pooled
+        "pooled data",
+        report.pooled
     );
-    println!(
+    out!(
         "\n{} dropouts, {:.1} s. The page: {}",
         trained.dropouts,
         took.as_secs_f64(),

@@ -10,11 +10,18 @@ use crate::sources::root;
 const ARROWS: &[(&str, &[&str])] = &[
     ("roundelay-crypto", &[]),
     ("roundelay-protocol", &["roundelay-crypto"]),
-    ("roundelay-coordinator", &["roundelay-crypto", "roundelay-protocol"]),
-    ("roundelay-client", &["roundelay-crypto", "roundelay-protocol"]),
+    ("roundelay-program", &["roundelay-protocol"]),
+    ("roundelay-coordinator", &["roundelay-crypto", "roundelay-program", "roundelay-protocol"]),
+    ("roundelay-client", &["roundelay-crypto", "roundelay-program", "roundelay-protocol"]),
     (
         "roundelay-simulations",
-        &["roundelay-client", "roundelay-coordinator", "roundelay-crypto", "roundelay-protocol"],
+        &[
+            "roundelay-client",
+            "roundelay-coordinator",
+            "roundelay-crypto",
+            "roundelay-program",
+            "roundelay-protocol",
+        ],
     ),
     (
         "roundelay-tests",
@@ -22,6 +29,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "roundelay-client",
             "roundelay-coordinator",
             "roundelay-crypto",
+            "roundelay-program",
             "roundelay-protocol",
             "roundelay-simulations",
         ],

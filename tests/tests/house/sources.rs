@@ -29,8 +29,8 @@ pub(crate) fn rust_files(folder: &str) -> Vec<(String, String)> {
 }
 
 /// Every crate of the workspace.
-pub(crate) const CRATES: [&str; 7] =
-    ["crypto", "protocol", "coordinator", "client", "simulations", "tests", "xtask"];
+pub(crate) const CRATES: [&str; 8] =
+    ["crypto", "protocol", "program", "coordinator", "client", "simulations", "tests", "xtask"];
 
 /// The lines of a file before its unit tests: the module at its end that only tests compile. Single
 /// items that only tests compile, and tests in a file of their own, hide nothing of what follows.

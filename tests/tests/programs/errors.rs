@@ -17,6 +17,8 @@ fn cases(programs: &Programs) -> Vec<(Command, i32, &'static str)> {
     let coordinator = |line: &str| with(&programs.coordinator, line);
     let client = |line: &str| with(&programs.client, line);
     let trainer = |line: &str| with(&programs.trainer, line);
+    let simulate =
+        |line: &str| with(&programs.coordinator.with_file_name("roundelay-simulate"), line);
     vec![
         (coordinator("tennant list"), 2, "'tenant'"),
         (coordinator("federation start"), 2, "<FEDERATION>"),
@@ -31,6 +33,9 @@ fn cases(programs: &Programs) -> Vec<(Command, i32, &'static str)> {
         (trainer("alone --task x"), 2, "--data"),
         (trainer(&format!("check --task {nowhere} --data x")), 3, nowhere),
         (trainer(&format!("check --task {sample} --data {nowhere}")), 4, nowhere),
+        (simulate("rum"), 2, "'run'"),
+        (simulate("run --seeds 9"), 2, "A..B"),
+        (simulate("run --seeds 0..1 --clients 1"), 2, "clients"),
     ]
 }
 
@@ -42,6 +47,7 @@ fn nonsense_gets_one_line_that_names_it_and_a_documented_exit_status() {
         let line = errors(&output);
         assert_eq!(output.status.code(), Some(status), "{command:?}: {line}");
         assert_eq!(line.lines().count(), 1, "{command:?}: {line}");
+        assert!(line.starts_with("error: "), "{command:?}: {line}");
         assert!(line.contains(word), "{command:?}: {line}");
         assert!(output.stdout.is_empty(), "{command:?}");
     }

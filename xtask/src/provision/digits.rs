@@ -20,7 +20,7 @@ pub(crate) fn digits() -> Result<PathBuf, String> {
     if table.exists() {
         return Ok(table);
     }
-    eprintln!("scikit-learn's digits table: about 9 MB, once");
+    note!("scikit-learn's digits table: about 9 MB, once");
     fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
     let wheel = SCIKIT_LEARN.download()?;
     unpack(&wheel, &folder, &["sklearn/datasets/data/digits.csv.gz"])?;

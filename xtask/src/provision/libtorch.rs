@@ -105,14 +105,14 @@ pub(crate) fn libtorch() -> Result<PathBuf, String> {
 /// Downloads, unpacks beside, and renames: the folder is there whole or not at all.
 fn provision() -> Outcome {
     let wheels = wheels()?;
-    eprintln!("libtorch {VERSION}: about 540 MB of wheels, once");
+    note!("libtorch {VERSION}: about 540 MB of wheels, once");
     let folder = root().join("libtorch");
     let unfinished = root().join("target").join("libtorch-unfinished");
     let failed = |error: std::io::Error| format!("can't prepare {}: {error}", folder.display());
     remove(&unfinished).map_err(failed)?;
     fs::create_dir_all(&unfinished).map_err(failed)?;
     for (step, wheel) in wheels.iter().enumerate() {
-        eprintln!("[{}/{}] {}", step + 1, wheels.len(), wheel.requirement);
+        note!("[{}/{}] {}", step + 1, wheels.len(), wheel.requirement);
         let file = wheel.download()?;
         let members = if step == 0 { TORCH_MEMBERS } else { NVIDIA_MEMBERS };
         unpack(&file, &unfinished, members)?;

@@ -26,7 +26,7 @@ pub(super) fn program(
     filter: Option<&str>,
     settings: &[(&str, OsString)],
 ) -> Result<Counts, String> {
-    println!("\n== {}: {}", program.package, program.target);
+    out!("\n== {}: {}", program.package, program.target);
     let mut command = Command::new(&program.executable);
     command.args(filter).current_dir(&program.folder);
     run(&mut command, settings)
@@ -38,7 +38,7 @@ pub(super) fn doctests(
     filter: Option<&str>,
     settings: &[(&str, OsString)],
 ) -> Result<Counts, String> {
-    println!("\n== doctests");
+    out!("\n== doctests");
     let mut command = cargo();
     command.args(["test", "--workspace", "--doc"]).env("LIBTORCH", libtorch);
     command.arg("--").args(filter);
@@ -56,7 +56,7 @@ fn run(command: &mut Command, settings: &[(&str, OsString)]) -> Result<Counts, S
     let mut counts = Counts::default();
     if let Some(output) = child.stdout.take() {
         for line in BufReader::new(output).lines().map_while(Result::ok) {
-            println!("{line}");
+            out!("{line}");
             counts.read(&line);
         }
     }

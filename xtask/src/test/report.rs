@@ -37,23 +37,23 @@ impl Report {
     /// Prints the table, the skips and the counts; fails where a test did.
     pub(super) fn close(&self, skips: &Path, took: Duration) -> Outcome {
         let mut all = Counts::default();
-        println!("\n{:<14} {:>7} {:>7} {:>9}", "crate", "passed", "failed", "seconds");
+        out!("\n{:<14} {:>7} {:>7} {:>9}", "crate", "passed", "failed", "seconds");
         for (name, row) in &self.rows {
             let seconds = row.took.as_secs_f64();
-            println!("{name:<14} {:>7} {:>7} {seconds:>9.1}", row.passed, row.failed);
+            out!("{name:<14} {:>7} {:>7} {seconds:>9.1}", row.passed, row.failed);
             all.add(*row);
         }
-        println!("{:<14} {:>7} {:>7} {:>9.1}", "all", all.passed, all.failed, took.as_secs_f64());
+        out!("{:<14} {:>7} {:>7} {:>9.1}", "all", all.passed, all.failed, took.as_secs_f64());
         // No file: nothing skipped.
         let skipped = fs::read_to_string(skips).unwrap_or_default();
         for line in skipped.lines() {
-            println!("skipped: {line}");
+            out!("skipped: {line}");
         }
         if all.ignored > 0 {
-            println!("ignored: {}", all.ignored);
+            out!("ignored: {}", all.ignored);
         }
         let count = skipped.lines().count();
-        println!("\n{} passed, {} failed, {count} skipped", all.passed, all.failed);
+        out!("\n{} passed, {} failed, {count} skipped", all.passed, all.failed);
         match (all.failed, all.broken) {
             (0, false) if all.passed == 0 => Err("no test has a name that holds this".to_owned()),
             (0, false) => Ok(()),

@@ -16,7 +16,8 @@ use roundelay_protocol::schema::Schema;
 use roundelay_protocol::statistics::Standardisation;
 
 use super::arguments::{Local, test_rows};
-use crate::cli::{Output, answer};
+use roundelay_program::{Output, answer, tell};
+
 use crate::data::Rows;
 use crate::train::model_file::ModelFile;
 use crate::train::{LocalTrainer, TrainError, Trainer, Uninterrupted};
@@ -127,7 +128,7 @@ fn print(outcome: &Outcome, output: Output) {
         );
         return;
     }
-    println!(
+    tell!(
         "alone: accuracy {:.4}, loss {:.4} on {} rows, after {} rounds over {} rows \
          ({:.1} s, {:.0} rows/s)",
         last.accuracy(),

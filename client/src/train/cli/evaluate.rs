@@ -8,7 +8,8 @@ use clap::Args;
 use roundelay_protocol::schema::Schema;
 
 use super::arguments::{Local, all_rows};
-use crate::cli::{Output, answer};
+use roundelay_program::{Output, answer, tell};
+
 use crate::train::model_file::ModelFile;
 use crate::train::{LocalTrainer, TrainError, Trainer};
 
@@ -47,7 +48,7 @@ impl Evaluate {
                 "evaluated",
                 serde_json::json!({ "accuracy": accuracy, "loss": loss, "rows": rows }),
             ),
-            Output::Human => println!("accuracy {accuracy:.4}, loss {loss:.4} on {rows} rows"),
+            Output::Human => tell!("accuracy {accuracy:.4}, loss {loss:.4} on {rows} rows"),
         }
         Ok(())
     }

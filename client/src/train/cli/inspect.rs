@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::cli::Output;
+use roundelay_program::Output;
+
 use crate::train::TrainError;
 
 /// Describe a TorchScript module.
@@ -24,11 +25,13 @@ impl Inspect {
             crate::cli::answer("torchscript", model);
             return Ok(());
         }
-        println!("[model.torchscript]\nmodule = \"{digest}\"\nparameters = [");
+        tell!("[model.torchscript]");
+        tell!("module = \"{digest}\"");
+        tell!("parameters = [");
         for parameter in parameters {
-            println!("    {{ name = {:?}, shape = {:?} }},", parameter.name, parameter.shape);
+            tell!("    {{ name = {:?}, shape = {:?} }},", parameter.name, parameter.shape);
         }
-        println!("]");
+        tell!("]");
         Ok(())
     }
 

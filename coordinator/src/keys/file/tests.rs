@@ -2,7 +2,7 @@ use std::fs::Permissions;
 
 use super::*;
 use crate::children::{child, folder_of_child};
-use crate::failpoint;
+use roundelay_program::failpoint;
 
 fn scope(name: &str) -> Scope {
     Scope::Tenant(name.parse().unwrap())

@@ -31,9 +31,9 @@ use crate::authority::Peer;
 use crate::blobs::Shelf;
 use crate::clock::now_unix_ms;
 use crate::engine::{Applied, Effect, Engine, Event, Setup};
-use crate::failpoint;
 use crate::store::leases::LEASE_MS;
 use crate::store::{Fence, LeaseName, StoreError, TenantStore, Write};
+use roundelay_program::failpoint;
 
 mod effects;
 

@@ -372,8 +372,10 @@ async fn a_killed_writer_leaves_all_or_nothing_of_a_batch_and_all_that_it_acknow
     for (point, expected) in points {
         let disk = OnDisk::new();
         drop(with_lease(&disk).await);
-        let died =
-            child(this, disk.0.path()).env(crate::failpoint::VARIABLE, point).output().unwrap();
+        let died = child(this, disk.0.path())
+            .env(roundelay_program::failpoint::VARIABLE, point)
+            .output()
+            .unwrap();
         assert!(!died.status.success(), "{point} was not reached");
         let acknowledged: u64 =
             fs::read_to_string(disk.0.path().join("acknowledged")).unwrap().parse().unwrap();

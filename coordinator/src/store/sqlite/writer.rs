@@ -10,8 +10,8 @@ use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
 use super::Fail;
-use crate::failpoint;
 use crate::store::StoreError;
+use roundelay_program::failpoint;
 
 /// Batches that wait before a caller has to.
 const QUEUE_BATCHES: usize = 256;

@@ -3,7 +3,7 @@
 //! `ROUNDELAY_FAILPOINT=NAME` aborts the process when it reaches the failpoint `NAME`, and
 //! `NAME:3` when it reaches it for the third time. An abort is like `kill -9`: no destructor runs,
 //! nothing is flushed. Unset, a failpoint costs one load and one branch. docs/failpoints.md lists
-//! all of them.
+//! all of them, by program.
 
 use std::env;
 use std::sync::OnceLock;
@@ -37,7 +37,7 @@ pub fn reach(parts: &[&str]) {
 impl Armed {
     fn reach(&self, parts: &[&str]) {
         if is_name(&self.name, parts) && self.hits_left.fetch_sub(1, Ordering::SeqCst) == 1 {
-            eprintln!("failpoint {} reached: aborting", self.name);
+            crate::line::err(format_args!("failpoint {} reached: aborting", self.name));
             std::process::abort();
         }
     }
@@ -52,7 +52,8 @@ fn parse(text: &str) -> Armed {
 }
 
 /// Whether `name` is `parts` joined by dots; allocates nothing.
-fn is_name(name: &str, parts: &[&str]) -> bool {
+#[must_use]
+pub fn is_name(name: &str, parts: &[&str]) -> bool {
     let mut rest = Some(name);
     for (at, part) in parts.iter().enumerate() {
         if at > 0 {

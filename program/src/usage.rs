@@ -2,7 +2,7 @@
 //! object for programs.
 
 /// Whether arguments ask for JSON, though the command line as a whole may be nonsense.
-pub fn wants_json(arguments: impl IntoIterator<Item = impl AsRef<str>>) -> bool {
+pub(crate) fn wants_json(arguments: impl IntoIterator<Item = impl AsRef<str>>) -> bool {
     let mut before_is_output = false;
     arguments.into_iter().any(|argument| {
         let argument = argument.as_ref();
@@ -13,8 +13,7 @@ pub fn wants_json(arguments: impl IntoIterator<Item = impl AsRef<str>>) -> bool 
 }
 
 /// A parser's paragraphs as one line: what is wrong, what may be meant, and how the verb is used.
-#[must_use]
-pub fn one_line(rendered: &str) -> String {
+pub(crate) fn one_line(rendered: &str) -> String {
     let whole = rendered.strip_prefix("error: ").unwrap_or(rendered);
     let paragraphs = whole.split("\n\n").filter(|text| !text.starts_with("For more information"));
     let lines: Vec<String> = paragraphs
