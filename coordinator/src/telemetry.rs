@@ -28,13 +28,16 @@ pub fn start(configured: &str, json: bool) -> Result<(), BadFilter> {
     };
     let filter = filter_of(origin, filter)?;
     let (writer, ansi) = (io::stderr, io::stderr().is_terminal());
-    // Where standard error is gone there is nobody to tell so: it would panic.
-    let layer = || tracing_subscriber::fmt::layer().log_internal_errors(false);
     let text = (!json).then(|| layer().with_target(false).with_ansi(ansi).with_writer(writer));
     let lines = json.then(|| layer().json().with_writer(writer));
     // An error says that logging was started before.
     let _ = tracing_subscriber::registry().with(filter).with(text).with(lines).try_init();
     Ok(())
+}
+
+/// Where standard error is gone there is nobody to tell so: that would panic.
+fn layer<S>() -> tracing_subscriber::fmt::Layer<S> {
+    tracing_subscriber::fmt::Layer::default().log_internal_errors(false)
 }
 
 fn filter_of(origin: &'static str, filter: &str) -> Result<EnvFilter, BadFilter> {

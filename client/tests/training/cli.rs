@@ -123,13 +123,13 @@ fn nonsense_gets_one_line_that_says_what_to_do() {
         desk.line(&["check", "--task", "other.toml", "--data", "rows.csv"])
     };
     let missing = desk.line(&["check", "--task", "none.toml", "--data", "rows.csv"]);
-    assert!(missing.starts_with("roundelay-trainer: installation: none.toml: "), "{missing}");
+    assert!(missing.starts_with("error: installation: none.toml: "), "{missing}");
     let broken = task("rounds = 4\nrounds = 5\n");
-    assert!(broken.starts_with("roundelay-trainer: task: other.toml, line 2: "), "{broken}");
+    assert!(broken.starts_with("error: task: other.toml, line 2: "), "{broken}");
     let classes = task(&TASK.replace("[\"down\", \"up\"]", "[\"down\"]"));
     assert!(classes.contains("2 to "), "{classes}");
     let data = desk.line(&["check", "--task", "task.toml", "--data", "none.csv"]);
-    assert!(data.starts_with("roundelay-trainer: data: none.csv: cannot be read: "), "{data}");
+    assert!(data.starts_with("error: data: none.csv: cannot be read: "), "{data}");
     desk.write("model.safetensors", "nonsense");
     let model = desk.line(&with("evaluate", &["--model", "model.safetensors"]));
     assert!(model.contains("model.safetensors: ") && model.contains("give a model"), "{model}");

@@ -303,7 +303,7 @@ fn people_who_start_the_hidden_verb_are_told_so() {
     assert!(!output.status.success());
     assert_eq!(
         String::from_utf8_lossy(&output.stderr),
-        "roundelay-trainer: internal: roundelay-client starts this command, people do not\n"
+        "error: internal: roundelay-client starts this command, people do not\n"
     );
 }
 
