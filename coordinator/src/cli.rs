@@ -14,6 +14,7 @@ mod run;
 mod serve;
 #[cfg(test)]
 mod tests;
+mod waiting;
 
 pub use run::run;
 

@@ -6,6 +6,8 @@ use roundelay_program::line::finished;
 use roundelay_program::out;
 use serde_json::{Value, json};
 
+#[cfg(feature = "whole")]
+pub mod disk;
 pub mod processes;
 #[cfg(feature = "whole")]
 pub mod small;
@@ -20,11 +22,11 @@ pub struct Figure {
     pub reference: Option<f64>,
     /// Unit of both.
     pub unit: &'static str,
-    /// The ratio of the two.
-    pub ratio: f64,
-    /// What the ratio should be.
-    pub target: f64,
-    /// Whether it is.
+    /// The ratio of the two, or to what has a target.
+    pub ratio: Option<f64>,
+    /// What the ratio should be; none where the figure is only told.
+    pub target: Option<f64>,
+    /// Whether it is; true without a target.
     pub pass: bool,
     /// Measurements behind the median.
     pub runs: usize,
@@ -40,7 +42,8 @@ impl Figure {
     pub fn tell(&self, as_json: bool) -> ExitCode {
         let reference = self.reference.map_or_else(|| "none".to_owned(), |one| one.to_string());
         let (bench, ours, unit) = (self.bench, self.ours, self.unit);
-        out!("{bench}: {ours:.2} {unit} (reference {reference}), ratio {:.3}", self.ratio);
+        let ratio = self.ratio.map_or_else(|| "none".to_owned(), |ratio| format!("{ratio:.3}"));
+        out!("{bench}: {ours:.2} {unit} (reference {reference}), ratio {ratio}");
         for (name, value) in &self.notes {
             out!("  {name}: {value:.2} {unit}");
         }

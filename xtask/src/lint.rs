@@ -2,22 +2,40 @@
 //! libtorch and of sockets.
 
 use crate::provision;
-use crate::run::{Outcome, cargo, succeed};
+use crate::run::{Outcome, cargo, succeed, works};
 
 /// Formats the workspace.
 pub(crate) fn fmt() -> Outcome {
     succeed(cargo().args(["fmt", "--all"]))
 }
 
-/// All of the lints; provisions libtorch first, since clippy reads the trainer too.
-pub(crate) fn lint() -> Outcome {
+/// All of the lints; provisions libtorch first, since clippy reads the trainer too. Returns what was
+/// skipped, each with its reason.
+pub(crate) fn lint() -> Result<Vec<String>, String> {
     let libtorch = provision::libtorch()?;
     style()?;
     let clippy = ["clippy", "--workspace", "--all-targets", "--features", "roundelay-client/torch"];
     succeed(cargo().args(clippy).args(["--", "--deny", "warnings"]).env("LIBTORCH", libtorch))?;
     without_sockets()?;
     kernels_alone()?;
-    succeed(cargo().args(["check", "--workspace", "--all-targets"]))
+    succeed(cargo().args(["check", "--workspace", "--all-targets"]))?;
+    Ok(dependencies()?.into_iter().collect())
+}
+
+/// `lint` as a command of its own.
+pub(crate) fn alone() -> Outcome {
+    lint()?.iter().for_each(|line| out!("skipped: {line}"));
+    Ok(())
+}
+
+/// Licences, advisories and sources of what we depend on, as deny.toml has them. Needs cargo-deny and
+/// the network, which nothing else here does.
+fn dependencies() -> Result<Option<String>, String> {
+    if !works("cargo", &["deny", "--version"]) {
+        let how = "cargo-deny is not installed; `cargo install cargo-deny --locked` installs it";
+        return Ok(Some(format!("cargo deny check: {how}")));
+    }
+    succeed(cargo().args(["deny", "check"])).map(|()| None)
 }
 
 /// rustfmt agrees with every file.

@@ -31,7 +31,8 @@ pub(crate) fn test(arguments: &[String]) -> Outcome {
     }
     let mut report = report::Report::default();
     if filter.is_none() {
-        report.timed("lint", lint::lint)?;
+        let skipped = report.timed("lint", lint::lint)?;
+        report.skipped(skipped);
     }
     let programs = report.timed("build", || build::tests(&libtorch))?;
 

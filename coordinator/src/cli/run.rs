@@ -9,6 +9,7 @@ use roundelay_program::{Failure, Output, say, tell};
 use roundelay_protocol::exit;
 use tokio::time::{Instant, sleep};
 
+use super::waiting::Waiting;
 use super::{
     AuditVerb, Cli, ClientVerb, CreateFederation, FederationVerb, ModelVerb, Options, TenantVerb,
     Verb, render, serve,
@@ -58,6 +59,7 @@ fn start(cli: Cli) -> Result<Option<Answer>, AdminError> {
             // A verb's own errors are its answer; of the rest only warnings are for its user.
             telemetry::start("warn", json).map_err(invalid)?;
             let request = request(verb)?;
+            let _waiting = Waiting::on(&request, cli.options.output);
             runtime.block_on(perform(&config, request)).map(Some)
         }
     }

@@ -1,8 +1,9 @@
-//! How long the embedded store takes, on the disk of the system's folder for temporary files
-//! (`TMPDIR` chooses another): a batch alone, batches side by side, and a blob of 40 MB. Every
-//! figure is with fsync.
+//! `cargo xtask bench store`: how long the embedded store takes, on the disk of the system's folder
+//! for temporary files (`TMPDIR` chooses another): one record alone (its median is the figure), a
+//! stage of ten clients, batches side by side, and blobs. Every figure is with fsync.
 
 use std::path::Path;
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,20 +13,32 @@ use roundelay_coordinator::store::{
     AuditEvent, AuditRecord, Federation, FederationState, Fence, LeaseName, SqliteStore, Store,
     StoreError, Tenant, TenantStore, Write,
 };
-use roundelay_program::out;
+use roundelay_program::note;
 use roundelay_protocol::error::Stage;
 use roundelay_protocol::ids::{FederationId, RoundNumber, TenantId};
 use roundelay_protocol::round::horizontal::coordinator::{AuditEntry, Record};
-use serde_json::json;
+use roundelay_tests::bench::disk::fdatasync_ms;
+use roundelay_tests::bench::{Figure, machine, tell_parts, wants_json};
 
 const TENANTS: usize = 10;
 const BATCHES: usize = 500;
 const SIDE_BY_SIDE: usize = 16;
 const BLOB_BYTES: usize = 40_000_000;
+const BLOBS: usize = 9;
 const FEDERATION: FederationId = FederationId([7; 16]);
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn std::error::Error>> {
+async fn main() -> ExitCode {
+    match figures().await {
+        Ok(figures) => tell_parts(&figures, wants_json()),
+        Err(reason) => {
+            note!("error: {reason}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn figures() -> Result<Vec<Figure>, Box<dyn std::error::Error>> {
     let folder = tempfile::tempdir()?;
     let bench = Bench::new(folder.path()).await?;
     let record = bench.sequential(|_| vec![append(1)]).await?;
@@ -33,22 +46,31 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let side_by_side = bench.side_by_side().await?;
     let (put, get) = bench.blob(BLOB_BYTES).await?;
     let (small_put, _) = bench.blob(64).await?;
-    let figures = json!({
-        "record_ms_p50": at(&record, 50),
-        "record_ms_p99": at(&record, 99),
-        "stage_of_10_clients_ms_p50": at(&step, 50),
-        "stage_of_10_clients_ms_p99": at(&step, 99),
-        "side_by_side_16_batches_per_s": side_by_side.round(),
-        "blob_64_B_put_ms": ms(small_put),
-        "blob_40_MB_put_ms": ms(put),
-        "blob_40_MB_get_ms": ms(get),
-    });
-    if std::env::args().any(|argument| argument == "--json") {
-        out!("{figures}");
-    } else {
-        figures.as_object().into_iter().flatten().for_each(|(name, value)| out!("{name}: {value}"));
-    }
-    Ok(())
+    let append = fdatasync_ms()?;
+    let durable = |name, ours, runs| figure(name, ours, "ms", Some(append), runs);
+    Ok(vec![
+        durable("store", at(&record, 50), BATCHES),
+        durable("store: a record, p99", at(&record, 99), BATCHES),
+        durable("store: a stage of 10 clients, p50", at(&step, 50), BATCHES),
+        durable("store: a stage of 10 clients, p99", at(&step, 99), BATCHES),
+        figure("store: batches side by side", side_by_side, "1/s", None, SIDE_BY_SIDE * BATCHES),
+        durable("store: a blob of 64 B written", ms(small_put), BLOBS),
+        figure("store: a blob of 40 MB written", ms(put), "ms", None, BLOBS),
+        figure("store: a blob of 40 MB read", ms(get), "ms", None, BLOBS),
+    ])
+}
+
+/// A figure without a target. What is durable is compared with one fdatasync of the same disk.
+fn figure(
+    bench: &'static str,
+    ours: f64,
+    unit: &'static str,
+    reference: Option<f64>,
+    runs: usize,
+) -> Figure {
+    let ratio = reference.map(|reference| ours / reference);
+    let (target, pass, notes) = (None, true, Vec::new());
+    Figure { bench, ours, reference, unit, ratio, target, pass, runs, machine: machine(), notes }
 }
 
 struct Bench {
@@ -121,7 +143,7 @@ impl Bench {
     /// The median of nine: writing a new blob, and reading it.
     async fn blob(&self, bytes: usize) -> Result<(Duration, Duration), StoreError> {
         let (mut put, mut get) = (Vec::new(), Vec::new());
-        for round in 0..9_u8 {
+        for round in 0..BLOBS as u8 {
             let content = vec![round; bytes].into();
             let began = Instant::now();
             let name = self.shelf.put(content).await?;
@@ -134,7 +156,7 @@ impl Bench {
         }
         put.sort();
         get.sort();
-        Ok((put[4], get[4]))
+        Ok((put[BLOBS / 2], get[BLOBS / 2]))
     }
 }
 
