@@ -22,16 +22,20 @@ impl Inspect {
         if output == Output::Json {
             let module = digest.to_string();
             let model = serde_json::json!({ "module": module, "parameters": parameters });
-            crate::cli::answer("torchscript", model);
+            roundelay_program::answer("torchscript", model);
             return Ok(());
         }
-        tell!("[model.torchscript]");
-        tell!("module = \"{digest}\"");
-        tell!("parameters = [");
+        roundelay_program::tell!("[model.torchscript]");
+        roundelay_program::tell!("module = \"{digest}\"");
+        roundelay_program::tell!("parameters = [");
         for parameter in parameters {
-            tell!("    {{ name = {:?}, shape = {:?} }},", parameter.name, parameter.shape);
+            roundelay_program::tell!(
+                "    {{ name = {:?}, shape = {:?} }},",
+                parameter.name,
+                parameter.shape
+            );
         }
-        tell!("]");
+        roundelay_program::tell!("]");
         Ok(())
     }
 
