@@ -17,6 +17,7 @@ use std::time::Duration;
 use roundelay_client::sdk::{Client, Stopper};
 use roundelay_client::train::{Control, DataSummary, Metrics, TrainError, Trainer, Update};
 use roundelay_crypto::digest::Digest;
+use roundelay_program::note;
 use roundelay_protocol::ids::RoundNumber;
 use roundelay_protocol::manifest::{Hyperparameters, Task};
 use roundelay_protocol::statistics::{ColumnStatistics, Standardisation};
@@ -35,7 +36,7 @@ fn main() -> ExitCode {
     match figure() {
         Ok(figure) => figure.tell(wants_json()),
         Err(reason) => {
-            eprintln!("bench memory: {reason}");
+            note!("error: {reason}");
             ExitCode::FAILURE
         }
     }
@@ -52,8 +53,8 @@ fn figure() -> Result<Figure, String> {
         ours: more,
         reference: Some(few),
         unit: "MiB",
-        ratio,
-        target: GROWTH_MAX,
+        ratio: Some(ratio),
+        target: Some(GROWTH_MAX),
         // The target is about 10 and 100: a smaller run says how memory grows, and passes nothing.
         pass: ratio <= GROWTH_MAX && (at_few, at_more) == (10, 100),
         runs: 1,
@@ -90,7 +91,7 @@ fn peak(programs: &Programs, clients: usize) -> Result<f64, String> {
     });
     finished?;
     let peak = peak.ok_or("the coordinator is gone")?;
-    eprintln!("{clients} clients: {peak:.0} MiB");
+    note!("{clients} clients: {peak:.0} MiB");
     Ok(peak)
 }
 
@@ -103,7 +104,7 @@ fn start_all(federation: &Federation) -> Result<Vec<Running>, String> {
         let stopper = client.stopper();
         let thread = thread::spawn(move || {
             if let Err(error) = client.run() {
-                eprintln!("a client: {error}");
+                note!("a client: {error}");
             }
         });
         Ok((stopper, thread))
