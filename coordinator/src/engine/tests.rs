@@ -245,6 +245,26 @@ fn a_coordinator_restored_from_a_backup_goes_on_from_what_its_clients_have_signe
 }
 
 #[test]
+fn a_restored_coordinator_whose_clients_have_signed_a_set_of_a_lost_round_comes_to_an_end() {
+    for seed in 30..38 {
+        let mut world = World::new(5, 6, false, seed);
+        world.run_until(|world| world.status().model_version == 1);
+        let backup = world.disk.clone();
+        world.go_on_until(|world| world.status().model_version == 3);
+        let shown = |world: &World| {
+            world.status().training.is_some_and(|round| round.stage == Some(Stage::Unmasking))
+        };
+        world.go_on_until(shown);
+        world.disk = backup;
+        world.kill(Millis(10));
+        world.go_on();
+        let status = world.status();
+        assert_eq!(status.state, State::Stalled, "{status:?}");
+        assert!(status.reason.is_some(), "{status:?}");
+    }
+}
+
+#[test]
 fn a_restored_coordinator_waits_for_one_more_client_than_may_collude_and_asks_the_next_for_a_state()
 {
     let mut world = World::new(5, 6, false, 12);
