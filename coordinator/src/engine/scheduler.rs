@@ -235,6 +235,10 @@ fn plan(view: &View<'_>) -> Step {
         return Step::Stall(Stalled::TriedTooOften { failed, reason: reason() });
     }
     match &view.tries.pinned {
+        // What would be burned as soon as it is planned is not planned.
+        Some(pinned) if !allowed(view.tries, pinned) => {
+            Step::Stall(Stalled::after_a_set(reason()))
+        }
         Some(pinned) if reaches_floors(view.terms, pinned, view.ready) => {
             once_assembled(view, pinned.clone())
         }

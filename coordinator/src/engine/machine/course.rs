@@ -194,11 +194,11 @@ impl Engine {
     }
 
     /// Before this coordinator was restored from a backup it had tried for the goal with another
-    /// cohort than this one, whose clients decline now. That was most likely everybody; if not, those
-    /// who declined are not planned again for this goal.
+    /// cohort than this one, whose clients decline now. That was most likely everybody; if not, or
+    /// where everybody was tried already, those who declined are not planned again for this goal.
     fn pin_another(&mut self, live: &Live) {
         let everybody: BTreeSet<_> = self.setup.terms.clients().collect();
-        if *live.cohort() == everybody {
+        if *live.cohort() == everybody || !self.progress.tries.spent.is_empty() {
             self.spend(&live.opened_before());
         } else {
             self.progress.tries.pinned = Some(everybody);

@@ -164,6 +164,30 @@ fn a_preparation_that_the_set_rule_forbids_is_burned() {
 }
 
 #[test]
+fn nothing_is_planned_that_would_be_burned_at_once() {
+    let mut scene = Scene::new();
+    let everybody: Vec<ClientId> = scene.all().into_iter().collect();
+    let subset = |bits: usize| -> BTreeSet<ClientId> {
+        let chosen = everybody.iter().enumerate().filter(|(at, _)| bits >> at & 1 == 1);
+        chosen.map(|(_, client)| *client).collect()
+    };
+    let all_pins = std::iter::once(None).chain((1..32).map(|bits| Some(subset(bits))));
+    let mut planned = 0;
+    for pinned in all_pins {
+        for (spent, ready) in (0..32).flat_map(|spent| (0..32).map(move |ready| (spent, ready))) {
+            scene.tries = Tries { pinned: pinned.clone(), spent: subset(spent), ..Tries::default() };
+            (scene.ready, scene.ahead) = (subset(ready), None);
+            scene.now = scene.changed + 3_600_000;
+            let Step::Plan(cohort) = scene.next() else { continue };
+            scene.ahead = Some((cohort, true));
+            assert_eq!(scene.next(), Step::Train, "{:?} {:?}", scene.tries, scene.ready);
+            planned += 1;
+        }
+    }
+    assert!(planned > 100, "{planned}");
+}
+
+#[test]
 fn nobody_tries_again_after_a_survivor_set_was_shown() {
     let mut scene = Scene::new();
     let reason = AbortReason::TooFewClients { stage: Stage::Unmasking, present: 1, required: 4 };
