@@ -17,9 +17,13 @@ use crate::small::{Small, copy};
 /// One of five may collude: a state is taken back that two have signed.
 const CLIENTS: usize = 5;
 
-/// Before the third sum after the backup is stored: of a round that all have uploaded to and whose
-/// survivor set nobody has seen. Each round stores its sum, its state and its aggregate.
+/// Before the third sum is stored, with a first state and each round's sum, state and aggregate
+/// before it.
+const BACKED_UP: &str = "blob.put.before:8";
+/// The same two rounds later: all have uploaded, and nobody has seen the survivor set.
 const UPLOADED: &str = "blob.put.before:7";
+/// Three rounds later: clients have signed a survivor set and its result is not there.
+const SIGNED: &str = "round.consistency_check.after:4";
 
 #[test]
 fn a_coordinator_restored_from_an_older_backup_gets_the_newest_model_back_and_finishes() {
@@ -46,14 +50,32 @@ fn a_coordinator_restored_from_an_older_backup_gets_the_newest_model_back_and_fi
     }
 }
 
-/// Runs some rounds, stops the coordinator, and copies its data.
+#[test]
+fn a_signed_set_whose_result_is_lost_with_the_backup_stalls_the_federation_and_says_why() {
+    let mut small = Small::found(CLIENTS, 100, false);
+    let backup = backed_up(&mut small);
+    goes_on_until(&mut small, SIGNED);
+    restore(&mut small, &backup);
+    let stalled = wait_until(Duration::from_secs(60), || {
+        let status = small.federation.status().ok()?;
+        (status["engine"]["state"] == "stalled").then_some(status)
+    });
+    let stalled = stalled.unwrap_or_else(|| panic!("{}", small.logs()));
+    let reason = stalled["engine"]["reason"].as_str().expect("a reason");
+    for words in ["no second set over the same model", "agree on a new federation"] {
+        assert!(reason.contains(words), "{reason}");
+    }
+}
+
+/// Runs until the coordinator dies in the third round, and copies its data.
 fn backed_up(small: &mut Small) -> PathBuf {
-    small.federation.start().expect("it starts");
-    small.goes_on(2);
-    let backup = small.folder.path().join("backup");
     let coordinator = &mut small.federation.coordinator;
     assert!(coordinator.terminate(Duration::from_secs(20)), "it ends");
-    copy(coordinator.folder(), &backup);
+    coordinator.start_again_with(&[("ROUNDELAY_FAILPOINT", BACKED_UP)]).expect("it starts");
+    small.federation.start().expect("the rounds begin");
+    dies(small);
+    let backup = small.folder.path().join("backup");
+    copy(small.federation.coordinator.folder(), &backup);
     backup
 }
 
@@ -61,9 +83,14 @@ fn backed_up(small: &mut Small) -> PathBuf {
 fn goes_on_until(small: &mut Small, place: &str) {
     let coordinator = &mut small.federation.coordinator;
     // It may die before it says that it is ready.
-    let started = coordinator.start_again_with(&[("ROUNDELAY_FAILPOINT", place)]);
-    let died = wait_until(Duration::from_secs(30), || coordinator.ended().then_some(()));
-    assert!(died.is_some(), "{place} was not reached: {started:?}\n{}", coordinator.log_tail());
+    let _ = coordinator.start_again_with(&[("ROUNDELAY_FAILPOINT", place)]);
+    dies(small);
+}
+
+fn dies(small: &mut Small) {
+    let coordinator = &mut small.federation.coordinator;
+    let died = wait_until(Duration::from_secs(60), || coordinator.ended().then_some(()));
+    assert!(died.is_some(), "{}", small.logs());
 }
 
 /// Puts the backup in the place of the coordinator's data, and starts it from there.
