@@ -236,9 +236,7 @@ fn plan(view: &View<'_>) -> Step {
     }
     match &view.tries.pinned {
         // What would be burned as soon as it is planned is not planned.
-        Some(pinned) if !allowed(view.tries, pinned) => {
-            Step::Stall(Stalled::after_a_set(reason()))
-        }
+        Some(pinned) if !allowed(view.tries, pinned) => Step::Stall(Stalled::after_a_set(reason())),
         Some(pinned) if reaches_floors(view.terms, pinned, view.ready) => {
             once_assembled(view, pinned.clone())
         }

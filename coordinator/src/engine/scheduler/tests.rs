@@ -175,7 +175,8 @@ fn nothing_is_planned_that_would_be_burned_at_once() {
     let mut planned = 0;
     for pinned in all_pins {
         for (spent, ready) in (0..32).flat_map(|spent| (0..32).map(move |ready| (spent, ready))) {
-            scene.tries = Tries { pinned: pinned.clone(), spent: subset(spent), ..Tries::default() };
+            scene.tries =
+                Tries { pinned: pinned.clone(), spent: subset(spent), ..Tries::default() };
             (scene.ready, scene.ahead) = (subset(ready), None);
             scene.now = scene.changed + 3_600_000;
             let Step::Plan(cohort) = scene.next() else { continue };
