@@ -9,33 +9,25 @@ pub(crate) fn fmt() -> Outcome {
     succeed(cargo().args(["fmt", "--all"]))
 }
 
-/// All of the lints; provisions libtorch first, since clippy reads the trainer too. Returns what was
-/// skipped, each with its reason.
-pub(crate) fn lint() -> Result<Vec<String>, String> {
+/// All of the lints; provisions libtorch first, since clippy reads the trainer too.
+pub(crate) fn lint() -> Outcome {
     let libtorch = provision::libtorch()?;
     style()?;
     let clippy = ["clippy", "--workspace", "--all-targets", "--features", "roundelay-client/torch"];
     succeed(cargo().args(clippy).args(["--", "--deny", "warnings"]).env("LIBTORCH", libtorch))?;
     without_sockets()?;
     kernels_alone()?;
-    succeed(cargo().args(["check", "--workspace", "--all-targets"]))?;
-    Ok(dependencies()?.into_iter().collect())
+    succeed(cargo().args(["check", "--workspace", "--all-targets"]))
 }
 
-/// `lint` as a command of its own.
-pub(crate) fn alone() -> Outcome {
-    lint()?.iter().for_each(|line| out!("skipped: {line}"));
-    Ok(())
-}
-
-/// Licences, advisories and sources of what we depend on, as deny.toml has them. Needs cargo-deny and
-/// the network, which nothing else here does.
-fn dependencies() -> Result<Option<String>, String> {
+/// `deny`: licences, advisories and sources of what we depend on, as deny.toml has them. A command of
+/// its own: it needs cargo-deny and the advisories of the day, which no test may depend on.
+pub(crate) fn dependencies() -> Outcome {
     if !works("cargo", &["deny", "--version"]) {
-        let how = "cargo-deny is not installed; `cargo install cargo-deny --locked` installs it";
-        return Ok(Some(format!("cargo deny check: {how}")));
+        let how = "`cargo install cargo-deny --locked` installs it";
+        return Err(format!("deny: cargo-deny is not there; {how}"));
     }
-    succeed(cargo().args(["deny", "check"])).map(|()| None)
+    succeed(cargo().args(["deny", "check"]))
 }
 
 /// rustfmt agrees with every file.

@@ -27,7 +27,8 @@ cargo xtask <command>
   bench NAME        one benchmark; --json prints one JSON object on the last line
   bench --list      the benchmarks there are
   setup             install the optional programs that some tests use (Debian, needs root)
-  lint              rustfmt, clippy, the builds without libtorch and without sockets, cargo-deny
+  lint              rustfmt, clippy, and the builds without libtorch and without sockets
+  deny              licences, advisories and sources of the dependencies; needs cargo-deny
   fmt               format the workspace
 ";
 
@@ -42,7 +43,8 @@ fn main() -> ExitCode {
         "test" => test::test(rest),
         "bench" => bench::bench(rest),
         "setup" => setup::setup(),
-        "lint" => lint::alone(),
+        "lint" => lint::lint(),
+        "deny" => lint::dependencies(),
         "fmt" => lint::fmt(),
         "help" | "--help" | "-h" => {
             out!("{}", USAGE.trim_end());

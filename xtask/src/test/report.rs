@@ -11,7 +11,6 @@ use crate::run::Outcome;
 #[derive(Default)]
 pub(super) struct Report {
     rows: Vec<(String, Counts)>,
-    skipped: Vec<String>,
 }
 
 impl Report {
@@ -25,11 +24,6 @@ impl Report {
         let result = step()?;
         self.add(name, Counts { took: began.elapsed(), ..Counts::default() });
         Ok(result)
-    }
-
-    /// Notes steps that were skipped, each with its reason.
-    pub(super) fn skipped(&mut self, lines: Vec<String>) {
-        self.skipped.extend(lines);
     }
 
     /// Adds a run to the row of its crate.
@@ -51,17 +45,13 @@ impl Report {
         }
         out!("{:<14} {:>7} {:>7} {:>9.1}", "all", all.passed, all.failed, took.as_secs_f64());
         // No file: nothing skipped.
-        let tests = fs::read_to_string(skips).unwrap_or_default();
-        let skipped: Vec<&str> =
-            self.skipped.iter().map(String::as_str).chain(tests.lines()).collect();
-        for line in &skipped {
-            out!("skipped: {line}");
-        }
+        let skipped = fs::read_to_string(skips).unwrap_or_default();
+        skipped.lines().for_each(|line| out!("skipped: {line}"));
         if all.ignored > 0 {
             out!("ignored: {}", all.ignored);
         }
-        let count = skipped.len();
-        out!("\n{} passed, {} failed, {count} skipped", all.passed, all.failed);
+        let skipped = skipped.lines().count();
+        out!("\n{} passed, {} failed, {skipped} skipped", all.passed, all.failed);
         match (all.failed, all.broken) {
             (0, false) if all.passed == 0 => Err("no test has a name that holds this".to_owned()),
             (0, false) => Ok(()),
