@@ -37,7 +37,7 @@ use roundelay_protocol::round::horizontal::coordinator::{
     Record, RestoreError, Timing, UnmaskOutcome, UnmaskPlan,
 };
 use roundelay_protocol::round::horizontal::terms::Terms;
-use roundelay_protocol::session::{Join, Refused};
+use roundelay_protocol::session::{Join, Refused, RoundsEnd};
 use roundelay_protocol::time::Time;
 
 pub mod audit;
@@ -226,8 +226,8 @@ pub enum Effect {
     End {
         /// The client.
         client: ClientId,
-        /// A sentence for people.
-        reason: &'static str,
+        /// Why.
+        end: RoundsEnd,
     },
     /// Close a client's connection: it has to join again.
     Disconnect(ClientId),

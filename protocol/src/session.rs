@@ -185,12 +185,12 @@ pub enum ToClient {
         /// The client's new certificate, DER.
         certificate: Vec<u8>,
     },
-    /// The federation has finished its rounds or was stopped.
+    /// There are no more rounds of this federation, for good or for now.
     FederationEnded {
         /// The federation.
         federation: FederationId,
-        /// A sentence for people.
-        reason: Text<256>,
+        /// Why, and whether there may be rounds again.
+        end: RoundsEnd,
     },
     /// The newest state with the signatures of enough members for any client.
     Attested {
@@ -231,6 +231,25 @@ impl Refused {
     #[must_use]
     pub fn about(self, federation: FederationId) -> Self {
         Self { federation: Some(federation), ..self }
+    }
+}
+
+/// Why there are no more rounds of a federation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RoundsEnd {
+    /// Its task is done: there will be none.
+    Finished,
+    /// Its operator has stopped it. A client that stays joined is planned again once the operator
+    /// starts it.
+    Stopped,
+}
+
+impl fmt::Display for RoundsEnd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Finished => "the federation has finished all rounds of its task",
+            Self::Stopped => "the operator has stopped the federation",
+        })
     }
 }
 

@@ -25,3 +25,5 @@ mod pruned;
 mod refused;
 #[path = "federation/restored.rs"]
 mod restored;
+#[path = "federation/stopped.rs"]
+mod stopped;

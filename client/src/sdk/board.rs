@@ -108,6 +108,7 @@ impl FederationStanding {
                 "failed".clone_into(&mut self.stage);
                 self.over = Some(reason.clone());
             }
+            FederationEvent::Stopped { .. } => "stopped".clone_into(&mut self.stage),
             FederationEvent::Over { reason } => {
                 "over".clone_into(&mut self.stage);
                 self.over = Some(reason.clone());

@@ -198,6 +198,11 @@ pub enum FederationEvent {
         /// Why, and what to do.
         reason: String,
     },
+    /// The operator has stopped the federation; this client takes part again once it is started.
+    Stopped {
+        /// Why.
+        reason: String,
+    },
     /// The federation's rounds are over.
     Over {
         /// Why.
@@ -274,6 +279,7 @@ impl FederationEvent {
             }
             FederationNews::Told(Told::Model(_)) => return None,
             FederationNews::Failed(reason) => Self::Failed { reason: reason.clone() },
+            FederationNews::Stopped(reason) => Self::Stopped { reason: reason.clone() },
             FederationNews::Over(reason) => Self::Over { reason: reason.clone() },
         })
     }
@@ -398,6 +404,9 @@ impl fmt::Display for FederationEvent {
                  ask the operator and the other tenants"
             ),
             Self::NotStored { reason } | Self::Failed { reason } => f.write_str(reason),
+            Self::Stopped { reason } => {
+                write!(f, "{reason}; this client takes part again once it is started")
+            }
             Self::Over { reason } => write!(f, "over: {reason}"),
         }
     }

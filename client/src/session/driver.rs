@@ -8,7 +8,7 @@ use std::time::Duration;
 use roundelay_protocol::close::CloseCode;
 use roundelay_protocol::ids::FederationId;
 use roundelay_protocol::manifest::Manifest;
-use roundelay_protocol::session::{SignedNotice, ToClient, VectorKind};
+use roundelay_protocol::session::{RoundsEnd, SignedNotice, ToClient, VectorKind};
 use roundelay_protocol::time::Millis;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -390,9 +390,12 @@ impl Driver {
                 self.hand(federation, Input::StateAsked(standing)).await;
             }
             ToClient::Refused(refused) => self.refused(&refused).await,
-            ToClient::FederationEnded { federation, reason } => {
-                self.ended(federation, reason.as_str()).await;
+            ToClient::FederationEnded { federation, end: RoundsEnd::Stopped }
+                if !self.settings.once =>
+            {
+                self.stopped(federation).await;
             }
+            ToClient::FederationEnded { federation, end } => self.ended(federation, end).await,
             ToClient::CertificateRenewed { certificate } => {
                 (self.on_news)(match self.renewal.answered(&mut self.site, &certificate) {
                     Ok(()) => News::Renewed(self.site.certificate.not_after()),

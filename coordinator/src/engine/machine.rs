@@ -9,7 +9,7 @@ use roundelay_protocol::message::Published;
 use roundelay_protocol::metrics::Metrics;
 use roundelay_protocol::plan::{PlanKind, TrainingPlan};
 use roundelay_protocol::round::horizontal::coordinator::{Departure, Input, Outcome};
-use roundelay_protocol::session::Join;
+use roundelay_protocol::session::{Join, RoundsEnd};
 use roundelay_protocol::time::{Millis, Time};
 
 use super::audit::{Declined, Entry, Evaluation, Expelled, Left, RoundSummary, State, Status};

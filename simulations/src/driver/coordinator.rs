@@ -497,10 +497,9 @@ impl Coordinator {
                 let federation = self.population.terms().federation();
                 self.say(client, ToClient::GiveState { federation, standing }, turn);
             }
-            Effect::End { client, reason } => {
-                let (federation, reason) = (self.population.terms().federation(), reason);
-                let reason = roundelay_protocol::bounded::Text::clipped(reason);
-                self.say(client, ToClient::FederationEnded { federation, reason }, turn);
+            Effect::End { client, end } => {
+                let federation = self.population.terms().federation();
+                self.say(client, ToClient::FederationEnded { federation, end }, turn);
             }
             Effect::Disconnect(client) => {
                 if let (Some(_), Some(number)) =

@@ -4,12 +4,12 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use roundelay_protocol::ids::FederationId;
-use roundelay_protocol::session::Refused;
+use roundelay_protocol::session::{Refused, RoundsEnd};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::federations::{FederationNews, Note, Place};
-use super::{Command, Driver, News};
+use super::{Command, Driver, Input, News};
 
 /// A federation that was refused is tried again after this long: it may not have been started yet.
 const RETRY_FIRST: Duration = Duration::from_millis(250);
@@ -113,15 +113,23 @@ impl Driver {
         self.join_all().await;
     }
 
+    /// The operator has stopped a federation: this client stays joined, so that it is planned again
+    /// once the federation is started.
+    pub(super) async fn stopped(&mut self, federation: FederationId) {
+        self.hand(federation, Input::Ended).await;
+        let news = FederationNews::Stopped(RoundsEnd::Stopped.to_string());
+        (self.on_news)(News::Federation(federation, news));
+    }
+
     /// The coordinator says that a federation is over. What was published last may still be on its
     /// way: the task applies it, and then ends by itself. Should the connection be lost meanwhile,
     /// it joins again to ask for the rest.
-    pub(super) async fn ended(&mut self, federation: FederationId, reason: &str) {
+    pub(super) async fn ended(&mut self, federation: FederationId, end: RoundsEnd) {
         let Some(place) = self.places.get_mut(&federation) else { return };
         if matches!(place, Place::Ending { .. } | Place::Over) {
             return;
         }
-        let reason = reason.to_owned();
+        let reason = end.to_string();
         let inbox = place.inbox().cloned();
         let (done, finished) = oneshot::channel();
         let finishing = match &inbox {

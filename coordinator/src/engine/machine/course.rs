@@ -289,12 +289,12 @@ impl Engine {
 
     /// Tells a client where there are no more rounds.
     pub(super) fn tell_end(&self, client: ClientId, effects: &mut Vec<Effect>) {
-        let reason = match self.state {
-            State::Finished => "the federation has finished all rounds of its task",
-            State::Stopped => "the operator has stopped the federation",
+        let end = match self.state {
+            State::Finished => RoundsEnd::Finished,
+            State::Stopped => RoundsEnd::Stopped,
             State::Running | State::Stopping | State::Stalled => return,
         };
-        effects.push(Effect::End { client, reason });
+        effects.push(Effect::End { client, end });
     }
 
     fn set_alarm(&mut self, effects: &mut Vec<Effect>) {

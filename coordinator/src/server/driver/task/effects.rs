@@ -1,6 +1,5 @@
 //! Effects carried out: what has to be durable first, then everything else in its order.
 
-use roundelay_protocol::bounded::Text;
 use roundelay_protocol::message::ToClient;
 use roundelay_protocol::session::{self, StreamHeader, VectorKind};
 
@@ -124,9 +123,9 @@ impl Task<'_> {
                 }
             }
             Effect::AskState { client, standing } => self.ask_state(client, standing),
-            Effect::End { client, reason } => {
-                let (federation, reason) = (self.place.federation, Text::clipped(reason));
-                self.say(client, session::ToClient::FederationEnded { federation, reason });
+            Effect::End { client, end } => {
+                let federation = self.place.federation;
+                self.say(client, session::ToClient::FederationEnded { federation, end });
             }
             Effect::Disconnect(client) => {
                 if let Some(seat) = self.seats.remove(&client) {
