@@ -21,6 +21,7 @@ pub(crate) mod site;
 pub(crate) mod tls;
 pub(crate) mod trainer;
 
+use backoff::Failure;
 use connection::Lost;
 pub use quic::QuicDialer;
 
@@ -78,6 +79,14 @@ impl SessionError {
             Self::Version(_) => CloseCode::VersionUnsupported,
             Self::TooSlow => CloseCode::TooSlow,
             _ => CloseCode::Done,
+        }
+    }
+
+    /// Whether the attempt drew an answer, of whatever kind.
+    fn failure(&self) -> Failure {
+        match self {
+            Self::Lost(Lost::Unanswered(_) | Lost::Silent) => Failure::Unanswered,
+            _ => Failure::Answered,
         }
     }
 

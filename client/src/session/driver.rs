@@ -257,7 +257,7 @@ impl Driver {
         error: SessionError,
         backoff: &mut Backoff,
     ) -> Result<(), DriverError> {
-        let mut retry_in = backoff.next(&mut os_rng());
+        let mut retry_in = backoff.next(error.failure(), &mut os_rng());
         let replaced = CloseCode::Replaced;
         if matches!(&error, SessionError::Lost(Lost::Closed { code, .. }) if *code == replaced) {
             retry_in = retry_in.max(REPLACED_PAUSE);
