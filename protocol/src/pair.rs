@@ -21,20 +21,20 @@ use crate::model::ModelSpec;
 use crate::plan::{PlanKind, TrainingPlan};
 use crate::randomness::Stream;
 use crate::round::horizontal::client::{self, Standing};
-use crate::round::horizontal::coordinator::{self, Timing};
+use crate::round::horizontal::coordinator::{self as machine, Timing};
 use crate::round::horizontal::terms::Terms;
 use crate::testing;
 use crate::time::{Millis, Time};
 use crate::transcript::NO_TRANSCRIPT;
 
+mod coordinator;
 mod fault;
-mod host;
 mod network;
 mod peer;
 mod work;
 
+pub use coordinator::Coordinator;
 pub use fault::{Fault, Point, When};
-pub use host::Host;
 use network::{Delivery, Network};
 pub use peer::Peer;
 
@@ -100,7 +100,7 @@ pub struct Pair {
     now: Time,
     network: Network,
     terms: Arc<Terms>,
-    host: Host,
+    coordinator: Coordinator,
     peers: Vec<Peer>,
     faults: Vec<Fault>,
     to_client: Option<MessageHook<ToClient>>,
@@ -137,7 +137,7 @@ impl Pair {
         Self {
             now: Time(0),
             network: Network::new(delay_ms, &mut random),
-            host: Host::new(Arc::clone(&terms), timing, initial()),
+            coordinator: Coordinator::new(Arc::clone(&terms), timing, initial()),
             terms,
             peers,
             faults,
@@ -172,8 +172,8 @@ impl Pair {
 
     /// The coordinator.
     #[must_use]
-    pub fn host(&self) -> &Host {
-        &self.host
+    pub fn coordinator(&self) -> &Coordinator {
+        &self.coordinator
     }
 
     /// Has every message to a client pass through `hook`, which may alter, drop or multiply it.
@@ -253,21 +253,21 @@ impl Pair {
         let plan = self.terms.roster_plan(round, cohort).expect("a cohort of the manifest");
         let absent: Vec<ClientId> =
             self.peers.iter().filter(|peer| !peer.is_connected()).map(|peer| peer.id).collect();
-        let actions = self.host.start(plan, &absent, self.now);
+        let actions = self.coordinator.start(plan, &absent, self.now);
         self.carry_out(round, actions);
         round
     }
 
     /// Lets a prepared round go on.
     pub fn train(&mut self, round: RoundNumber, kind: PlanKind) {
-        let plan = self.host.training_plan(round, kind);
+        let plan = self.coordinator.training_plan(round, kind);
         self.train_with(round, plan);
     }
 
     /// Lets a prepared round go on with a plan of the test's own.
     pub fn train_with(&mut self, round: RoundNumber, plan: TrainingPlan) {
-        self.host.plan(round, plan.clone());
-        self.input(round, coordinator::Input::Train(Box::new(plan)));
+        self.coordinator.plan(round, plan.clone());
+        self.input(round, machine::Input::Train(Box::new(plan)));
     }
 
     /// So many rounds back to back, each prepared while the one before it trains.
@@ -327,8 +327,8 @@ impl Pair {
     }
 
     /// Gives the coordinator's machine of a round an input.
-    pub fn input(&mut self, round: RoundNumber, input: coordinator::Input) {
-        let actions = self.host.handle(round, input, self.now);
+    pub fn input(&mut self, round: RoundNumber, input: machine::Input) {
+        let actions = self.coordinator.handle(round, input, self.now);
         self.carry_out(round, actions);
     }
 
@@ -346,28 +346,28 @@ impl Pair {
             }
             Delivery::FromClient { from, epoch, round, message } => {
                 if let Some(from) = self.connected(from, epoch) {
-                    self.input(round, coordinator::Input::Message { from, message });
+                    self.input(round, machine::Input::Message { from, message });
                 }
             }
             Delivery::Upload { from, epoch, round, vector } => {
                 if let Some(from) = self.connected(from, epoch) {
-                    let inputs = self.host.upload(round, from, vector);
+                    let inputs = self.coordinator.upload(round, from, vector);
                     inputs.into_iter().for_each(|input| self.input(round, input));
                 }
             }
-            Delivery::HostWork { life, round, input } => {
-                if self.host.life == life {
+            Delivery::CoordinatorWork { life, round, input } => {
+                if self.coordinator.life == life {
                     self.input(round, input);
                 }
             }
             Delivery::Reconnect(client) => self.reconnect(client),
-            Delivery::RestoreHost => self.restore_host(),
+            Delivery::RestoreCoordinator => self.restore_coordinator(),
         }
     }
 
     fn connected(&self, client: usize, epoch: u64) -> Option<ClientId> {
         let peer = self.peers.get(client)?;
-        (peer.epoch == Some(epoch) && self.host.is_up()).then_some(peer.id)
+        (peer.epoch == Some(epoch) && self.coordinator.is_up()).then_some(peer.id)
     }
 
     fn client_input(&mut self, to: usize, round: RoundNumber, input: client::Input) {
@@ -413,7 +413,7 @@ impl Pair {
                 self.client_work(from, round, input);
             }
             client::Action::Apply(published) => {
-                let input = peer.apply(&published, &self.host);
+                let input = peer.apply(&published, &self.coordinator);
                 peer.is_applying = true;
                 self.client_work(from, round, input);
             }
@@ -464,51 +464,51 @@ impl Pair {
         !self.strikes(from, Some(Point::Upload), When::After)
     }
 
-    fn carry_out(&mut self, round: RoundNumber, actions: Vec<coordinator::Action>) {
+    fn carry_out(&mut self, round: RoundNumber, actions: Vec<machine::Action>) {
         for action in actions {
-            if !self.host_action(round, action) {
+            if !self.coordinator_action(round, action) {
                 return;
             }
         }
     }
 
     /// Whether the coordinator goes on with its next action.
-    fn host_action(&mut self, round: RoundNumber, action: coordinator::Action) -> bool {
+    fn coordinator_action(&mut self, round: RoundNumber, action: machine::Action) -> bool {
         match action {
-            coordinator::Action::Persist(record) => {
-                self.host.persist(round, record);
-                return !self.host_crashes();
+            machine::Action::Persist(record) => {
+                self.coordinator.persist(round, record);
+                return !self.coordinator_crashes();
             }
-            coordinator::Action::Send { to, message } => self.host_sends(round, &[to], &message),
-            coordinator::Action::Broadcast { to, message } => {
-                self.host_sends(round, &to, &message);
+            machine::Action::Send { to, message } => self.coordinator_sends(round, &[to], &message),
+            machine::Action::Broadcast { to, message } => {
+                self.coordinator_sends(round, &to, &message);
             }
-            coordinator::Action::ResendBoxes(client) => {
-                let boxes = self.host.boxes(round, client);
-                self.host_sends(round, &[client], &ToClient::Boxes(Arc::new(boxes)));
+            machine::Action::ResendBoxes(client) => {
+                let boxes = self.coordinator.boxes(round, client);
+                self.coordinator_sends(round, &[client], &ToClient::Boxes(Arc::new(boxes)));
             }
-            coordinator::Action::SetDeadline(at) => {
-                let (life, input) = (self.host.life, coordinator::Input::Deadline);
-                self.network.at(at, Delivery::HostWork { life, round, input });
+            machine::Action::SetDeadline(at) => {
+                let (life, input) = (self.coordinator.life, machine::Input::Deadline);
+                self.network.at(at, Delivery::CoordinatorWork { life, round, input });
             }
-            coordinator::Action::Finish(outcome) => {
-                self.host.finish(round, outcome);
+            machine::Action::Finish(outcome) => {
+                self.coordinator.finish(round, outcome);
                 self.go_on(round);
             }
             action => {
-                if matches!(action, coordinator::Action::OpenUploads { .. }) {
+                if matches!(action, machine::Action::OpenUploads { .. }) {
                     self.prepare_ahead();
                 }
-                if let Some(input) = self.host.work(round, action) {
-                    let life = self.host.life;
-                    self.network.later(self.now, Delivery::HostWork { life, round, input });
+                if let Some(input) = self.coordinator.work(round, action) {
+                    let life = self.coordinator.life;
+                    self.network.later(self.now, Delivery::CoordinatorWork { life, round, input });
                 }
             }
         }
         true
     }
 
-    fn host_sends(&mut self, round: RoundNumber, to: &[ClientId], message: &ToClient) {
+    fn coordinator_sends(&mut self, round: RoundNumber, to: &[ClientId], message: &ToClient) {
         for id in to {
             let Some(to) = self.peers.iter().position(|peer| peer.id == *id) else { continue };
             let messages = match &mut self.to_client {

@@ -8,11 +8,16 @@ use roundelay_protocol::ids::TenantId;
 use super::socket::{AdminSocket, ask};
 use super::*;
 use crate::installation::admin_socket;
-use crate::server::tests::harness::{Guest, House, Wire, tenant};
+use crate::server::tests::harness::{Client, Coordinator, Wire, tenant};
 use crate::server::tests::manifests::draft;
 
-fn admin(house: &House) -> Admin {
-    Admin::new(Arc::clone(&house.installation), Some(Arc::clone(&house.server)), None, 15)
+fn admin(coordinator: &Coordinator) -> Admin {
+    Admin::new(
+        Arc::clone(&coordinator.installation),
+        Some(Arc::clone(&coordinator.server)),
+        None,
+        15,
+    )
 }
 
 async fn failed(admin: &Admin, request: Request) -> (Kind, String) {
@@ -34,9 +39,9 @@ fn create(name: &str, members: &[&str]) -> Request {
 
 #[tokio::test]
 async fn a_verb_over_the_socket_is_answered_as_the_handler_answers_it() {
-    let house = House::open().await;
-    let admin = Arc::new(admin(&house));
-    let path = admin_socket(house.installation.data());
+    let coordinator = Coordinator::open().await;
+    let admin = Arc::new(admin(&coordinator));
+    let path = admin_socket(coordinator.installation.data());
     assert_eq!(ask(&path, &Request::TenantList).await, Ok(None), "nobody listens yet");
     let socket = AdminSocket::bind(&path).unwrap();
     let serving = tokio::spawn({
@@ -73,7 +78,7 @@ async fn a_socket_left_behind_by_a_killed_coordinator_is_replaced() {
 
 #[tokio::test]
 async fn a_socket_deeper_than_a_socket_path_may_be_long_is_served_all_the_same() {
-    let house = House::open().await;
+    let coordinator = Coordinator::open().await;
     let folder = tempfile::tempdir().unwrap();
     let deep = folder.path().join("d".repeat(100)).join("e".repeat(100));
     std::fs::create_dir_all(&deep).unwrap();
@@ -81,7 +86,7 @@ async fn a_socket_deeper_than_a_socket_path_may_be_long_is_served_all_the_same()
     assert_eq!(ask(&path, &Request::TenantList).await, Ok(None));
     assert_eq!(ask(&deep.join("missing/admin.sock"), &Request::TenantList).await, Ok(None));
     let socket = AdminSocket::bind(&path).unwrap();
-    let admin = Arc::new(admin(&house));
+    let admin = Arc::new(admin(&coordinator));
     let serving = tokio::spawn(async move { socket.serve(admin).await });
     let answer = ask(&path, &Request::TenantList).await.unwrap();
     assert!(matches!(answer, Some(Answer::Tenants(tenants)) if tenants.len() == 3));
@@ -96,10 +101,10 @@ async fn a_socket_deeper_than_a_socket_path_may_be_long_is_served_all_the_same()
 #[tokio::test]
 async fn garbage_on_the_socket_is_answered_with_an_error_line() {
     use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
-    let house = House::open().await;
-    let path = admin_socket(house.installation.data());
+    let coordinator = Coordinator::open().await;
+    let path = admin_socket(coordinator.installation.data());
     let socket = AdminSocket::bind(&path).unwrap();
-    let admin = Arc::new(admin(&house));
+    let admin = Arc::new(admin(&coordinator));
     let _serving = tokio::spawn(async move { socket.serve(admin).await });
     for line in ["{}\n", "\n", "{\"tenant_add\":{\"tenant\":\"NOT\"}}\n", "\u{fffd}\n"] {
         let mut stream = tokio::net::UnixStream::connect(&path).await.unwrap();
@@ -112,25 +117,25 @@ async fn garbage_on_the_socket_is_answered_with_an_error_line() {
 
 #[tokio::test]
 async fn a_token_enrols_and_its_client_is_listed_and_revoked() {
-    let house = House::open().await;
-    let admin = admin(&house);
+    let coordinator = Coordinator::open().await;
+    let admin = admin(&coordinator);
     let request = Request::EnrolToken { tenant: tenant("acme"), minutes: Some(1), address: None };
     let Ok(Answer::Token(view)) = admin.handle(request).await else { panic!("no token") };
     let token: Token = view.token.parse().unwrap();
-    assert_eq!(token.address, house.server.listens_on().to_string());
-    assert_eq!(token.authority, house.installation.clients.authority().fingerprint());
+    assert_eq!(token.address, coordinator.server.listens_on().to_string());
+    assert_eq!(token.authority, coordinator.installation.clients.authority().fingerprint());
     assert!(!format!("{view:?}").contains(&view.token), "a log must not hold the secret");
 
-    let mut guest = Guest::new("acme");
-    let enrolled = guest.enrol(&house, &token.secret).await.unwrap();
-    guest.certificate = Some(enrolled.certificate.into());
-    let wire = Wire::welcomed(&house, &guest).await;
+    let mut client = Client::new("acme");
+    let enrolled = client.enrol(&coordinator, &token.secret).await.unwrap();
+    client.certificate = Some(enrolled.certificate.into());
+    let wire = Wire::welcomed(&coordinator, &client).await;
     let listed = admin.handle(Request::ClientList { tenant: Some(tenant("acme")) }).await;
     let Ok(Answer::Clients(clients)) = listed else { panic!("{listed:?}") };
     assert_eq!((clients[0].state.as_str(), clients[0].connected), ("enrolled", true));
-    assert_eq!(clients[0].client, guest.id().to_string());
+    assert_eq!(clients[0].client, client.id().to_string());
 
-    let revoke = Request::ClientRevoke { tenant: tenant("acme"), client: ClientText(guest.id()) };
+    let revoke = Request::ClientRevoke { tenant: tenant("acme"), client: ClientText(client.id()) };
     for _ in 0..2 {
         let Ok(Answer::Revoked(view)) = admin.handle(revoke.clone()).await else {
             panic!("not revoked");
@@ -139,14 +144,14 @@ async fn a_token_enrols_and_its_client_is_listed_and_revoked() {
     }
     wire.closed().await;
     let elsewhere =
-        Request::ClientRevoke { tenant: tenant("bank"), client: ClientText(guest.id()) };
+        Request::ClientRevoke { tenant: tenant("bank"), client: ClientText(client.id()) };
     assert_eq!(failed(&admin, elsewhere).await, (Kind::NotFound, "unknown_client".to_owned()));
 }
 
 #[tokio::test]
 async fn verbs_about_what_is_not_there_say_so() {
-    let house = House::open().await;
-    let admin = admin(&house);
+    let coordinator = Coordinator::open().await;
+    let admin = admin(&coordinator);
     let nobody: TenantId = tenant("nobody");
     let unknown_tenant = [
         Request::EnrolToken { tenant: nobody.clone(), minutes: None, address: None },
@@ -174,23 +179,23 @@ async fn verbs_about_what_is_not_there_say_so() {
 
 #[tokio::test]
 async fn tokens_have_bounds_and_an_address_that_clients_can_use() {
-    let house = House::open().await;
+    let coordinator = Coordinator::open().await;
     let token = |minutes, address: Option<&str>| Request::EnrolToken {
         tenant: tenant("acme"),
         minutes,
         address: address.map(str::to_owned),
     };
-    let running = admin(&house);
+    let running = admin(&coordinator);
     for minutes in [0, 1441] {
         let (kind, code) = failed(&running, token(Some(minutes), None)).await;
         assert_eq!((kind, code.as_str()), (Kind::Invalid, "bad_minutes"));
     }
     let (_, code) = failed(&running, token(None, Some("nowhere"))).await;
     assert_eq!(code, "bad_address");
-    let offline = Admin::new(Arc::clone(&house.installation), None, None, 15);
+    let offline = Admin::new(Arc::clone(&coordinator.installation), None, None, 15);
     assert_eq!(failed(&offline, token(None, None)).await.1, "no_address");
     let address = Some("fl.example.org:4433".to_owned());
-    let configured = Admin::new(Arc::clone(&house.installation), None, address, 15);
+    let configured = Admin::new(Arc::clone(&coordinator.installation), None, address, 15);
     let Ok(Answer::Token(view)) = configured.handle(token(None, None)).await else {
         panic!("no token");
     };
@@ -199,11 +204,11 @@ async fn tokens_have_bounds_and_an_address_that_clients_can_use() {
 
 #[tokio::test]
 async fn a_federation_is_drafted_shown_and_not_started_before_it_is_signed() {
-    let house = House::open().await;
+    let coordinator = Coordinator::open().await;
     for name in ["acme", "bank", "care"] {
-        house.client(name).await;
+        coordinator.client(name).await;
     }
-    let admin = admin(&house);
+    let admin = admin(&coordinator);
     let members = ["acme", "bank", "care"];
     let Ok(Answer::Federation(view)) = admin.handle(create("digits", &members)).await else {
         panic!("not drafted");
@@ -232,11 +237,11 @@ async fn a_federation_is_drafted_shown_and_not_started_before_it_is_signed() {
 
 #[tokio::test]
 async fn every_member_can_read_the_draft_in_its_own_audit_log() {
-    let house = House::open().await;
+    let coordinator = Coordinator::open().await;
     for name in ["acme", "bank", "care"] {
-        house.client(name).await;
+        coordinator.client(name).await;
     }
-    let admin = admin(&house);
+    let admin = admin(&coordinator);
     let before = entries(&admin).await;
     admin.handle(create("digits", &["acme", "bank", "care"])).await.unwrap();
     let after = entries(&admin).await;

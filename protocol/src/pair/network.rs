@@ -19,9 +19,9 @@ pub(super) enum Delivery {
     ToClientWork { to: usize, life: u64, round: RoundNumber, input: client::Input },
     FromClient { from: usize, epoch: u64, round: RoundNumber, message: FromClient },
     Upload { from: usize, epoch: u64, round: RoundNumber, vector: Vec<u8> },
-    HostWork { life: u64, round: RoundNumber, input: coordinator::Input },
+    CoordinatorWork { life: u64, round: RoundNumber, input: coordinator::Input },
     Reconnect(usize),
-    RestoreHost,
+    RestoreCoordinator,
 }
 
 pub(super) struct Network {

@@ -6,7 +6,7 @@ use rand_core::Rng;
 use roundelay_crypto::digest::Digest;
 use roundelay_crypto::secret::Secret;
 
-use super::host::Host;
+use super::coordinator::Coordinator;
 use super::work;
 use crate::error::Refusal;
 use crate::ids::{ClientId, RoundNumber};
@@ -214,8 +214,8 @@ impl Peer {
     }
 
     /// Applies a result to what this client holds; what it lacks it takes over from its peers.
-    pub(super) fn apply(&self, published: &Published, host: &Host) -> Input {
-        let aggregate = host.aggregate(&published.aggregate);
+    pub(super) fn apply(&self, published: &Published, coordinator: &Coordinator) -> Input {
+        let aggregate = coordinator.aggregate(&published.aggregate);
         let Some(aggregate) = aggregate else { return Input::Applied(None) };
         let stands = self.history.standing();
         let derived = stands

@@ -42,7 +42,7 @@ fn a_model_over_which_a_set_was_signed_is_never_trained_from_again() {
         other => vec![other],
     });
     let failed = pair.round(PlanKind::Train);
-    assert!(matches!(pair.host().outcomes[&failed], Outcome::Aborted(_)));
+    assert!(matches!(pair.coordinator().outcomes[&failed], Outcome::Aborted(_)));
     let retry = pair.round(PlanKind::Train);
     assert_set_rule(&pair, retry);
     assert_sound(&pair);
@@ -67,7 +67,7 @@ fn a_round_that_nobody_signed_is_retried_with_the_same_cohort_and_new_masks() {
         other => vec![other],
     });
     let failed = pair.round(PlanKind::Train);
-    assert!(matches!(pair.host().outcomes[&failed], Outcome::Aborted(_)));
+    assert!(matches!(pair.coordinator().outcomes[&failed], Outcome::Aborted(_)));
     *lost.borrow_mut() = false;
     let retry = pair.round(PlanKind::Train);
     assert_published(&pair, retry, &[0, 1, 2, 3, 4]);
@@ -151,7 +151,7 @@ fn two_survivor_sets_shown_to_two_halves_open_neither() {
         vec![message]
     });
     let round = pair.round(PlanKind::Train);
-    assert!(matches!(pair.host().outcomes[&round], Outcome::Aborted(_)));
+    assert!(matches!(pair.coordinator().outcomes[&round], Outcome::Aborted(_)));
     assert!(revealed(&pair, round).is_empty());
     assert_sound(&pair);
 }
@@ -197,7 +197,7 @@ fn what_the_coordinator_is_sent_looks_the_same_whatever_is_in_it() {
         let round = pair.round(PlanKind::Train);
         assert_published(&pair, round, &[0, 1, 2]);
         let bytes: Vec<u8> =
-            pair.host().uploads.iter().flat_map(|(_, _, vector)| vector.clone()).collect();
+            pair.coordinator().uploads.iter().flat_map(|(_, _, vector)| vector.clone()).collect();
         let ones: u32 = bytes.iter().map(|byte| byte.count_ones()).sum();
         let bits = u32::try_from(bytes.len() * 8).unwrap();
         // Six standard deviations around one half.
@@ -215,8 +215,8 @@ fn a_model_is_evaluated_alone_only_when_no_round_trains_from_it() {
     let evaluation = pair.prepare_for(&group);
     pair.train(evaluation, PlanKind::Evaluate);
     pair.run();
-    assert!(matches!(pair.host().outcomes[&evaluation], Outcome::Aborted(_)));
-    assert!(pair.host().uploads.is_empty());
+    assert!(matches!(pair.coordinator().outcomes[&evaluation], Outcome::Aborted(_)));
+    assert!(pair.coordinator().uploads.is_empty());
     let everyone: Vec<usize> = (0..8).collect();
     let training = pair.round(PlanKind::Train);
     assert_published(&pair, training, &everyone);

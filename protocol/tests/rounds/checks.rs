@@ -11,12 +11,12 @@ use roundelay_protocol::round::horizontal::client::Event;
 /// The round was published over exactly these clients, and the aggregate is the plain sum of what
 /// they contributed.
 pub(crate) fn assert_published(pair: &Pair, round: RoundNumber, survivors: &[usize]) {
-    let outcome = pair.host().outcomes.get(&round);
+    let outcome = pair.coordinator().outcomes.get(&round);
     let published =
-        pair.host().published(round).unwrap_or_else(|| panic!("round {round}: {outcome:?}"));
+        pair.coordinator().published(round).unwrap_or_else(|| panic!("round {round}: {outcome:?}"));
     assert_eq!(usize::from(published.survivors), survivors.len());
-    let aggregate = pair.host().aggregate(&published.aggregate).expect("an aggregate");
-    let plan = pair.host().training_plan(round, published.kind);
+    let aggregate = pair.coordinator().aggregate(&published.aggregate).expect("an aggregate");
+    let plan = pair.coordinator().training_plan(round, published.kind);
     assert_eq!(aggregate, plain_sum(pair, round, survivors, &plan.layout));
 }
 
@@ -59,8 +59,8 @@ pub(crate) fn assert_sound(pair: &Pair) {
             }
         }
         let standing = peer.history.standing().expect("a standing");
-        if standing.round == pair.host().standing().round {
-            assert_eq!(*standing, pair.host().standing());
+        if standing.round == pair.coordinator().standing().round {
+            assert_eq!(*standing, pair.coordinator().standing());
         }
         assert_one_message_per_stage(pair, client);
     }

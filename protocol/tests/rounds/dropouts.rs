@@ -57,7 +57,7 @@ fn check(crashes: &[Crash], seed: u64) {
     match failing {
         None => assert_published(&pair, round, &doing(crashes, Point::Commit)),
         Some((_, expected)) => {
-            let outcome = pair.host().outcomes.get(&round);
+            let outcome = pair.coordinator().outcomes.get(&round);
             let Some(Outcome::Aborted(AbortReason::TooFewClients { stage, .. })) = outcome else {
                 panic!("{crashes:?}: {outcome:?}, too few were left in {expected:?}");
             };

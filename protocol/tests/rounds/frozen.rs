@@ -29,8 +29,8 @@ fn frozen_round() -> Value {
     let mut pair = Pair::new(Options { faults: vec![dropout], ..Options::new(4, 2026) });
     let round = pair.round(PlanKind::Train);
     assert_published(&pair, round, &[0, 2, 3]);
-    let published = pair.host().published(round).unwrap();
-    let records = &pair.host().records[&round];
+    let published = pair.coordinator().published(round).unwrap();
+    let records = &pair.coordinator().records[&round];
     let plan = records.iter().find_map(|record| match record {
         Record::Training(plan) => Some(plan),
         _ => None,
@@ -49,7 +49,7 @@ fn frozen_round() -> Value {
         "plan": plan_of(plan.unwrap()),
         "clients": clients,
         "quorum": hex(quorum.unwrap()),
-        "aggregate": hex(pair.host().aggregate(&published.aggregate).unwrap()),
+        "aggregate": hex(pair.coordinator().aggregate(&published.aggregate).unwrap()),
         "state": published.state.to_string(),
         "transcript": published.transcript.to_string(),
     })

@@ -45,7 +45,7 @@ fn lies_in(
 
 fn assert_expelled(pair: &Pair, round: RoundNumber, fault: &Fault) {
     let expelled = (round, pair.ids()[LIAR], fault.clone());
-    assert_eq!(pair.host().expelled, [expelled]);
+    assert_eq!(pair.coordinator().expelled, [expelled]);
     assert_sound(pair);
 }
 
@@ -185,7 +185,7 @@ fn a_vector_of_another_length_or_another_root_expels() {
     let expected = {
         let mut pair = Pair::new(Options::new(7, 5));
         let round = pair.prepare();
-        pair.host().training_plan(round, PlanKind::Train).layout.total_bytes()
+        pair.coordinator().training_plan(round, PlanKind::Train).layout.total_bytes()
     };
     let (pair, round) = uploads(|vector| vector.truncate(8));
     assert_left_out(&pair, round, &Fault::WrongLength { sent: 8, expected });
@@ -223,8 +223,8 @@ fn a_late_message_is_counted_and_dropped_and_expels_nobody() {
         FromClient::Declined(_) => vec![message],
         _ => vec![advert.clone().unwrap(), message],
     });
-    assert!(pair.host().expelled.is_empty());
-    assert!(pair.host().late_messages(round) >= 3);
+    assert!(pair.coordinator().expelled.is_empty());
+    assert!(pair.coordinator().late_messages(round) >= 3);
     assert_published(&pair, round, &[0, 1, 2, 3, 4, 5, 6]);
 }
 
@@ -279,8 +279,8 @@ fn wrong_shares_that_nobody_can_make_up_for_end_the_round_and_name_every_liar() 
     let round = pair.round(PlanKind::Train);
     let (stage, present, required) = (Stage::Unmasking, 4, 5);
     let aborted = Outcome::Aborted(AbortReason::TooFewClients { stage, present, required });
-    assert_eq!(pair.host().outcomes.get(&round), Some(&aborted));
-    let mut expelled = pair.host().expelled.clone();
+    assert_eq!(pair.coordinator().outcomes.get(&round), Some(&aborted));
+    let mut expelled = pair.coordinator().expelled.clone();
     expelled.sort_by_key(|(_, client, _)| *client);
     assert_eq!(expelled, named);
     assert_sound(&pair);
@@ -326,7 +326,7 @@ fn an_encapsulation_that_the_key_seed_does_not_give_is_found_when_the_seed_is_re
     });
     assert_expelled(&pair, round, &Fault::BadEncapsulation);
     let aborted = Outcome::Aborted(AbortReason::SeedNotRebuilt);
-    assert_eq!(pair.host().outcomes.get(&round), Some(&aborted));
+    assert_eq!(pair.coordinator().outcomes.get(&round), Some(&aborted));
 }
 
 #[test]
@@ -336,7 +336,7 @@ fn a_contribution_that_breaks_its_check_lanes_voids_the_round() {
     // The liar commits to the vector that it then sends: only the lanes show that it is wrong.
     pair.spoil_lanes(LIAR);
     let round = pair.round(PlanKind::Train);
-    assert!(pair.host().expelled.iter().all(|(_, client, _)| *client != liar));
+    assert!(pair.coordinator().expelled.iter().all(|(_, client, _)| *client != liar));
     let aborted = Outcome::Aborted(AbortReason::MasksDidNotCancel);
-    assert_eq!(pair.host().outcomes.get(&round), Some(&aborted));
+    assert_eq!(pair.coordinator().outcomes.get(&round), Some(&aborted));
 }

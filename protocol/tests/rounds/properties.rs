@@ -46,7 +46,7 @@ fn options() -> impl Strategy<Value = Options> {
 
 /// The survivors of a round as its records name them.
 fn survivors(pair: &Pair, round: RoundNumber) -> Option<Vec<usize>> {
-    pair.host().records[&round].iter().find_map(|record| match record {
+    pair.coordinator().records[&round].iter().find_map(|record| match record {
         Record::Survivors { set, .. } => {
             Some(set.inputs.iter().map(|(index, _)| usize::from(index.0)).collect())
         }
@@ -56,7 +56,7 @@ fn survivors(pair: &Pair, round: RoundNumber) -> Option<Vec<usize>> {
 
 fn check(pair: &Pair, round: RoundNumber) {
     let survivors = survivors(pair, round);
-    match &pair.host().outcomes[&round] {
+    match &pair.coordinator().outcomes[&round] {
         Outcome::Published(_) => {
             let survivors = survivors.expect("a published round has survivors");
             assert_published(pair, round, &survivors);
@@ -69,7 +69,7 @@ fn check(pair: &Pair, round: RoundNumber) {
         Outcome::Aborted(_) => {
             // Fewer than t shares of any seed came in: nothing is open.
             let threshold = pair.terms().floors(pair.ids().len()).unwrap().threshold();
-            let records = pair.host().records[&round].iter();
+            let records = pair.coordinator().records[&round].iter();
             let reveals = records.filter(|record| matches!(record, Record::Revealed(..))).count();
             assert!(reveals < usize::from(threshold));
         }
@@ -86,6 +86,6 @@ proptest! {
         let second = pair.round(PlanKind::Train);
         check(&pair, second);
         assert_sound(&pair);
-        prop_assert!(pair.host().expelled.is_empty(), "all were honest");
+        prop_assert!(pair.coordinator().expelled.is_empty(), "all were honest");
     }
 }

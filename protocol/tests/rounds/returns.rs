@@ -22,7 +22,7 @@ fn a_cut_connection_that_comes_back_costs_nothing_at_any_point() {
             let round = pair.round(PlanKind::Train);
             assert_published(&pair, round, &[0, 1, 2]);
             assert_sound(&pair);
-            assert!(pair.host().expelled.is_empty(), "{cut:?}");
+            assert!(pair.coordinator().expelled.is_empty(), "{cut:?}");
         }
     }
 }
@@ -44,7 +44,7 @@ fn a_client_that_restarts_within_a_round_sits_it_out_and_still_follows_the_model
             let survivors: Vec<usize> =
                 (0..4).filter(|other| *other != client || committed || began_anew).collect();
             if began_anew {
-                assert!(pair.host().published(round).is_some(), "{crash:?}");
+                assert!(pair.coordinator().published(round).is_some(), "{crash:?}");
             } else {
                 assert_published(&pair, round, &survivors);
             }
@@ -66,7 +66,7 @@ fn a_coordinator_that_dies_after_any_record_goes_on_from_its_records() {
         let mut pair = Pair::new(Options { faults: vec![dropout.clone()], ..Options::new(4, 3) });
         let round = pair.round(PlanKind::Train);
         assert_published(&pair, round, &[0, 1, 3]);
-        pair.host().records[&round].len()
+        pair.coordinator().records[&round].len()
     };
     assert!(records > 15, "{records}");
     for after_records in 0..records {
@@ -109,13 +109,13 @@ fn what_is_uploaded_twice_is_byte_for_byte_the_same() {
 fn an_ended_round_is_announced_again_by_a_successor() {
     let mut pair = Pair::new(Options::new(3, 1));
     let round = pair.round(PlanKind::Train);
-    let last = pair.host().records[&round].len() - 1;
+    let last = pair.coordinator().records[&round].len() - 1;
     let restart = Fault::RestartCoordinator { after_records: last, down: Millis(40) };
     let mut pair = Pair::new(Options { faults: vec![restart], ..Options::new(3, 1) });
     let round = pair.round(PlanKind::Train);
-    assert!(matches!(pair.host().outcomes[&round], Outcome::Published(_)));
+    assert!(matches!(pair.coordinator().outcomes[&round], Outcome::Published(_)));
     for client in 0..3 {
-        assert_eq!(pair.peer(client).history.standing(), Some(&pair.host().standing()));
+        assert_eq!(pair.peer(client).history.standing(), Some(&pair.coordinator().standing()));
     }
 }
 

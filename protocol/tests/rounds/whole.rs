@@ -16,9 +16,9 @@ fn rounds_of_every_kind_publish_the_exact_sum_and_everyone_derives_the_same_stat
             let round = pair.round(kind);
             assert_published(&pair, round, &all);
         }
-        assert_eq!(pair.host().standing().model_version, ModelVersion(2));
+        assert_eq!(pair.coordinator().standing().model_version, ModelVersion(2));
         for client in all {
-            assert_eq!(pair.peer(client).history.standing(), Some(&pair.host().standing()));
+            assert_eq!(pair.peer(client).history.standing(), Some(&pair.coordinator().standing()));
         }
     }
 }
@@ -27,12 +27,12 @@ fn rounds_of_every_kind_publish_the_exact_sum_and_everyone_derives_the_same_stat
 fn rounds_back_to_back_are_prepared_while_the_one_before_trains() {
     let mut pair = Pair::new(Options::new(5, 2));
     let rounds = pair.rounds(PlanKind::Train, 5);
-    assert_eq!(pair.host().standing().model_version, ModelVersion(5));
+    assert_eq!(pair.coordinator().standing().model_version, ModelVersion(5));
     assert_eq!(rounds.len(), 5);
     for round in rounds {
         assert_published(&pair, round, &[0, 1, 2, 3, 4]);
     }
     for client in 0..5 {
-        assert_eq!(pair.peer(client).history.standing(), Some(&pair.host().standing()));
+        assert_eq!(pair.peer(client).history.standing(), Some(&pair.coordinator().standing()));
     }
 }

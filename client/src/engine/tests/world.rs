@@ -15,7 +15,7 @@ use roundelay_protocol::lineage::{Attested, Standing, State};
 use roundelay_protocol::manifest::Task;
 use roundelay_protocol::message::{Published, ToClient};
 use roundelay_protocol::plan::{PlanKind, TrainingPlan};
-use roundelay_protocol::round::horizontal::coordinator::{self, Outcome, Timing};
+use roundelay_protocol::round::horizontal::coordinator::{self as machine, Outcome, Timing};
 use roundelay_protocol::round::horizontal::terms::Terms;
 use roundelay_protocol::session::VectorKind;
 use roundelay_protocol::signed::Statement;
@@ -25,13 +25,13 @@ use roundelay_protocol::transcript::NO_TRANSCRIPT;
 use super::super::work::{Contribution, WorkFailure};
 use super::super::{Federation, Input};
 
+mod coordinator;
 mod federation;
-mod host;
 mod site;
 
+use coordinator::Kept;
 use federation::manifest;
 pub(crate) use federation::{manifest_of, task};
-use host::Hosted;
 use site::Site;
 
 type OnVector = Box<dyn FnMut(VectorKind, &mut Vec<u8>)>;
@@ -66,7 +66,7 @@ pub(super) struct World {
     pub(super) lost_pushes: Option<usize>,
     /// States that clients gave back.
     pub(super) given: Vec<Arc<State>>,
-    rounds: BTreeMap<RoundNumber, Hosted>,
+    rounds: BTreeMap<RoundNumber, Kept>,
     queue: VecDeque<Step>,
     rng: ChaCha20Rng,
     next: RoundNumber,
@@ -74,7 +74,7 @@ pub(super) struct World {
 
 enum Step {
     ToSite(usize, Input),
-    ToHost(RoundNumber, coordinator::Input),
+    ToCoordinator(RoundNumber, machine::Input),
 }
 
 impl World {
@@ -139,7 +139,7 @@ impl World {
             grace: ms(100),
         };
         let mut actions = Vec::new();
-        let machine = coordinator::Round::start(
+        let machine = machine::Round::start(
             Arc::clone(&self.terms),
             plan,
             timing,
@@ -148,7 +148,7 @@ impl World {
             &mut actions,
         )
         .unwrap();
-        let hosted = Hosted {
+        let kept = Kept {
             machine,
             layout: None,
             uploads: BTreeMap::new(),
@@ -156,8 +156,8 @@ impl World {
             goal: None,
             records: Vec::new(),
         };
-        self.rounds.insert(round, hosted);
-        self.host_actions(round, actions);
+        self.rounds.insert(round, kept);
+        self.coordinator_actions(round, actions);
         self.settle();
         if !absent.is_empty() {
             // Those who are not there are waited for no longer than the grace.
@@ -169,9 +169,9 @@ impl World {
 
     /// Lets a prepared round train.
     pub(super) fn train(&mut self, round: RoundNumber, kind: PlanKind) {
-        let hosted = self.rounds.get_mut(&round).unwrap();
-        hosted.goal = Some(kind);
-        let layout = self.terms.layout(kind, &hosted.machine.plan().cohort).unwrap();
+        let kept = self.rounds.get_mut(&round).unwrap();
+        kept.goal = Some(kind);
+        let layout = self.terms.layout(kind, &kept.machine.plan().cohort).unwrap();
         let plan = TrainingPlan {
             kind,
             model_version: self.state.version(),
@@ -184,7 +184,7 @@ impl World {
             active: Vec::new(),
             previous_transcript: self.transcript,
         };
-        self.queue.push_back(Step::ToHost(round, coordinator::Input::Train(Box::new(plan))));
+        self.queue.push_back(Step::ToCoordinator(round, machine::Input::Train(Box::new(plan))));
     }
 
     /// A whole round.
@@ -208,7 +208,7 @@ impl World {
         while let Some(step) = self.queue.pop_front() {
             match step {
                 Step::ToSite(site, input) => self.site_input(site, input),
-                Step::ToHost(round, input) => self.host_input(round, input),
+                Step::ToCoordinator(round, input) => self.coordinator_input(round, input),
             }
         }
     }
@@ -217,7 +217,7 @@ impl World {
     pub(super) fn pass(&mut self, length: Millis) {
         self.now = self.now + length;
         for round in self.rounds.keys().copied().collect::<Vec<_>>() {
-            self.queue.push_back(Step::ToHost(round, coordinator::Input::Deadline));
+            self.queue.push_back(Step::ToCoordinator(round, machine::Input::Deadline));
         }
         for site in 0..self.sites.len() {
             if self.sites[site].deadline.is_some_and(|deadline| deadline <= self.now) {
@@ -232,7 +232,7 @@ impl World {
         self.sites[site].connected = false;
         let id = self.sites[site].id;
         for round in self.rounds.keys().copied().collect::<Vec<_>>() {
-            self.queue.push_back(Step::ToHost(round, coordinator::Input::Lost(id)));
+            self.queue.push_back(Step::ToCoordinator(round, machine::Input::Lost(id)));
         }
     }
 
@@ -245,7 +245,7 @@ impl World {
         let newest = self.newest();
         self.queue.push_back(Step::ToSite(site, Input::Joined(newest)));
         for round in self.rounds.keys().copied().collect::<Vec<_>>() {
-            self.queue.push_back(Step::ToHost(round, coordinator::Input::Returned(id)));
+            self.queue.push_back(Step::ToCoordinator(round, machine::Input::Returned(id)));
         }
         self.settle();
     }

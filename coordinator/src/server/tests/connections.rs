@@ -12,7 +12,7 @@ use roundelay_protocol::session::{
     Join, RosterKind, StreamHeader, ToClient, ToCoordinator, VectorKind,
 };
 
-use super::harness::{Guest, House, Wire, framed, hello, stream};
+use super::harness::{Client, Coordinator, Wire, framed, hello, stream};
 use crate::config::Limits;
 use crate::server::framing::Meter;
 
@@ -24,10 +24,10 @@ pub(crate) fn hasty() -> Limits {
     Limits { hello_ms: 300, frame_ms: 300, roster_ms: 600, stall_ms: 300, ..Limits::default() }
 }
 
-async fn hasty_house() -> (House, Guest) {
-    let house = House::with(&hasty(), Duration::from_secs(3600)).await;
-    let guest = house.client("acme").await;
-    (house, guest)
+async fn hasty_coordinator() -> (Coordinator, Client) {
+    let coordinator = Coordinator::with(&hasty(), Duration::from_secs(3600)).await;
+    let client = coordinator.client("acme").await;
+    (coordinator, client)
 }
 
 async fn close_after(wire: &mut Wire, bytes: &[u8]) -> Option<CloseCode> {
@@ -41,7 +41,7 @@ async fn close_after(wire: &mut Wire, bytes: &[u8]) -> Option<CloseCode> {
 
 #[tokio::test]
 async fn garbage_before_the_hello_closes_the_connection_with_its_reason() {
-    let (house, guest) = hasty_house().await;
+    let (coordinator, client) = hasty_coordinator().await;
     let cases: [(Vec<u8>, CloseCode); 5] = [
         (5_000_u32.to_le_bytes().to_vec(), CloseCode::TooLarge),
         (vec![0xff; 8], CloseCode::TooLarge),
@@ -50,26 +50,26 @@ async fn garbage_before_the_hello_closes_the_connection_with_its_reason() {
         (vec![0, 0], CloseCode::TooSlow),
     ];
     for (bytes, expected) in cases {
-        let mut wire = Wire::open(house.connect(&guest).await.unwrap()).await;
+        let mut wire = Wire::open(coordinator.connect(&client).await.unwrap()).await;
         assert_eq!(close_after(&mut wire, &bytes).await, Some(expected), "{bytes:?}");
     }
 }
 
 #[tokio::test]
 async fn a_client_that_says_nothing_is_closed_and_counts_no_longer() {
-    let (house, guest) = hasty_house().await;
-    let silent = house.connect(&guest).await.unwrap();
+    let (coordinator, client) = hasty_coordinator().await;
+    let silent = coordinator.connect(&client).await.unwrap();
     let wire = Wire::open(silent).await;
     assert_eq!(wire.closed().await, Some(CloseCode::TooSlow));
-    let unopened = house.connect(&guest).await.unwrap();
+    let unopened = coordinator.connect(&client).await.unwrap();
     let closed = super::harness::close_code(&unopened.closed().await);
     assert_eq!(closed, Some(CloseCode::TooSlow));
-    assert!(!house.server.is_connected(&guest.peer()));
+    assert!(!coordinator.server.is_connected(&client.peer()));
 }
 
 #[tokio::test]
 async fn garbage_after_the_hello_closes_the_connection_with_its_reason() {
-    let (house, guest) = hasty_house().await;
+    let (coordinator, client) = hasty_coordinator().await;
     let shares = FromClient::Shares(
         ShareRoster { root: Digest([0; 32]), signature: Signature([0; 64]), leaves: Vec::new() }
             .into(),
@@ -83,15 +83,15 @@ async fn garbage_after_the_hello_closes_the_connection_with_its_reason() {
         (vec![200, 0, 0, 0, 1, 2, 3], CloseCode::TooSlow),
     ];
     for (bytes, expected) in cases {
-        let mut wire = Wire::welcomed(&house, &guest).await;
+        let mut wire = Wire::welcomed(&coordinator, &client).await;
         assert_eq!(close_after(&mut wire, &bytes).await, Some(expected), "{bytes:?}");
     }
 }
 
 #[tokio::test]
 async fn a_client_may_be_silent_between_frames_for_as_long_as_it_likes() {
-    let (house, guest) = hasty_house().await;
-    let mut wire = Wire::welcomed(&house, &guest).await;
+    let (coordinator, client) = hasty_coordinator().await;
+    let mut wire = Wire::welcomed(&coordinator, &client).await;
     tokio::time::sleep(Duration::from_millis(900)).await;
     wire.send(&ToCoordinator::ListFederations).await;
     assert!(matches!(wire.receive().await, Ok(ToClient::Federations(_))));
@@ -99,7 +99,7 @@ async fn a_client_may_be_silent_between_frames_for_as_long_as_it_likes() {
 
 #[tokio::test]
 async fn streams_that_no_client_sends_close_the_connection_with_their_reason() {
-    let (house, guest) = hasty_house().await;
+    let (coordinator, client) = hasty_coordinator().await;
     let roster =
         |kind, items| StreamHeader::Roster { federation: FEDERATION, round: ROUND, kind, items };
     let vector = |kind, bytes| StreamHeader::Vector { federation: FEDERATION, kind, bytes };
@@ -108,7 +108,7 @@ async fn streams_that_no_client_sends_close_the_connection_with_their_reason() {
         (vector(VectorKind::Aggregate(ROUND), 8), vec![0; 8], CloseCode::Malformed),
     ];
     for (header, rest, expected) in cases {
-        let wire = Wire::welcomed(&house, &guest).await;
+        let wire = Wire::welcomed(&coordinator, &client).await;
         let _open = stream(&wire.connection, &header, &rest).await;
         assert_eq!(wire.closed().await, Some(expected), "{header:?}");
     }
@@ -116,8 +116,8 @@ async fn streams_that_no_client_sends_close_the_connection_with_their_reason() {
 
 #[tokio::test]
 async fn a_header_that_does_not_end_closes_the_connection() {
-    let (house, guest) = hasty_house().await;
-    let wire = Wire::welcomed(&house, &guest).await;
+    let (coordinator, client) = hasty_coordinator().await;
+    let wire = Wire::welcomed(&coordinator, &client).await;
     let mut stream = wire.connection.open_uni().await.unwrap();
     stream.write_all(&[50, 0, 0, 0, 1]).await.unwrap();
     assert_eq!(wire.closed().await, Some(CloseCode::TooSlow));
@@ -125,9 +125,9 @@ async fn a_header_that_does_not_end_closes_the_connection() {
 
 #[tokio::test]
 async fn before_the_hello_a_client_may_open_one_stream_and_no_more() {
-    let house = House::open().await;
-    let guest = house.client("acme").await;
-    let connection = house.connect(&guest).await.unwrap();
+    let coordinator = Coordinator::open().await;
+    let client = coordinator.client("acme").await;
+    let connection = coordinator.connect(&client).await.unwrap();
     let _control = connection.open_bi().await.unwrap();
     let wait = Duration::from_millis(150);
     assert!(tokio::time::timeout(wait, connection.open_bi()).await.is_err());
@@ -137,10 +137,10 @@ async fn before_the_hello_a_client_may_open_one_stream_and_no_more() {
 #[tokio::test]
 async fn a_client_that_reads_nothing_loses_its_connection_and_others_do_not() {
     let limits = Limits { stall_ms: 500, send_window_bytes: 64 << 10, ..Limits::default() };
-    let house = House::with(&limits, Duration::from_secs(3600)).await;
-    let (deaf, other) = (house.client("acme").await, house.client("bank").await);
-    let mut wire = Wire::welcomed(&house, &deaf).await;
-    let mut lively = Wire::welcomed(&house, &other).await;
+    let coordinator = Coordinator::with(&limits, Duration::from_secs(3600)).await;
+    let (deaf, other) = (coordinator.client("acme").await, coordinator.client("bank").await);
+    let mut wire = Wire::welcomed(&coordinator, &deaf).await;
+    let mut lively = Wire::welcomed(&coordinator, &other).await;
     let asks = tokio::spawn(async move {
         let request = framed(&ToCoordinator::ListFederations);
         // Until the answers fill every buffer on the way and the coordinator stops reading.
@@ -156,37 +156,37 @@ async fn a_client_that_reads_nothing_loses_its_connection_and_others_do_not() {
 
 #[tokio::test]
 async fn a_newer_connection_of_a_client_takes_the_place_of_the_older() {
-    let (house, guest) = hasty_house().await;
-    let older = Wire::welcomed(&house, &guest).await;
-    let mut newer = Wire::welcomed(&house, &guest).await;
+    let (coordinator, client) = hasty_coordinator().await;
+    let older = Wire::welcomed(&coordinator, &client).await;
+    let mut newer = Wire::welcomed(&coordinator, &client).await;
     assert_eq!(older.closed().await, Some(CloseCode::Replaced));
     newer.send(&ToCoordinator::ListFederations).await;
     assert!(matches!(newer.receive().await, Ok(ToClient::Federations(_))));
-    assert!(house.server.is_connected(&guest.peer()));
+    assert!(coordinator.server.is_connected(&client.peer()));
 }
 
 #[tokio::test]
 async fn a_tenant_at_its_quota_of_connections_is_told_so_and_others_come_in() {
     let limits = Limits { connections_per_tenant_max: 1, ..Limits::default() };
-    let house = House::with(&limits, Duration::from_secs(3600)).await;
-    let (one, two) = (house.client("acme").await, house.client("acme").await);
-    let bank = house.client("bank").await;
-    let first = Wire::welcomed(&house, &one).await;
-    let mut second = Wire::open(house.connect(&two).await.unwrap()).await;
+    let coordinator = Coordinator::with(&limits, Duration::from_secs(3600)).await;
+    let (one, two) = (coordinator.client("acme").await, coordinator.client("acme").await);
+    let bank = coordinator.client("bank").await;
+    let first = Wire::welcomed(&coordinator, &one).await;
+    let mut second = Wire::open(coordinator.connect(&two).await.unwrap()).await;
     second.send(&hello()).await;
     assert_eq!(second.closed().await, Some(CloseCode::Busy));
-    Wire::welcomed(&house, &bank).await;
+    Wire::welcomed(&coordinator, &bank).await;
     first.connection.close(0_u8.into(), b"");
     first.connection.closed().await;
     tokio::time::sleep(Duration::from_millis(200)).await;
-    let third = Wire::welcomed(&house, &two).await;
+    let third = Wire::welcomed(&coordinator, &two).await;
     assert!(third.connection.close_reason().is_none());
 }
 
 #[tokio::test]
 async fn a_vector_or_roster_for_no_round_is_dropped_and_the_connection_goes_on() {
-    let (house, guest) = hasty_house().await;
-    let mut wire = Wire::welcomed(&house, &guest).await;
+    let (coordinator, client) = hasty_coordinator().await;
+    let mut wire = Wire::welcomed(&coordinator, &client).await;
     let kind = VectorKind::MaskedInput(ROUND);
     let bytes = 1_u64 << 20;
     let header = StreamHeader::Vector { federation: FEDERATION, kind, bytes };
@@ -205,8 +205,8 @@ async fn a_vector_or_roster_for_no_round_is_dropped_and_the_connection_goes_on()
 
 #[tokio::test]
 async fn requests_about_federations_that_do_not_run_are_refused_by_name() {
-    let (house, guest) = hasty_house().await;
-    let mut wire = Wire::welcomed(&house, &guest).await;
+    let (coordinator, client) = hasty_coordinator().await;
+    let mut wire = Wire::welcomed(&coordinator, &client).await;
     let join = Join {
         federation: FEDERATION,
         manifest: Digest([0; 32]),

@@ -7,7 +7,7 @@ use roundelay_crypto::secret::Seed;
 use roundelay_protocol::close::CloseCode;
 use roundelay_protocol::session::{ALPN_ENROL, EnrolRequest, EnrolResponse};
 
-use super::harness::{Guest, House, Wire, enrol, tenant};
+use super::harness::{Client, Coordinator, Wire, enrol, tenant};
 use crate::authority::PeerCertificate;
 use crate::config::Limits;
 use crate::server::tls;
@@ -15,20 +15,23 @@ use crate::store::AuditEvent;
 
 #[tokio::test]
 async fn a_token_enrols_a_client_of_its_tenant_with_everything_that_it_pins() {
-    let house = House::open().await;
-    let guest = Guest::new("acme");
-    let token = house.token("acme", 60_000).await;
-    let enrolled = guest.enrol(&house, &token).await.unwrap();
+    let coordinator = Coordinator::open().await;
+    let client = Client::new("acme");
+    let token = coordinator.token("acme", 60_000).await;
+    let enrolled = client.enrol(&coordinator, &token).await.unwrap();
     let named = PeerCertificate::parse(&enrolled.certificate).unwrap();
-    assert_eq!(named.peer, guest.peer());
+    assert_eq!(named.peer, client.peer());
     assert_eq!(enrolled.tenant, tenant("acme"));
-    assert_eq!(enrolled.authority, house.installation.clients.authority().certificate().to_vec());
-    assert_eq!(enrolled.notice_key, house.installation.notice_key.public());
+    assert_eq!(
+        enrolled.authority,
+        coordinator.installation.clients.authority().certificate().to_vec()
+    );
+    assert_eq!(enrolled.notice_key, coordinator.installation.notice_key.public());
 
-    let acme = house.installation.store.tenant(&tenant("acme"));
-    let kept = acme.client(guest.id()).await.unwrap().unwrap();
-    assert_eq!(kept.identity, guest.identity.public());
-    assert_eq!(kept.tenant_key, guest.tenant_key.public());
+    let acme = coordinator.installation.store.tenant(&tenant("acme"));
+    let kept = acme.client(client.id()).await.unwrap().unwrap();
+    assert_eq!(kept.identity, client.identity.public());
+    assert_eq!(kept.tenant_key, client.tenant_key.public());
     assert_eq!(kept.certificates[0].serial, named.serial);
     let log = acme.audit(0, 10).await.unwrap();
     let enrolment = |event: &AuditEvent| matches!(event, AuditEvent::ClientEnrolled { .. });
@@ -37,83 +40,84 @@ async fn a_token_enrols_a_client_of_its_tenant_with_everything_that_it_pins() {
 
 #[tokio::test]
 async fn a_request_whose_answer_was_lost_is_granted_again_and_another_is_not() {
-    let house = House::open().await;
-    let (guest, thief) = (Guest::new("acme"), Guest::new("acme"));
-    let token = house.token("acme", 60_000).await;
-    let first = guest.enrol(&house, &token).await.unwrap();
-    let second = guest.enrol(&house, &token).await.unwrap();
+    let coordinator = Coordinator::open().await;
+    let (client, thief) = (Client::new("acme"), Client::new("acme"));
+    let token = coordinator.token("acme", 60_000).await;
+    let first = client.enrol(&coordinator, &token).await.unwrap();
+    let second = client.enrol(&coordinator, &token).await.unwrap();
     assert_ne!(first.certificate, second.certificate, "each has a serial number of its own");
-    assert_eq!(thief.enrol(&house, &token).await.unwrap_err(), "token_used");
-    let acme = house.installation.store.tenant(&tenant("acme"));
+    assert_eq!(thief.enrol(&coordinator, &token).await.unwrap_err(), "token_used");
+    let acme = coordinator.installation.store.tenant(&tenant("acme"));
     assert_eq!(acme.clients().await.unwrap().len(), 1);
 }
 
 #[tokio::test]
 async fn a_used_token_does_not_take_another_identity_under_the_same_certificate_key() {
-    let house = House::open().await;
-    let guest = Guest::new("acme");
-    let token = house.token("acme", 60_000).await;
-    guest.enrol(&house, &token).await.unwrap();
+    let coordinator = Coordinator::open().await;
+    let client = Client::new("acme");
+    let token = coordinator.token("acme", 60_000).await;
+    client.enrol(&coordinator, &token).await.unwrap();
     let other = IdentityKey::from_seed(Seed::new([3; 32]));
-    let request = EnrolRequest::new(&token, guest.certificate_request(), &other, &guest.tenant_key);
-    assert_eq!(enrol(&house, &request).await.unwrap_err(), "token_used");
+    let request =
+        EnrolRequest::new(&token, client.certificate_request(), &other, &client.tenant_key);
+    assert_eq!(enrol(&coordinator, &request).await.unwrap_err(), "token_used");
 }
 
 #[tokio::test]
 async fn expired_and_foreign_tokens_are_refused_by_name() {
-    let house = House::open().await;
-    let guest = Guest::new("acme");
-    let expired = house.token("acme", 0).await;
+    let coordinator = Coordinator::open().await;
+    let client = Client::new("acme");
+    let expired = coordinator.token("acme", 0).await;
     tokio::time::sleep(Duration::from_millis(5)).await;
-    assert_eq!(guest.enrol(&house, &expired).await.unwrap_err(), "token_expired");
+    assert_eq!(client.enrol(&coordinator, &expired).await.unwrap_err(), "token_expired");
     let foreign = Seed::new([9; 32]);
-    assert_eq!(guest.enrol(&house, &foreign).await.unwrap_err(), "token_unknown");
-    let acme = house.installation.store.tenant(&tenant("acme"));
+    assert_eq!(client.enrol(&coordinator, &foreign).await.unwrap_err(), "token_unknown");
+    let acme = coordinator.installation.store.tenant(&tenant("acme"));
     assert_eq!(acme.clients().await.unwrap(), []);
 }
 
 #[tokio::test]
 async fn a_request_that_proves_nothing_leaves_its_token_unused() {
-    let house = House::open().await;
-    let guest = Guest::new("acme");
-    let token = house.token("acme", 60_000).await;
-    let good = guest.request(&token);
+    let coordinator = Coordinator::open().await;
+    let client = Client::new("acme");
+    let token = coordinator.token("acme", 60_000).await;
+    let good = client.request(&token);
     let other = IdentityKey::from_seed(Seed::new([3; 32])).public();
     let unproven = EnrolRequest { identity: other, ..good.clone() };
-    assert_eq!(enrol(&house, &unproven).await.unwrap_err(), "bad_proof");
-    let no_request = EnrolRequest::new(&token, vec![1, 2, 3], &guest.identity, &guest.tenant_key);
-    assert_eq!(enrol(&house, &no_request).await.unwrap_err(), "bad_certificate_request");
-    assert!(enrol(&house, &good).await.is_ok());
+    assert_eq!(enrol(&coordinator, &unproven).await.unwrap_err(), "bad_proof");
+    let no_request = EnrolRequest::new(&token, vec![1, 2, 3], &client.identity, &client.tenant_key);
+    assert_eq!(enrol(&coordinator, &no_request).await.unwrap_err(), "bad_certificate_request");
+    assert!(enrol(&coordinator, &good).await.is_ok());
 }
 
 #[tokio::test]
 async fn clients_of_one_tenant_bring_one_tenant_key() {
-    let house = House::open().await;
-    let first = house.client("acme").await;
-    let mut second = Guest::new("acme");
+    let coordinator = Coordinator::open().await;
+    let first = coordinator.client("acme").await;
+    let mut second = Client::new("acme");
     second.tenant_key = IdentityKey::from_seed(Seed::new([5; 32]));
-    let token = house.token("acme", 60_000).await;
-    assert_eq!(second.enrol(&house, &token).await.unwrap_err(), "tenant_key_differs");
+    let token = coordinator.token("acme", 60_000).await;
+    assert_eq!(second.enrol(&coordinator, &token).await.unwrap_err(), "tenant_key_differs");
     // A tenant that lost its key starts over when its clients are revoked.
-    house.server.revoke(&first.peer()).await.unwrap();
-    let token = house.token("acme", 60_000).await;
-    assert!(second.enrol(&house, &token).await.is_ok());
+    coordinator.server.revoke(&first.peer()).await.unwrap();
+    let token = coordinator.token("acme", 60_000).await;
+    assert!(second.enrol(&coordinator, &token).await.is_ok());
 }
 
 #[tokio::test]
 async fn a_revoked_client_does_not_enrol_again_under_the_same_identity() {
-    let house = House::open().await;
-    let guest = house.client("acme").await;
-    house.server.revoke(&guest.peer()).await.unwrap();
-    let token = house.token("acme", 60_000).await;
-    assert_eq!(guest.enrol(&house, &token).await.unwrap_err(), "revoked");
+    let coordinator = Coordinator::open().await;
+    let client = coordinator.client("acme").await;
+    coordinator.server.revoke(&client.peer()).await.unwrap();
+    let token = coordinator.token("acme", 60_000).await;
+    assert_eq!(client.enrol(&coordinator, &token).await.unwrap_err(), "revoked");
 }
 
 #[tokio::test]
 async fn an_enrolment_that_is_too_long_too_slow_or_garbage_is_closed_with_its_reason() {
     let limits = Limits { hello_ms: 300, frame_ms: 200, ..Limits::default() };
-    let house = House::with(&limits, Duration::from_secs(3600)).await;
-    let key = Guest::new("acme").tls;
+    let coordinator = Coordinator::with(&limits, Duration::from_secs(3600)).await;
+    let key = Client::new("acme").tls;
     let cases: [(&[u8], CloseCode); 4] = [
         (&5_000_u32.to_le_bytes(), CloseCode::TooLarge),
         (&[4, 0, 0, 0, 1, 2, 3, 4], CloseCode::Malformed),
@@ -122,7 +126,7 @@ async fn an_enrolment_that_is_too_long_too_slow_or_garbage_is_closed_with_its_re
     ];
     for (bytes, expected) in cases {
         let provider = tls::provider();
-        let connection = house.connect_as(None, &key, ALPN_ENROL, &provider).await.unwrap();
+        let connection = coordinator.connect_as(None, &key, ALPN_ENROL, &provider).await.unwrap();
         let mut wire = Wire::open(connection).await;
         wire.send.write_all(bytes).await.unwrap();
         let closed = wire.receive::<EnrolResponse>().await.unwrap_err();

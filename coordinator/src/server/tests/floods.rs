@@ -9,7 +9,7 @@ use roundelay_protocol::ids::RoundNumber;
 use roundelay_protocol::limits::ROSTER_ITEM_BYTES_MAX;
 use roundelay_protocol::session::{RosterKind, StreamHeader};
 
-use super::harness::{House, Wire, stream};
+use super::harness::{Coordinator, Wire, stream};
 use super::rounds::Scene;
 use crate::config::Limits;
 
@@ -22,13 +22,13 @@ async fn an_address_beyond_its_share_is_refused_and_comes_in_again_later() {
         address_handshakes_per_second: 1,
         ..Limits::default()
     };
-    let house = House::with(&limits, HOUR).await;
+    let coordinator = Coordinator::with(&limits, HOUR).await;
     let began = Instant::now();
     // Enrolling is a handshake too.
-    let guest = house.client("acme").await;
+    let client = coordinator.client("acme").await;
     let (tries, mut refused) = (20_u64, 0);
     for _ in 0..tries {
-        match house.connect(&guest).await {
+        match coordinator.connect(&client).await {
             Ok(_) => {}
             Err(quinn::ConnectionError::ConnectionClosed(_)) => refused += 1,
             Err(other) => panic!("{other}"),
@@ -40,7 +40,7 @@ async fn an_address_beyond_its_share_is_refused_and_comes_in_again_later() {
     assert!((5..=5 + given_back).contains(&let_in), "{let_in}");
     assert!(refused > 0, "the rest had to wait");
     tokio::time::sleep(Duration::from_millis(1_100)).await;
-    Wire::welcomed(&house, &guest).await;
+    Wire::welcomed(&coordinator, &client).await;
 }
 
 #[tokio::test]
@@ -50,10 +50,10 @@ async fn a_roster_beyond_the_budget_waits_for_room_and_is_taken_then() {
         roster_ms: 800,
         ..Limits::default()
     };
-    let house = House::with(&limits, HOUR).await;
-    let scene = Scene::started(house, &["acme", "acme", "bank"]).await;
+    let coordinator = Coordinator::with(&limits, HOUR).await;
+    let scene = Scene::started(coordinator, &["acme", "acme", "bank"]).await;
     let (slow, quick) = (scene.seated(0).await, scene.seated(2).await);
-    let (house, federation) = (&scene.house, scene.federation());
+    let (coordinator, federation) = (&scene.coordinator, scene.federation());
     let header = |items| StreamHeader::Roster {
         federation,
         round: RoundNumber(1),
@@ -67,10 +67,10 @@ async fn a_roster_beyond_the_budget_waits_for_room_and_is_taken_then() {
     whole.finish().unwrap();
     // Taken, the coordinator reads the stream to its end and acknowledges it either way; what
     // shows the wait is that the slow one has lost its connection before the room is free.
-    assert_eq!(house.server.rosters_free(), 0, "the slow one holds all of the room");
+    assert_eq!(coordinator.server.rosters_free(), 0, "the slow one holds all of the room");
     let closed = slow.closed().await;
     assert_eq!(closed, Some(roundelay_protocol::close::CloseCode::TooSlow));
     tokio::time::sleep(Duration::from_millis(200)).await;
-    assert_eq!(house.server.rosters_free(), 3, "both have given it back");
+    assert_eq!(coordinator.server.rosters_free(), 3, "both have given it back");
     assert!(quick.connection.close_reason().is_none());
 }

@@ -35,7 +35,7 @@ use crate::server::{Server, tls};
 use crate::store::Tenant;
 
 /// A coordinator with the tenants acme, bank and care.
-pub(crate) struct House {
+pub(crate) struct Coordinator {
     pub(crate) installation: Arc<Installation>,
     pub(crate) server: Arc<Server>,
     running: JoinHandle<()>,
@@ -46,7 +46,7 @@ pub(crate) fn tenant(name: &str) -> TenantId {
     name.parse().unwrap()
 }
 
-impl House {
+impl Coordinator {
     pub(crate) async fn open() -> Self {
         Self::with(&Limits::default(), Duration::from_secs(3600)).await
     }
@@ -77,26 +77,26 @@ impl House {
     }
 
     /// An enrolled client of a tenant.
-    pub(crate) async fn client(&self, of: &str) -> Guest {
-        let mut guest = Guest::new(of);
+    pub(crate) async fn client(&self, of: &str) -> Client {
+        let mut client = Client::new(of);
         let token = self.token(of, 60_000).await;
-        guest.certificate = Some(guest.enrol(self, &token).await.unwrap().certificate.into());
-        guest
+        client.certificate = Some(client.enrol(self, &token).await.unwrap().certificate.into());
+        client
     }
 
-    /// Connects as a guest, with the certificate that it has.
-    pub(crate) async fn connect(&self, guest: &Guest) -> Result<Connection, ConnectionError> {
-        self.connect_to(self.server.listens_on(), guest).await
+    /// Connects as a client, with the certificate that it has.
+    pub(crate) async fn connect(&self, client: &Client) -> Result<Connection, ConnectionError> {
+        self.connect_to(self.server.listens_on(), client).await
     }
 
-    /// Connects as a guest to another address of this house.
+    /// Connects as a client to another address of this coordinator.
     pub(crate) async fn connect_to(
         &self,
         to: SocketAddr,
-        guest: &Guest,
+        client: &Client,
     ) -> Result<Connection, ConnectionError> {
-        let certificate = guest.certificate.as_ref();
-        self.dial(to, certificate, &guest.tls, ALPN, &tls::provider()).await
+        let certificate = client.certificate.as_ref();
+        self.dial(to, certificate, &client.tls, ALPN, &tls::provider()).await
     }
 
     pub(crate) async fn connect_as(
@@ -153,7 +153,7 @@ async fn driver(installation: &Installation) -> Driver {
 }
 
 /// A client made by hand.
-pub(crate) struct Guest {
+pub(crate) struct Client {
     pub(crate) tenant: TenantId,
     pub(crate) identity: IdentityKey,
     pub(crate) tenant_key: IdentityKey,
@@ -161,7 +161,7 @@ pub(crate) struct Guest {
     pub(crate) certificate: Option<CertificateDer<'static>>,
 }
 
-impl Guest {
+impl Client {
     /// Clients of one tenant have one tenant key.
     pub(crate) fn new(of: &str) -> Self {
         let mut seed = [7; 32];
@@ -192,16 +192,20 @@ impl Guest {
     }
 
     /// Enrols over the network; the error is the code of the refusal.
-    pub(crate) async fn enrol(&self, house: &House, token: &Seed) -> Result<Enrolled, String> {
-        enrol(house, &self.request(token)).await
+    pub(crate) async fn enrol(
+        &self,
+        coordinator: &Coordinator,
+        token: &Seed,
+    ) -> Result<Enrolled, String> {
+        enrol(coordinator, &self.request(token)).await
     }
 
-    /// A certificate of the house's authority that names somebody, enrolled or not.
-    pub(crate) fn certified(&self, house: &House, peer: &Peer, life: Duration) -> Self {
+    /// A certificate of the coordinator's authority that names somebody, enrolled or not.
+    pub(crate) fn certified(&self, coordinator: &Coordinator, peer: &Peer, life: Duration) -> Self {
         let tls = KeyPair::generate().unwrap();
         let request = CertificateParams::default().serialize_request(&tls).unwrap();
         let request = CertificateRequest::parse(request.der()).unwrap();
-        let authority = house.installation.clients.authority();
+        let authority = coordinator.installation.clients.authority();
         let now = std::time::SystemTime::now();
         let issued = authority.certify_client(&request, peer, now, life).unwrap();
         let copy = |key: &IdentityKey| IdentityKey::from_seed(Seed::new(*key.seed().expose()));
@@ -215,9 +219,13 @@ impl Guest {
     }
 }
 
-pub(crate) async fn enrol(house: &House, request: &EnrolRequest) -> Result<Enrolled, String> {
+pub(crate) async fn enrol(
+    coordinator: &Coordinator,
+    request: &EnrolRequest,
+) -> Result<Enrolled, String> {
     let key = KeyPair::generate().unwrap();
-    let connection = house.connect_as(None, &key, ALPN_ENROL, &tls::provider()).await.unwrap();
+    let connection =
+        coordinator.connect_as(None, &key, ALPN_ENROL, &tls::provider()).await.unwrap();
     let mut wire = Wire::open(connection).await;
     wire.send(request).await;
     match wire.receive().await.expect("an answer") {
@@ -243,8 +251,8 @@ impl Wire {
     }
 
     /// An open connection that has been welcomed.
-    pub(crate) async fn welcomed(house: &House, guest: &Guest) -> Self {
-        let mut wire = Self::open(house.connect(guest).await.unwrap()).await;
+    pub(crate) async fn welcomed(coordinator: &Coordinator, client: &Client) -> Self {
+        let mut wire = Self::open(coordinator.connect(client).await.unwrap()).await;
         wire.send(&hello()).await;
         let welcome = wire.receive::<ToClient>().await.expect("a welcome");
         assert!(matches!(welcome, ToClient::Welcome { version: 1, .. }), "{welcome:?}");

@@ -8,7 +8,7 @@ use roundelay_protocol::model::ModelSpec;
 use roundelay_protocol::session::{StreamHeader, ToClient, ToCoordinator, VectorKind};
 use roundelay_protocol::testing;
 
-use super::harness::{Guest, House, Wire, tenant};
+use super::harness::{Client, Coordinator, Wire, tenant};
 use crate::federations::{Changes, Draft, FederationError};
 
 pub(crate) fn draft(name: &str, members: &[&str]) -> Draft {
@@ -22,8 +22,12 @@ pub(crate) fn draft(name: &str, members: &[&str]) -> Draft {
     }
 }
 
-pub(crate) async fn three(house: &House) -> [Guest; 3] {
-    [house.client("acme").await, house.client("bank").await, house.client("care").await]
+pub(crate) async fn three(coordinator: &Coordinator) -> [Client; 3] {
+    [
+        coordinator.client("acme").await,
+        coordinator.client("bank").await,
+        coordinator.client("care").await,
+    ]
 }
 
 /// The one federation that a client is told of.
@@ -44,8 +48,8 @@ async fn listed(wire: &mut Wire) -> (bool, SignedManifest) {
     (summary.complete, signed)
 }
 
-pub(crate) async fn sign(wire: &mut Wire, guest: &Guest, manifest: &Manifest) -> ToClient {
-    let signature = manifest.sign(&guest.tenant_key);
+pub(crate) async fn sign(wire: &mut Wire, client: &Client, manifest: &Manifest) -> ToClient {
+    let signature = manifest.sign(&client.tenant_key);
     let (federation, manifest) = (manifest.federation, manifest.hash());
     wire.send(&ToCoordinator::SignManifest { federation, manifest, signature }).await;
     wire.receive().await.unwrap()
@@ -53,22 +57,22 @@ pub(crate) async fn sign(wire: &mut Wire, guest: &Guest, manifest: &Manifest) ->
 
 #[tokio::test]
 async fn a_manifest_is_listed_to_its_members_signed_by_each_and_then_complete() {
-    let house = House::open().await;
-    let guests = three(&house).await;
-    let federations = &house.installation.federations;
+    let coordinator = Coordinator::open().await;
+    let clients = three(&coordinator).await;
+    let federations = &coordinator.installation.federations;
     let (located, _) =
         federations.create(draft("digits", &["acme", "bank", "care"])).await.unwrap();
     let mut manifest = None;
-    for (signed, guest) in guests.iter().enumerate() {
-        let mut wire = Wire::welcomed(&house, guest).await;
+    for (signed, client) in clients.iter().enumerate() {
+        let mut wire = Wire::welcomed(&coordinator, client).await;
         let (complete, shown) = listed(&mut wire).await;
         assert_eq!((complete, shown.signatures.len()), (false, signed));
-        let taken = sign(&mut wire, guest, &shown.manifest).await;
+        let taken = sign(&mut wire, client, &shown.manifest).await;
         let signatures = u16::try_from(signed + 1).unwrap();
         assert_eq!(taken, ToClient::SignatureTaken { signatures, required: 3 });
         manifest = Some(shown.manifest);
     }
-    let mut wire = Wire::welcomed(&house, &guests[0]).await;
+    let mut wire = Wire::welcomed(&coordinator, &clients[0]).await;
     let (complete, shown) = listed(&mut wire).await;
     assert!(complete);
     assert_eq!(shown.verify(None), Ok(()));
@@ -78,12 +82,12 @@ async fn a_manifest_is_listed_to_its_members_signed_by_each_and_then_complete() 
 
 #[tokio::test]
 async fn a_signature_by_another_key_or_under_another_manifest_is_refused_by_name() {
-    let house = House::open().await;
-    let [acme, bank, _care] = three(&house).await;
-    let federations = &house.installation.federations;
+    let coordinator = Coordinator::open().await;
+    let [acme, bank, _care] = three(&coordinator).await;
+    let federations = &coordinator.installation.federations;
     let (located, manifest) =
         federations.create(draft("digits", &["acme", "bank", "care"])).await.unwrap();
-    let mut wire = Wire::welcomed(&house, &acme).await;
+    let mut wire = Wire::welcomed(&coordinator, &acme).await;
     let code = |answer| match answer {
         ToClient::Refused(refused) => refused.code.to_string(),
         other => panic!("{other:?}"),
@@ -98,19 +102,19 @@ async fn a_signature_by_another_key_or_under_another_manifest_is_refused_by_name
 
 #[tokio::test]
 async fn a_federation_is_nobodys_business_but_its_members() {
-    let house = House::open().await;
-    let [_, _, care] = three(&house).await;
-    let _second = (house.client("acme").await, house.client("bank").await);
-    let federations = &house.installation.federations;
+    let coordinator = Coordinator::open().await;
+    let [_, _, care] = three(&coordinator).await;
+    let _second = (coordinator.client("acme").await, coordinator.client("bank").await);
+    let federations = &coordinator.installation.federations;
     let (_, manifest) = federations.create(draft("digits", &["acme", "bank"])).await.unwrap();
-    let newcomer = house.client("acme").await;
-    for guest in [&care, &newcomer] {
-        let mut wire = Wire::welcomed(&house, guest).await;
+    let newcomer = coordinator.client("acme").await;
+    for client in [&care, &newcomer] {
+        let mut wire = Wire::welcomed(&coordinator, client).await;
         wire.send(&ToCoordinator::ListFederations).await;
         let listed = wire.receive().await;
-        assert_eq!(listed, Ok(ToClient::Federations(Default::default())), "{:?}", guest.peer());
+        assert_eq!(listed, Ok(ToClient::Federations(Default::default())), "{:?}", client.peer());
     }
-    let mut wire = Wire::welcomed(&house, &care).await;
+    let mut wire = Wire::welcomed(&coordinator, &care).await;
     let ToClient::Refused(refused) = sign(&mut wire, &care, &manifest).await else {
         panic!("taken");
     };
@@ -119,11 +123,11 @@ async fn a_federation_is_nobodys_business_but_its_members() {
 
 #[tokio::test]
 async fn a_draft_that_cannot_work_is_refused_with_its_reason() {
-    let house = House::open().await;
-    let federations = &house.installation.federations;
+    let coordinator = Coordinator::open().await;
+    let federations = &coordinator.installation.federations;
     let error = federations.create(draft("digits", &["acme", "bank"])).await.unwrap_err();
     assert!(matches!(&error, FederationError::NoClients(who) if *who == tenant("acme")));
-    let [_, bank, _] = three(&house).await;
+    let [_, bank, _] = three(&coordinator).await;
     let error = federations.create(draft("digits", &["acme", "bank"])).await.unwrap_err();
     assert_eq!(error.code(), "bad_manifest", "two clients are too few: {error}");
     let mut foreign = draft("digits", &["acme", "bank", "care"]);
@@ -132,17 +136,17 @@ async fn a_draft_that_cannot_work_is_refused_with_its_reason() {
     let good = draft("digits", &["acme", "bank", "care"]);
     federations.create(good.clone()).await.unwrap();
     assert_eq!(federations.create(good).await.unwrap_err().code(), "name_taken");
-    house.server.revoke(&bank.peer()).await.unwrap();
+    coordinator.server.revoke(&bank.peer()).await.unwrap();
     let error = federations.create(draft("more", &["acme", "bank", "care"])).await.unwrap_err();
     assert!(matches!(&error, FederationError::NoClients(who) if *who == tenant("bank")));
 }
 
 #[tokio::test]
 async fn an_amendment_takes_members_in_and_out_once_everybody_agrees() {
-    let house = House::open().await;
-    let federations = &house.installation.federations;
-    let [acme, bank, care] = three(&house).await;
-    let _more = (house.client("acme").await, house.client("bank").await);
+    let coordinator = Coordinator::open().await;
+    let federations = &coordinator.installation.federations;
+    let [acme, bank, care] = three(&coordinator).await;
+    let _more = (coordinator.client("acme").await, coordinator.client("bank").await);
     let (located, first) = federations.create(draft("digits", &["acme", "bank"])).await.unwrap();
     let leave = |members: &[&str]| Changes {
         members: Some(members.iter().map(|name| tenant(name)).collect()),
@@ -150,9 +154,9 @@ async fn an_amendment_takes_members_in_and_out_once_everybody_agrees() {
     };
     let early = federations.amend(&located, leave(&["acme", "care"])).await.unwrap_err();
     assert_eq!(early.code(), "not_signed", "there is nothing in force to amend");
-    for guest in [&acme, &bank] {
-        let mut wire = Wire::welcomed(&house, guest).await;
-        assert!(matches!(sign(&mut wire, guest, &first).await, ToClient::SignatureTaken { .. }));
+    for client in [&acme, &bank] {
+        let mut wire = Wire::welcomed(&coordinator, client).await;
+        assert!(matches!(sign(&mut wire, client, &first).await, ToClient::SignatureTaken { .. }));
     }
     let same = federations.amend(&located, Changes::default()).await.unwrap_err();
     assert_eq!(same.code(), "nothing_changes");
@@ -162,18 +166,18 @@ async fn an_amendment_takes_members_in_and_out_once_everybody_agrees() {
     let second = federations.amend(&located, leave(&["acme", "care"])).await.unwrap();
     assert_eq!((second.version, second.predecessor), (1, Some(first.hash())));
     assert!(federations.check_signed(&located).await.is_ok(), "the first is still in force");
-    for (guest, complete) in [(&care, false), (&bank, false), (&acme, false)] {
-        let mut wire = Wire::welcomed(&house, guest).await;
+    for (client, complete) in [(&care, false), (&bank, false), (&acme, false)] {
+        let mut wire = Wire::welcomed(&coordinator, client).await;
         let (shown_complete, shown) = listed(&mut wire).await;
         assert_eq!((shown_complete, &shown.manifest), (complete, &second));
         let earlier = fetch(&mut wire, &first).await;
         assert_eq!(earlier.manifest, first);
-        let taken = sign(&mut wire, guest, &second).await;
+        let taken = sign(&mut wire, client, &second).await;
         assert!(matches!(taken, ToClient::SignatureTaken { required: 3, .. }), "{taken:?}");
     }
     let rows = federations.rows(&located);
     assert_eq!(rows.members(second.federation).await.unwrap(), [tenant("acme"), tenant("care")]);
-    let mut gone = Wire::welcomed(&house, &bank).await;
+    let mut gone = Wire::welcomed(&coordinator, &bank).await;
     gone.send(&ToCoordinator::ListFederations).await;
     assert_eq!(gone.receive().await, Ok(ToClient::Federations(Default::default())));
 }

@@ -20,7 +20,7 @@ use roundelay_protocol::session::{
 use roundelay_protocol::time::Time;
 
 use super::connections::hasty;
-use super::harness::{Guest, House, Wire, stream, tenant};
+use super::harness::{Client, Coordinator, Wire, stream, tenant};
 use super::manifests::draft;
 use crate::clock::now_unix_ms;
 use crate::engine::audit::State;
@@ -41,34 +41,34 @@ enum Upload {
 
 /// Clients of one federation, enrolled, that have signed its manifest.
 pub(crate) struct Scene {
-    pub(crate) house: House,
-    guests: Vec<Guest>,
+    pub(crate) coordinator: Coordinator,
+    clients: Vec<Client>,
     owner: TenantId,
     terms: Arc<Terms>,
 }
 
 impl Scene {
     /// A federation of one round with a client for each of these tenants, started.
-    pub(crate) async fn started(house: House, clients: &[&str]) -> Self {
-        let mut guests = Vec::new();
-        for of in clients {
-            guests.push(house.client(of).await);
+    pub(crate) async fn started(coordinator: Coordinator, tenants: &[&str]) -> Self {
+        let mut clients = Vec::new();
+        for of in tenants {
+            clients.push(coordinator.client(of).await);
         }
-        let federations = &house.installation.federations;
-        let mut members = clients.to_vec();
+        let federations = &coordinator.installation.federations;
+        let mut members = tenants.to_vec();
         members.dedup();
         let mut draft = draft("small", &members);
         draft.task.rounds = 1;
         let (located, manifest) = federations.create(draft).await.unwrap();
-        for guest in &guests {
-            let signature = manifest.sign(&guest.tenant_key);
+        for client in &clients {
+            let signature = manifest.sign(&client.tenant_key);
             let hash = manifest.hash();
-            federations.sign(&guest.peer(), manifest.federation, hash, signature).await.unwrap();
+            federations.sign(&client.peer(), manifest.federation, hash, signature).await.unwrap();
         }
         let (owner, federation) = (located.owner, manifest.federation);
-        let driver = house.server.driver();
+        let driver = coordinator.server.driver();
         driver.start_federation(&owner, federation, None).await.unwrap();
-        Self { house, guests, owner, terms: Arc::new(Terms::new(manifest)) }
+        Self { coordinator, clients, owner, terms: Arc::new(Terms::new(manifest)) }
     }
 
     pub(crate) fn federation(&self) -> FederationId {
@@ -77,7 +77,7 @@ impl Scene {
 
     /// A connection of a client that has joined.
     pub(crate) async fn seated(&self, at: usize) -> Wire {
-        let mut wire = Wire::welcomed(&self.house, &self.guests[at]).await;
+        let mut wire = Wire::welcomed(&self.coordinator, &self.clients[at]).await;
         wire.send(&ToCoordinator::Join(self.client(at).join())).await;
         let joined = wire.receive::<ToClient>().await.unwrap();
         assert!(matches!(joined, ToClient::Joined { .. }), "{joined:?}");
@@ -85,7 +85,8 @@ impl Scene {
     }
 
     fn client(&self, at: usize) -> TestClient {
-        let identity = IdentityKey::from_seed(Seed::new(*self.guests[at].identity.seed().expose()));
+        let identity =
+            IdentityKey::from_seed(Seed::new(*self.clients[at].identity.seed().expose()));
         TestClient::new(&self.terms, &Arc::new(identity), at as u64 + 1)
     }
 }
@@ -204,15 +205,15 @@ async fn say(
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_vector_that_is_longer_than_it_should_be_expels_its_client_and_the_others_finish() {
     for wrong in [Upload::Longer, Upload::Boastful] {
-        let house = House::open().await;
-        let scene = Scene::started(house, &["acme", "acme", "bank", "bank", "care"]).await;
+        let coordinator = Coordinator::open().await;
+        let scene = Scene::started(coordinator, &["acme", "acme", "bank", "bank", "care"]).await;
         let mut taking_part = Vec::new();
         for at in 0..5 {
             let upload = if at == 2 { wrong } else { Upload::Whole };
-            let wire = Wire::welcomed(&scene.house, &scene.guests[at]).await;
+            let wire = Wire::welcomed(&scene.coordinator, &scene.clients[at]).await;
             taking_part.push(tokio::spawn(take_part(wire, scene.client(at), upload)));
         }
-        let driver = scene.house.server.driver();
+        let driver = scene.coordinator.server.driver();
         let mut status = driver.watch(&scene.owner, scene.federation()).unwrap();
         let finished = status.wait_for(|status| {
             let engine = status.engine.as_ref();
@@ -224,7 +225,7 @@ async fn a_vector_that_is_longer_than_it_should_be_expels_its_client_and_the_oth
         let engine = stands.engine.unwrap();
         assert_eq!(engine.model_version, 1);
         let [expelled] = engine.expelled.as_slice() else { panic!("{:?}", engine.expelled) };
-        assert_eq!(expelled.client, scene.guests[2].id(), "it is named");
+        assert_eq!(expelled.client, scene.clients[2].id(), "it is named");
         assert!(matches!(expelled.fault, Fault::WrongLength { .. }), "{}", expelled.fault);
         for (at, wire) in taking_part.into_iter().enumerate() {
             let wire = wire.await.unwrap();
@@ -235,10 +236,10 @@ async fn a_vector_that_is_longer_than_it_should_be_expels_its_client_and_the_oth
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_roster_of_a_client_without_a_seat_is_not_taken_in() {
-    let scene = Scene::started(House::open().await, &["acme", "acme", "bank"]).await;
+    let scene = Scene::started(Coordinator::open().await, &["acme", "acme", "bank"]).await;
     let (federation, round) = (scene.federation(), RoundNumber(1));
-    let stranger = scene.house.client("care").await;
-    let mut wire = Wire::welcomed(&scene.house, &stranger).await;
+    let stranger = scene.coordinator.client("care").await;
+    let mut wire = Wire::welcomed(&scene.coordinator, &stranger).await;
     // It knows the federation's id and asks to join; it is told no more than that it may not.
     let join = scene.client(0).join();
     wire.send(&ToCoordinator::Join(join)).await;
@@ -257,8 +258,8 @@ async fn a_roster_of_a_client_without_a_seat_is_not_taken_in() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_roster_that_none_can_be_closes_its_clients_connection_with_the_reason() {
-    let house = House::with(&hasty(), Duration::from_secs(3600)).await;
-    let scene = Scene::started(house, &["acme", "acme", "bank"]).await;
+    let coordinator = Coordinator::with(&hasty(), Duration::from_secs(3600)).await;
+    let scene = Scene::started(coordinator, &["acme", "acme", "bank"]).await;
     let (federation, round, kind) = (scene.federation(), RoundNumber(1), RosterKind::Shares);
     let cases: [(u32, Vec<u8>, CloseCode); 4] = [
         (100_000, vec![], CloseCode::Malformed),

@@ -10,24 +10,24 @@ use roundelay_protocol::manifest::Manifest;
 use roundelay_protocol::message::{self, ToClient as RoundToClient};
 use roundelay_protocol::session::{Join, ToClient, ToCoordinator};
 
-use super::harness::{House, Wire};
+use super::harness::{Coordinator, Wire};
 use super::manifests::{draft, sign, three};
 
 /// A federation that runs, with its three clients joined.
-async fn joined(house: &House) -> (FederationId, Vec<Wire>) {
-    let guests = three(house).await;
-    let federations = &house.installation.federations;
+async fn joined(coordinator: &Coordinator) -> (FederationId, Vec<Wire>) {
+    let clients = three(coordinator).await;
+    let federations = &coordinator.installation.federations;
     let (located, manifest) =
         federations.create(draft("digits", &["acme", "bank", "care"])).await.unwrap();
     let mut wires = Vec::new();
-    for guest in &guests {
-        let mut wire = Wire::welcomed(house, guest).await;
-        let taken = sign(&mut wire, guest, &manifest).await;
+    for client in &clients {
+        let mut wire = Wire::welcomed(coordinator, client).await;
+        let taken = sign(&mut wire, client, &manifest).await;
         assert!(matches!(taken, ToClient::SignatureTaken { .. }), "{taken:?}");
         wires.push(wire);
     }
     let (owner, federation) = (located.owner.clone(), manifest.federation);
-    house.server.driver().start_federation(&owner, federation, None).await.unwrap();
+    coordinator.server.driver().start_federation(&owner, federation, None).await.unwrap();
     for wire in &mut wires {
         wire.send(&ToCoordinator::Join(join(&manifest))).await;
         let answer = wire.receive().await;
@@ -61,11 +61,11 @@ async fn until_closed(wire: &mut Wire) -> (Vec<ToClient>, Option<CloseCode>) {
 
 #[tokio::test]
 async fn joined_clients_hear_a_signed_notice_last_and_then_the_end_and_no_round_begins() {
-    let house = House::open().await;
-    let (_, mut wires) = joined(&house).await;
-    let pinned = house.installation.notice_key.public();
+    let coordinator = Coordinator::open().await;
+    let (_, mut wires) = joined(&coordinator).await;
+    let pinned = coordinator.installation.notice_key.public();
     let began = Instant::now();
-    let stopping = tokio::spawn(house.stop(None));
+    let stopping = tokio::spawn(coordinator.stop(None));
     for wire in &mut wires {
         let (heard, code) = until_closed(wire).await;
         assert_eq!(code, Some(CloseCode::ShuttingDown));
@@ -83,10 +83,10 @@ async fn joined_clients_hear_a_signed_notice_last_and_then_the_end_and_no_round_
 
 #[tokio::test]
 async fn a_client_that_does_not_read_does_not_hold_the_end_up() {
-    let house = House::open().await;
-    let (_, wires) = joined(&house).await;
+    let coordinator = Coordinator::open().await;
+    let (_, wires) = joined(&coordinator).await;
     let began = Instant::now();
-    house.stop(Some("fl2.example.org:4433")).await;
+    coordinator.stop(Some("fl2.example.org:4433")).await;
     assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
     drop(wires);
 }

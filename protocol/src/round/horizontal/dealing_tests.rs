@@ -71,7 +71,7 @@ fn dealt(
     let (scope, ids, key) =
         (Scope::of(&plan), pair.ids(), Arc::clone(&pair.peer(DEALER).setup.identity));
     let forged = Rc::new(RefCell::new(None));
-    let records = &pair.host().records[&round];
+    let records = &pair.coordinator().records[&round];
     let adverts = records.iter().filter_map(|record| match record {
         Record::Advert(index, advert) => Some((*index, (**advert).clone())),
         _ => None,
@@ -120,15 +120,15 @@ fn go_on(pair: &mut Pair, round: RoundNumber) {
 }
 
 fn assert_named(pair: &Pair, round: RoundNumber, client: usize, fault: Fault) {
-    assert_eq!(pair.host().expelled, [(round, pair.ids()[client], fault)]);
+    assert_eq!(pair.coordinator().expelled, [(round, pair.ids()[client], fault)]);
 }
 
 fn survivors(pair: &Pair, round: RoundNumber) -> Option<u16> {
-    pair.host().published(round).map(|published| published.survivors)
+    pair.coordinator().published(round).map(|published| published.survivors)
 }
 
 fn aborted(pair: &Pair, round: RoundNumber) -> &AbortReason {
-    match &pair.host().outcomes[&round] {
+    match &pair.coordinator().outcomes[&round] {
         Outcome::Aborted(reason) => reason,
         Outcome::Published(_) => panic!("a round was published"),
     }
@@ -141,7 +141,7 @@ fn a_dealer_whose_boxes_open_for_nobody_is_named_and_the_others_go_on_without_it
     assert_named(&pair, round, DEALER, Fault::BadBox);
     // All others sit this preparation out; nothing was uploaded, and nothing but it is lost.
     assert!(matches!(aborted(&pair, round), AbortReason::TooFewClients { .. }));
-    assert!(pair.host().uploads.is_empty());
+    assert!(pair.coordinator().uploads.is_empty());
 }
 
 #[test]
@@ -228,7 +228,7 @@ fn falsely_accused(accuse: impl Fn(BoxDelivery, Seed) -> Accusation) {
     let seed = pair.machine(VICTIM, round).unwrap().box_seed().unwrap();
     pair.run_for(Millis(100));
     let from = pair.ids()[VICTIM];
-    let boxes = stored_boxes(&pair.host().records[&round], from).unwrap().boxes;
+    let boxes = stored_boxes(&pair.coordinator().records[&round], from).unwrap().boxes;
     let accusation = Box::new(accuse(boxes[DEALER].clone(), seed));
     pair.input(round, Input::Message { from, message: FromClient::Accusation(accusation) });
     assert_named(&pair, round, VICTIM, Fault::FalseAccusation);

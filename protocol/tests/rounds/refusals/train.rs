@@ -55,7 +55,7 @@ fn a_model_that_this_client_has_not_derived_is_refused() {
 fn statistics_over_another_version_of_the_data_are_refused() {
     let mut pair = Pair::new(Options::new(5, 11));
     let round = pair.prepare();
-    let mut plan = pair.host().training_plan(round, PlanKind::Statistics);
+    let mut plan = pair.coordinator().training_plan(round, PlanKind::Statistics);
     plan.model = Digest([1; 32]);
     pair.train_with(round, plan);
     pair.run();
@@ -116,7 +116,7 @@ fn a_client_without_a_contribution_says_why_and_no_more() {
         assert_refused(&pair, round, &reason, SHARED);
         // The others' round goes on, and this client follows it.
         crate::checks::assert_published(&pair, round, &[0, 2, 3, 4]);
-        assert_eq!(pair.peer(VICTIM).history.standing(), Some(&pair.host().standing()));
+        assert_eq!(pair.peer(VICTIM).history.standing(), Some(&pair.coordinator().standing()));
     }
 }
 

@@ -13,7 +13,7 @@ use roundelay_protocol::lineage::Attested;
 use roundelay_protocol::message::{FromClient, ToClient};
 use roundelay_protocol::plan::PlanKind;
 use roundelay_protocol::round::horizontal::coordinator::{
-    self, Action, Outcome, UnmaskOutcome, stored_boxes,
+    self as machine, Action, Outcome, UnmaskOutcome, stored_boxes,
 };
 use roundelay_protocol::session::VectorKind;
 use roundelay_protocol::transcript::aggregate_digest;
@@ -22,33 +22,33 @@ use super::super::super::Input;
 use super::{Step, World};
 
 /// What the coordinator keeps of a round.
-pub(super) struct Hosted {
-    pub(super) machine: coordinator::Round,
+pub(super) struct Kept {
+    pub(super) machine: machine::Round,
     pub(super) layout: Option<Layout>,
     pub(super) uploads: BTreeMap<ClientId, Vec<u8>>,
     pub(super) sum: Vec<u8>,
     pub(super) goal: Option<PlanKind>,
-    pub(super) records: Vec<coordinator::Record>,
+    pub(super) records: Vec<machine::Record>,
 }
 
 impl World {
     pub(super) fn said(&mut self, site: usize, round: RoundNumber, message: FromClient) {
         let from = self.sites[site].id;
         if self.sites[site].connected {
-            let input = coordinator::Input::Message { from, message };
-            self.queue.push_back(Step::ToHost(round, input));
+            let input = machine::Input::Message { from, message };
+            self.queue.push_back(Step::ToCoordinator(round, input));
         }
     }
 
     pub(super) fn upload(&mut self, round: RoundNumber, from: ClientId, vector: Vec<u8>) {
-        let Some(hosted) = self.rounds.get_mut(&round) else { return };
-        let Some(layout) = &hosted.layout else { return };
+        let Some(kept) = self.rounds.get_mut(&round) else { return };
+        let Some(layout) = &kept.layout else { return };
         let mut root = roundelay_crypto::chunks::ChunkRoot::new();
         layout.chunks().for_each(|chunk| root.push(&vector[chunk.range()]));
-        if hosted.uploads.insert(from, vector).is_none() {
+        if kept.uploads.insert(from, vector).is_none() {
             let root = root.finish();
-            let input = coordinator::Input::Uploaded { from, root };
-            self.queue.push_back(Step::ToHost(round, input));
+            let input = machine::Input::Uploaded { from, root };
+            self.queue.push_back(Step::ToCoordinator(round, input));
         }
     }
 
@@ -77,60 +77,60 @@ impl World {
         self.queue.push_back(Step::ToSite(site, input));
     }
 
-    pub(super) fn host_input(&mut self, round: RoundNumber, input: coordinator::Input) {
-        let Some(hosted) = self.rounds.get_mut(&round) else { return };
+    pub(super) fn coordinator_input(&mut self, round: RoundNumber, input: machine::Input) {
+        let Some(kept) = self.rounds.get_mut(&round) else { return };
         let mut actions = Vec::new();
-        hosted.machine.handle(self.now, input, &mut actions);
-        self.host_actions(round, actions);
+        kept.machine.handle(self.now, input, &mut actions);
+        self.coordinator_actions(round, actions);
     }
 
-    pub(super) fn host_actions(&mut self, round: RoundNumber, actions: Vec<Action>) {
+    pub(super) fn coordinator_actions(&mut self, round: RoundNumber, actions: Vec<Action>) {
         for action in actions {
-            if let Some(input) = self.host_action(round, action) {
-                self.queue.push_back(Step::ToHost(round, input));
+            if let Some(input) = self.coordinator_action(round, action) {
+                self.queue.push_back(Step::ToCoordinator(round, input));
             }
         }
     }
 
-    fn host_action(&mut self, round: RoundNumber, action: Action) -> Option<coordinator::Input> {
-        let hosted = self.rounds.get_mut(&round)?;
+    fn coordinator_action(&mut self, round: RoundNumber, action: Action) -> Option<machine::Input> {
+        let kept = self.rounds.get_mut(&round)?;
         match action {
             Action::Send { to, message } => self.tell(round, to, message),
             Action::Broadcast { to, message } => {
                 to.into_iter().for_each(|to| self.tell(round, to, message.clone()));
             }
             Action::ResendBoxes(to) => {
-                let boxes = stored_boxes(&hosted.records, to).unwrap();
+                let boxes = stored_boxes(&kept.records, to).unwrap();
                 self.tell(round, to, ToClient::Boxes(Arc::new(boxes)));
             }
-            Action::Persist(record) => hosted.records.push(record),
-            Action::OpenUploads { layout, .. } => hosted.layout = Some(layout),
+            Action::Persist(record) => kept.records.push(record),
+            Action::OpenUploads { layout, .. } => kept.layout = Some(layout),
             Action::Discard(client) => {
-                hosted.uploads.remove(&client);
+                kept.uploads.remove(&client);
             }
             Action::StoreSum(clients) => {
-                let layout = hosted.layout.as_ref()?;
+                let layout = kept.layout.as_ref()?;
                 let mut sum = vec![0; usize::try_from(layout.total_bytes()).unwrap()];
-                for vector in clients.iter().map(|client| &hosted.uploads[client]) {
+                for vector in clients.iter().map(|client| &kept.uploads[client]) {
                     for chunk in layout.chunks() {
                         add_words(&mut sum[chunk.range()], chunk.ring, &vector[chunk.range()]);
                     }
                 }
-                hosted.sum = sum;
-                return Some(coordinator::Input::SumStored(Digest([1; 32])));
+                kept.sum = sum;
+                return Some(machine::Input::SumStored(Digest([1; 32])));
             }
             Action::Unmask(plan) => {
                 let (layout, survivors) = (plan.layout.clone(), plan.survivors);
                 let keys = plan.mask_keys().unwrap();
                 for chunk in layout.chunks() {
-                    let words = &mut hosted.sum[chunk.range()];
+                    let words = &mut kept.sum[chunk.range()];
                     add_masks(words, chunk.ring, &keys, chunk.offset as u64);
                 }
-                layout.check_lanes(&hosted.sum, survivors.into()).unwrap();
-                let aggregate = hosted.sum.clone();
+                layout.check_lanes(&kept.sum, survivors.into()).unwrap();
+                let aggregate = kept.sum.clone();
                 let hash = aggregate_digest(&aggregate);
                 self.aggregates.insert(round, aggregate);
-                return Some(coordinator::Input::Unmasked(UnmaskOutcome::Clean(hash)));
+                return Some(machine::Input::Unmasked(UnmaskOutcome::Clean(hash)));
             }
             Action::Apply { plan, survivors, .. } => {
                 let aggregate = &self.aggregates[&round];
@@ -139,7 +139,7 @@ impl World {
                 let advanced =
                     self.state.advance(task, plan.kind, &plan.layout, aggregate, survivors);
                 self.state = advanced.unwrap().state;
-                return Some(coordinator::Input::Applied(self.state.hash()));
+                return Some(machine::Input::Applied(self.state.hash()));
             }
             Action::Finish(outcome) => {
                 if let Outcome::Published(published) = &outcome {

@@ -22,7 +22,7 @@ use crate::time::Time;
 use crate::transcript::aggregate_digest;
 
 /// The coordinator.
-pub struct Host {
+pub struct Coordinator {
     /// The records of each round, in their order.
     pub records: BTreeMap<RoundNumber, Vec<Record>>,
     /// The audit log.
@@ -55,7 +55,7 @@ struct Accumulator {
     is_closed: bool,
 }
 
-impl Host {
+impl Coordinator {
     pub(super) fn new(terms: Arc<Terms>, timing: Timing, standing: Standing) -> Self {
         Self {
             records: BTreeMap::new(),
@@ -277,8 +277,8 @@ impl Host {
 
 impl Pair {
     /// Whether the coordinator dies here; then it comes back later, from its records.
-    pub(super) fn host_crashes(&mut self) -> bool {
-        let persisted = self.host.persisted;
+    pub(super) fn coordinator_crashes(&mut self) -> bool {
+        let persisted = self.coordinator.persisted;
         let planned = self.faults.iter().position(|fault| {
             matches!(fault, Fault::RestartCoordinator { after_records, .. }
                 if after_records + 1 == persisted)
@@ -287,31 +287,31 @@ impl Pair {
         let Fault::RestartCoordinator { down, .. } = self.faults.swap_remove(planned) else {
             return false;
         };
-        self.host.is_up = false;
-        self.host.life += 1;
-        self.host.machines.clear();
-        self.host.accumulators.clear();
+        self.coordinator.is_up = false;
+        self.coordinator.life += 1;
+        self.coordinator.machines.clear();
+        self.coordinator.accumulators.clear();
         for client in 0..self.peers.len() {
             self.disconnect(client);
         }
-        self.network.at(self.now + down, Delivery::RestoreHost);
+        self.network.at(self.now + down, Delivery::RestoreCoordinator);
         true
     }
 
-    pub(super) fn restore_host(&mut self) {
-        self.host.is_up = true;
-        for round in self.host.records.keys().copied().collect::<Vec<_>>() {
-            if self.host.outcomes.contains_key(&round) {
+    pub(super) fn restore_coordinator(&mut self) {
+        self.coordinator.is_up = true;
+        for round in self.coordinator.records.keys().copied().collect::<Vec<_>>() {
+            if self.coordinator.outcomes.contains_key(&round) {
                 continue;
             }
-            let records = self.host.records.get(&round).cloned().unwrap_or_default();
+            let records = self.coordinator.records.get(&round).cloned().unwrap_or_default();
             let trained = records.iter().any(|record| matches!(record, Record::Training(_)));
-            let (terms, timing) = (Arc::clone(&self.host.terms), self.host.timing);
+            let (terms, timing) = (Arc::clone(&self.coordinator.terms), self.coordinator.timing);
             let mut actions = Vec::new();
             let machine = Round::restore(terms, timing, records, self.now, &mut actions);
-            self.host.machines.insert(round, machine.expect("records of this round"));
+            self.coordinator.machines.insert(round, machine.expect("records of this round"));
             self.carry_out(round, actions);
-            if let Some(plan) = self.host.plans.get(&round).filter(|_| !trained).cloned() {
+            if let Some(plan) = self.coordinator.plans.get(&round).filter(|_| !trained).cloned() {
                 self.input(round, Input::Train(Box::new(plan)));
             }
         }
@@ -326,8 +326,8 @@ impl Pair {
     pub(super) fn disconnect(&mut self, client: usize) {
         let Some(peer) = self.peers.get_mut(client) else { return };
         let (id, was) = (peer.id, peer.epoch.take());
-        if was.is_some() && self.host.is_up {
-            for round in self.host.machines.keys().copied().collect::<Vec<_>>() {
+        if was.is_some() && self.coordinator.is_up {
+            for round in self.coordinator.machines.keys().copied().collect::<Vec<_>>() {
                 self.input(round, Input::Lost(id));
             }
         }
@@ -337,22 +337,24 @@ impl Pair {
     pub(super) fn reconnect(&mut self, client: usize) {
         let Some(peer) = self.peers.get_mut(client) else { return };
         peer.wants_connection = true;
-        if !self.host.is_up || peer.is_connected() {
+        if !self.coordinator.is_up || peer.is_connected() {
             return;
         }
         peer.connect();
         let id = peer.id;
         let unseen: Vec<(RoundNumber, ToClient)> = self
-            .host
+            .coordinator
             .outcomes
             .iter()
-            .filter(|(round, _)| peer.has_not_seen_the_end(**round, self.host.standing.round))
+            .filter(|(round, _)| {
+                peer.has_not_seen_the_end(**round, self.coordinator.standing.round)
+            })
             .map(|(round, outcome)| (*round, outcome.message()))
             .collect();
         for (round, message) in unseen {
-            self.host_sends(round, &[id], &message);
+            self.coordinator_sends(round, &[id], &message);
         }
-        for round in self.host.machines.keys().copied().collect::<Vec<_>>() {
+        for round in self.coordinator.machines.keys().copied().collect::<Vec<_>>() {
             self.input(round, Input::Returned(id));
         }
     }
