@@ -2,6 +2,7 @@
 //! `error: `, or with `--output json` one object, `{"error": {"kind", "code", "message"}}`. The exit
 //! statuses are those of [`roundelay_protocol::exit`].
 
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -11,7 +12,7 @@ use roundelay_protocol::plain::shown;
 use serde::Serialize;
 
 use crate::Output;
-use crate::line::{err, finished};
+use crate::line::{err, finished, keep};
 use crate::usage::{one_line, wants_json};
 
 /// Why a program ends without having done its work.
@@ -55,9 +56,13 @@ fn parse<A: Parser>() -> Result<A, ExitCode> {
         let json = wants_json(std::env::args_os().map(|it| it.to_string_lossy().into_owned()));
         let helps = error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
         if !error.use_stderr() || (helps && !json) {
-            // A reader that has gone away is no error.
-            let _ = error.print();
-            return ExitCode::from(if error.use_stderr() { Kind::Invalid.status() } else { DONE });
+            let printed = error.print().and_then(|()| io::stdout().flush());
+            if error.use_stderr() {
+                // There is nobody to tell.
+                return ExitCode::from(Kind::Invalid.status());
+            }
+            keep(printed);
+            return ExitCode::from(DONE);
         }
         let message = if helps {
             format!("no verb was given; `{} --help` lists them", A::command().get_name())

@@ -28,7 +28,12 @@ static LOST: OnceLock<io::Error> = OnceLock::new();
 
 /// Writes a line to standard output.
 pub fn out(line: Arguments<'_>) {
-    if let Err(error) = written(&mut io::stdout().lock(), line) {
+    keep(written(&mut io::stdout().lock(), line));
+}
+
+/// Remembers for [`finished`] that something on standard output is lost.
+pub fn keep(written: io::Result<()>) {
+    if let Err(error) = present(written) {
         // The first reason is the one that is told.
         let _ = LOST.set(error);
     }
@@ -49,7 +54,12 @@ pub fn err(line: Arguments<'_>) {
 }
 
 fn written(to: &mut impl Write, line: Arguments<'_>) -> io::Result<()> {
-    match writeln!(to, "{line}").and_then(|()| to.flush()) {
+    present(writeln!(to, "{line}").and_then(|()| to.flush()))
+}
+
+/// A reader that has gone away is no error.
+fn present(written: io::Result<()>) -> io::Result<()> {
+    match written {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
         result => result,
     }

@@ -1,10 +1,10 @@
 //! `serve`: runs the coordinator until it is told to stop.
 
-use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use roundelay_program::out;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, sleep};
 
@@ -69,8 +69,8 @@ fn say_ready(server: &Server, installation: &Installation, json: bool) {
     } else {
         format!("ready on UDP {listens_on}, data in {data}, authority {authority}")
     };
-    // Whoever started this may have closed its end of the pipe; the coordinator serves anyway.
-    let _ = writeln!(std::io::stdout().lock(), "{line}");
+    // Where it can't be written the coordinator serves anyway, and says so when it ends.
+    out!("{line}");
 }
 
 async fn run_until_told(
