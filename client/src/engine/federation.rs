@@ -310,6 +310,7 @@ impl Federation {
                 effects.push(Effect::Save(state));
                 self.attest(effects);
                 self.end_known(effects);
+                self.release_fitting(now, effects);
             }
             Ok((_, hash, _)) => {
                 self.break_lineage(

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use roundelay_protocol::ids::{ClientId, RoundNumber};
 use roundelay_protocol::layout::Layout;
-use roundelay_protocol::message::{Published, ToClient};
+use roundelay_protocol::message::Published;
 use roundelay_protocol::plan::TrainingPlan;
 use roundelay_protocol::round::horizontal::client::Round;
 use roundelay_protocol::time::Time;
@@ -24,7 +24,7 @@ pub(super) struct Alive {
     pub(super) cohort: Option<Vec<ClientId>>,
     pub(super) deadline: Option<Time>,
     /// A training plan that waits until this client has caught up with its model.
-    pub(super) held: Option<ToClient>,
+    pub(super) held: Option<Box<TrainingPlan>>,
     /// Local work that waits for earlier results, or is under way.
     pub(super) work: Option<Work>,
     /// Laid out and not yet masked.

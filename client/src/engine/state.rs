@@ -133,7 +133,9 @@ impl Federation {
     pub(super) fn attested(&mut self, attested: &Attested, effects: &mut Vec<Effect>) {
         let Attested { standing, .. } = *attested;
         if standing.round <= self.stands().round {
-            self.wanted = None;
+            // A plan that waits starts from something newer: that is asked for again.
+            self.wanted.take_if(|_| !self.rounds.values().any(|alive| alive.held.is_some()));
+            return;
         }
         if self.wanted.is_none() {
             return;
@@ -243,7 +245,7 @@ impl Federation {
     ) {
         self.want_attested(now, effects);
         if let Some(alive) = self.rounds.get_mut(&round) {
-            alive.held = Some(ToClient::TrainingPlan(plan));
+            alive.held = Some(plan);
         }
     }
 
@@ -332,16 +334,34 @@ impl Federation {
         known.into_iter().for_each(|round| self.end(round, effects));
     }
 
-    /// Plans that waited for this client to catch up; one that still does not fit is refused by
-    /// its machine.
+    /// Plans that waited for this client to catch up. What it has is the newest there is: one that
+    /// still does not fit is refused by its machine.
     fn release_held(&mut self, now: Time, effects: &mut Vec<Effect>) {
-        let held: Vec<(RoundNumber, ToClient)> = self
-            .rounds
-            .iter_mut()
-            .filter_map(|(round, alive)| Some((*round, alive.held.take()?)))
-            .collect();
-        for (round, plan) in held {
-            self.drive(now, round, machine::Input::Message(plan), effects);
+        self.release(now, |_, _, _| true, effects);
+    }
+
+    /// Plans that start from the model that this client has derived meanwhile: they had overtaken
+    /// the result that leads there.
+    pub(super) fn release_fitting(&mut self, now: Time, effects: &mut Vec<Effect>) {
+        self.release(now, |own, round, plan| !own.has_to_catch_up(round, plan), effects);
+    }
+
+    fn release(
+        &mut self,
+        now: Time,
+        which: impl Fn(&Self, RoundNumber, &TrainingPlan) -> bool,
+        effects: &mut Vec<Effect>,
+    ) {
+        let held = self.rounds.iter().filter_map(|(round, alive)| {
+            let plan = alive.held.as_ref()?;
+            which(self, *round, plan).then_some(*round)
+        });
+        for round in held.collect::<Vec<_>>() {
+            let plan = self.rounds.get_mut(&round).and_then(|alive| alive.held.take());
+            if let Some(plan) = plan {
+                let message = ToClient::TrainingPlan(plan);
+                self.drive(now, round, machine::Input::Message(message), effects);
+            }
         }
     }
 

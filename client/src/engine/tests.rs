@@ -79,6 +79,22 @@ fn a_round_is_prepared_while_the_one_before_it_trains() {
 }
 
 #[test]
+fn a_training_plan_that_overtakes_the_result_before_it_waits_for_it_and_no_longer() {
+    let mut world = World::new(5, task(false));
+    let [first, second] = [world.prepare(), world.prepare()];
+    world.overtaken = Some(0);
+    world.train(first, PlanKind::Train);
+    world.settle();
+    world.train(second, PlanKind::Train);
+    world.settle();
+    // No deadline has passed, and nobody is missing.
+    for round in [first, second] {
+        assert_eq!(world.published(round).survivors, 5);
+    }
+    assert!(sat_out(&world, 0).is_empty());
+}
+
+#[test]
 fn a_client_that_was_away_takes_the_newest_model_over_and_goes_on() {
     let mut world = World::new(5, task(true));
     world.round(PlanKind::Statistics);

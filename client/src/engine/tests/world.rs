@@ -64,6 +64,11 @@ pub(super) struct World {
     asked: BTreeSet<usize>,
     /// The client to which aggregates are not pushed.
     pub(super) lost_pushes: Option<usize>,
+    /// The client that is told a result only behind the training plan that follows it, as where
+    /// the rosters before the result are slow; so are the answers to what it asks.
+    pub(super) overtaken: Option<usize>,
+    /// What it is told then.
+    behind: Option<(RoundNumber, ToClient)>,
     /// States that clients gave back.
     pub(super) given: Vec<Arc<State>>,
     rounds: BTreeMap<RoundNumber, Kept>,
@@ -106,6 +111,8 @@ impl World {
             attestations: Vec::new(),
             asked: BTreeSet::new(),
             lost_pushes: None,
+            overtaken: None,
+            behind: None,
             given: Vec::new(),
             rounds: BTreeMap::new(),
             queue: VecDeque::new(),

@@ -163,6 +163,21 @@ impl World {
         if let Some(change) = &mut self.on_message {
             change(to, &mut message);
         }
+        if self.overtaken == Some(site) && matches!(message, ToClient::Published(_)) {
+            self.behind = Some((round, message));
+            return;
+        }
+        let plans = matches!(message, ToClient::TrainingPlan(_));
+        self.deliver(site, round, message);
+        if plans
+            && self.overtaken == Some(site)
+            && let Some((round, message)) = self.behind.take()
+        {
+            self.deliver(site, round, message);
+        }
+    }
+
+    fn deliver(&mut self, site: usize, round: RoundNumber, message: ToClient) {
         let published = matches!(message, ToClient::Published(_));
         self.queue.push_back(Step::ToSite(site, Input::Message { round, message }));
         if published && self.lost_pushes != Some(site) {
@@ -176,7 +191,8 @@ impl World {
         let signed = self.attestations.iter().filter(|(_, standing, _)| *standing == newest);
         let signed = signed.map(|(client, _, signature)| (*client, *signature));
         let attested = Attested { standing: newest, signatures: List::clipped(signed) };
-        if attested.verify(&self.terms, self.sites[site].id).is_err() {
+        let are_enough = attested.verify(&self.terms, self.sites[site].id).is_ok();
+        if !are_enough || self.overtaken == Some(site) {
             self.asked.insert(site);
         } else if self.sites[site].connected {
             self.queue.push_back(Step::ToSite(site, Input::Attested(attested)));
