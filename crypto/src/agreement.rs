@@ -6,21 +6,18 @@
 
 use std::fmt;
 
-use ml_kem::kem::{Decapsulate, KeyExport};
-use ml_kem::{MlKem768, kem::Ciphertext, ml_kem_768};
 use x25519_dalek::{PublicKey, StaticSecret};
-use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+use zeroize::{ZeroizeOnDrop, Zeroizing};
 
 use crate::kdf;
 use crate::secret::{Secret, Seed};
 
+mod kem;
+
+use kem::{DecapsulationKey, EncapsulationKey};
+
 /// Bytes of an X25519 public key.
 const X25519_BYTES: usize = 32;
-/// Bytes of an ML-KEM-768 encapsulation key (FIPS 203, table 3).
-const KEM_KEY_BYTES: usize = 1184;
-/// Those of them that are coefficients: 3 polynomials of 256, 12 bits each.
-const KEM_COEFFICIENT_BYTES: usize = 3 * 256 * 12 / 8;
-
 /// The points of small order and their unreduced spellings (Bernstein, cr.yp.to/ecdh.html), with
 /// the highest bit clear, which X25519 does not read.
 const SMALL_ORDER: [[u8; X25519_BYTES]; 7] = [
@@ -53,7 +50,7 @@ const fn spelling(first: u8, middle: u8, last: u8) -> [u8; X25519_BYTES] {
 pub struct AgreementSecret {
     /// On the heap like the other half: moving the key leaves no copy behind.
     x25519: Box<StaticSecret>,
-    kem: Box<ml_kem_768::DecapsulationKey>,
+    kem: DecapsulationKey,
     public: AgreementPublic,
 }
 
@@ -71,12 +68,11 @@ impl AgreementSecret {
 
     /// The X25519 scalar, and the two seeds d ‖ z of ML-KEM (FIPS 203, algorithm 16).
     fn from_halves(scalar: &Seed, d_and_z: &Secret<[u8; 64]>) -> Self {
-        // Both constructors take their bytes by value; the copies that are made here are wiped.
+        // The constructor takes its bytes by value; the copy that is made here is wiped.
         let scalar = Zeroizing::new(*scalar.expose());
-        let d_and_z = Zeroizing::new(*d_and_z.expose());
         let x25519 = Box::new(StaticSecret::from(*scalar));
-        let kem = Box::new(ml_kem_768::DecapsulationKey::from_seed((*d_and_z).into()));
-        let public = AgreementPublic::of(&x25519, &kem);
+        let (kem, public) = DecapsulationKey::from_seed(d_and_z);
+        let public = AgreementPublic { x25519: PublicKey::from(&*x25519).to_bytes(), kem: public };
         Self { x25519, kem, public }
     }
 
@@ -105,39 +101,31 @@ impl ZeroizeOnDrop for Exchange {}
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AgreementPublic {
     x25519: [u8; X25519_BYTES],
-    kem: Box<[u8; KEM_KEY_BYTES]>,
+    kem: EncapsulationKey,
 }
 
 impl AgreementPublic {
     /// Bytes of the encoding.
-    pub const BYTES: usize = X25519_BYTES + KEM_KEY_BYTES;
-
-    fn of(x25519: &StaticSecret, kem: &ml_kem_768::DecapsulationKey) -> Self {
-        let kem = Box::new(kem.encapsulation_key().to_bytes().into());
-        Self { x25519: PublicKey::from(x25519).to_bytes(), kem }
-    }
+    pub const BYTES: usize = X25519_BYTES + kem::KEY_BYTES;
 
     /// Refuses an encapsulation key with a coefficient outside the field (FIPS 203, 7.2), and an
-    /// X25519 key of small order: whoever took it could agree on nothing with it. The key's matrix
-    /// is expanded when it is used: most keys of a roster are checked more often than used.
+    /// X25519 key of small order: whoever took it could agree on nothing with it.
     pub fn parse(bytes: &[u8; Self::BYTES]) -> Result<Self, AgreementError> {
         let (x25519, kem) = bytes.split_first_chunk().ok_or(AgreementError::BadKey)?;
-        let kem = kem.try_into().map_err(|_| AgreementError::BadKey)?;
+        let kem: &[u8; kem::KEY_BYTES] = kem.try_into().map_err(|_| AgreementError::BadKey)?;
         let mut point = *x25519;
         point[X25519_BYTES - 1] &= 0x7f;
         if SMALL_ORDER.contains(&point) {
             return Err(AgreementError::LowOrder);
         }
-        if !is_within_the_field(&kem) {
-            return Err(AgreementError::BadKey);
-        }
-        Ok(Self { x25519: *x25519, kem: Box::new(kem) })
+        let kem = EncapsulationKey::parse(kem).ok_or(AgreementError::BadKey)?;
+        Ok(Self { x25519: *x25519, kem })
     }
 
     /// The bytes that [`parse`](Self::parse) takes.
     pub fn to_bytes(&self) -> Box<[u8; Self::BYTES]> {
         let mut bytes = Box::new([0; Self::BYTES]);
-        for (to, from) in bytes.iter_mut().zip(self.x25519.iter().chain(self.kem.iter())) {
+        for (to, from) in bytes.iter_mut().zip(self.x25519.iter().chain(self.kem.as_bytes())) {
             *to = *from;
         }
         bytes
@@ -146,28 +134,14 @@ impl AgreementPublic {
     fn x25519(&self) -> PublicKey {
         PublicKey::from(self.x25519)
     }
-
-    fn kem(&self) -> Result<ml_kem_768::EncapsulationKey, AgreementError> {
-        ml_kem_768::EncapsulationKey::new((&*self.kem).into()).map_err(|_| AgreementError::BadKey)
-    }
-}
-
-/// Whether every coefficient is below q = 3329: 12 bits each, two in three bytes, then 32 bytes
-/// that seed the matrix.
-fn is_within_the_field(kem: &[u8; KEM_KEY_BYTES]) -> bool {
-    const FIELD: u16 = 3329;
-    let (pairs, _) = kem.as_chunks::<3>();
-    pairs.iter().take(KEM_COEFFICIENT_BYTES / 3).all(|[low, middle, high]| {
-        let one = u16::from(*low) | u16::from(middle & 0x0f) << 8;
-        let other = u16::from(middle >> 4) | u16::from(*high) << 4;
-        one < FIELD && other < FIELD
-    })
 }
 
 impl fmt::Debug for AgreementPublic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let digest =
-            crate::digest::Digest::of("roundelay/agreement/debug", &[&self.x25519, &*self.kem]);
+        let digest = crate::digest::Digest::of(
+            "roundelay/agreement/debug",
+            &[&self.x25519, self.kem.as_bytes()],
+        );
         write!(f, "AgreementPublic({digest})")
     }
 }
@@ -178,7 +152,7 @@ pub struct KemCiphertext(Box<[u8; Self::BYTES]>);
 
 impl KemCiphertext {
     /// Bytes of a ciphertext (FIPS 203, table 3).
-    pub const BYTES: usize = 1088;
+    pub const BYTES: usize = kem::CIPHERTEXT_BYTES;
 
     /// Takes the bytes as they are.
     pub fn new(bytes: Box<[u8; Self::BYTES]>) -> Self {
@@ -238,7 +212,7 @@ pub fn encapsulate(
     peer: &AgreementPublic,
     message: &Seed,
 ) -> Result<(KemCiphertext, HybridSecret), AgreementError> {
-    encapsulate_after(&own.exchange(peer)?, peer, message)
+    Ok(encapsulate_after(&own.exchange(peer)?, peer, message))
 }
 
 /// [`encapsulate`] with an [exchange](AgreementSecret::exchange) with `peer` that was made already.
@@ -246,11 +220,9 @@ pub fn encapsulate_after(
     exchange: &Exchange,
     peer: &AgreementPublic,
     message: &Seed,
-) -> Result<(KemCiphertext, HybridSecret), AgreementError> {
-    let (ciphertext, mut kem) = peer.kem()?.encapsulate_deterministic(message.expose().into());
-    let secret = HybridSecret::new(exchange.0.as_bytes(), kem.as_ref());
-    kem.zeroize();
-    Ok((KemCiphertext(Box::new(ciphertext.into())), secret))
+) -> (KemCiphertext, HybridSecret) {
+    let (ciphertext, kem) = peer.kem.encapsulate(message);
+    (KemCiphertext(ciphertext), HybridSecret::new(exchange.0.as_bytes(), &kem))
 }
 
 /// Agrees on the key that `peer` has encapsulated for us.
@@ -269,11 +241,7 @@ pub fn decapsulate_after(
     own: &AgreementSecret,
     ciphertext: &KemCiphertext,
 ) -> HybridSecret {
-    let ciphertext: &Ciphertext<MlKem768> = (&*ciphertext.0).into();
-    let mut kem = own.kem.decapsulate(ciphertext);
-    let secret = HybridSecret::new(exchange.0.as_bytes(), kem.as_ref());
-    kem.zeroize();
-    secret
+    HybridSecret::new(exchange.0.as_bytes(), &own.kem.decapsulate(ciphertext.as_bytes()))
 }
 
 #[cfg(feature = "serde")]

@@ -1,3 +1,7 @@
+use ml_kem::kem::{Decapsulate, KeyExport};
+use ml_kem::ml_kem_768;
+use proptest::prelude::*;
+
 use super::*;
 use crate::vectors::{list, slices, text};
 
@@ -29,7 +33,12 @@ fn ml_kem_keys_agree_with_the_vectors_of_fips_203() {
         let d_and_z: Vec<u8> = [case.bytes("d"), case.bytes("z")].concat();
         let d_and_z = Secret::from_slice(&d_and_z).unwrap();
         let secret = AgreementSecret::from_halves(&Secret::new([7; 32]), &d_and_z);
-        assert_eq!(secret.public.kem.as_slice(), case.bytes("ek"), "case {}", case.number("tcId"));
+        assert_eq!(
+            secret.public.kem.as_bytes().as_slice(),
+            case.bytes("ek"),
+            "case {}",
+            case.number("tcId")
+        );
     }
 }
 
@@ -38,7 +47,8 @@ fn ml_kem_encapsulation_agrees_with_the_vectors_of_fips_203() {
     let own = with_scalar(&Secret::new([7; 32]));
     for case in list(text!("published/ml_kem_768"), "encapsulation") {
         let x25519 = with_scalar(&Secret::new([6; 32])).public.x25519;
-        let peer = AgreementPublic { x25519, kem: Box::new(case.array("ek")) };
+        let peer =
+            AgreementPublic { x25519, kem: EncapsulationKey::parse(&case.array("ek")).unwrap() };
         let (ciphertext, secret) = encapsulate(&own, &peer, &case.secret("m")).ok().unwrap();
         assert_eq!(ciphertext.as_bytes().as_slice(), case.bytes("c"), "{}", case.number("tcId"));
         assert_eq!(secret.0.expose()[32..], case.bytes("k"), "case {}", case.number("tcId"));
@@ -106,7 +116,7 @@ fn an_encapsulation_key_with_a_coefficient_outside_the_field_is_refused() {
 }
 
 #[test]
-fn every_coefficient_is_held_against_the_field_as_the_kem_itself_would() {
+fn every_coefficient_is_held_against_the_field_as_another_implementation_does() {
     let valid = with_scalar(&Secret::new([7; 32])).public().to_bytes();
     for place in 0..768 {
         for value in [0_u16, 3328, 3329, 4095] {
@@ -119,7 +129,7 @@ fn every_coefficient_is_held_against_the_field_as_the_kem_itself_would() {
                 bytes[at + 1] = bytes[at + 1] & 0x0f | low << 4;
                 bytes[at + 2] = low >> 4 | high << 4;
             }
-            let kem: [u8; KEM_KEY_BYTES] = bytes[32..].try_into().unwrap();
+            let kem: [u8; kem::KEY_BYTES] = bytes[32..].try_into().unwrap();
             let theirs = ml_kem_768::EncapsulationKey::new(&kem.into()).is_ok();
             assert_eq!(theirs, value < 3329, "{place} {value}");
             assert_eq!(AgreementPublic::parse(&bytes).is_ok(), theirs, "{place} {value}");
@@ -132,8 +142,7 @@ fn one_exchange_serves_both_directions_of_a_pair() {
     let (one, other) = (with_scalar(&Secret::new([7; 32])), with_scalar(&Secret::new([8; 32])));
     let (ours, theirs) =
         (one.exchange(other.public()).ok().unwrap(), other.exchange(one.public()).ok().unwrap());
-    let (ciphertext, sent) =
-        encapsulate_after(&ours, other.public(), &Secret::new([1; 32])).ok().unwrap();
+    let (ciphertext, sent) = encapsulate_after(&ours, other.public(), &Secret::new([1; 32]));
     let received = decapsulate_after(&theirs, &other, &ciphertext);
     let plainly = decapsulate(&other, one.public(), &ciphertext).ok().unwrap();
     let seed = |secret: &HybridSecret| *secret.pair_seed("test", &[]).expose();
@@ -146,7 +155,7 @@ fn keys_of_one_seed_with_distinct_labels_have_nothing_in_common() {
     let seed = Secret::new([4; 32]);
     let [mask, boxes] = ["mask", "box"].map(|label| AgreementSecret::derive(&seed, label));
     assert_ne!(mask.public().x25519, boxes.public().x25519);
-    assert_ne!(mask.public().kem, boxes.public().kem);
+    assert!(mask.public().kem != boxes.public().kem);
     assert_eq!(AgreementSecret::derive(&seed, "mask").public(), mask.public());
 }
 
@@ -161,5 +170,34 @@ fn a_third_party_and_another_context_get_other_pair_seeds() {
     for (own, peer) in [(&third, &low), (&high, &third)] {
         let other = decapsulate(own, peer.public(), &ciphertext).ok().unwrap();
         assert!(!seed.ct_eq(&other.pair_seed("pair", &[b"model 1"])));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
+    #[test]
+    fn keys_ciphertexts_and_secrets_are_those_of_another_implementation(
+        d_and_z: [[u8; 32]; 2], message: [u8; 32], flipped in 0..kem::CIPHERTEXT_BYTES,
+    ) {
+        let d_and_z: [u8; 64] = d_and_z.concat().try_into().unwrap();
+        let (ours, public) = DecapsulationKey::from_seed(&Secret::new(d_and_z));
+        let theirs = ml_kem_768::DecapsulationKey::from_seed(d_and_z.into());
+        let their_public = theirs.encapsulation_key();
+        let their_bytes = their_public.to_bytes();
+        prop_assert_eq!(public.as_bytes().as_slice(), their_bytes.as_slice());
+
+        let (mut ciphertext, secret) = public.encapsulate(&Secret::new(message));
+        let (their_ciphertext, their_secret) =
+            their_public.encapsulate_deterministic(&message.into());
+        prop_assert_eq!(ciphertext.as_slice(), their_ciphertext.as_slice());
+        prop_assert_eq!(secret.as_slice(), their_secret.as_slice());
+        prop_assert_eq!(&ours.decapsulate(&ciphertext), &secret);
+
+        ciphertext[flipped] ^= 1;
+        let rejected = ours.decapsulate(&ciphertext);
+        prop_assert_ne!(&rejected, &secret);
+        let their_rejected = theirs.decapsulate(&(*ciphertext).into());
+        prop_assert_eq!(rejected.as_slice(), their_rejected.as_slice());
     }
 }

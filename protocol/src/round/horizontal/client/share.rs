@@ -150,8 +150,7 @@ impl Share {
         };
         let message: Seed = Secret::random(&mut self.seeds.noise);
         let exchange = self.boxes.exchange(&advert.boxes).map_err(bad_key)?;
-        let (box_ciphertext, secret) =
-            encapsulate_after(&exchange, &advert.boxes, &message).map_err(bad_key)?;
+        let (box_ciphertext, secret) = encapsulate_after(&exchange, &advert.boxes, &message);
         let own = (self.seat.own, core.own);
         let place = BoxPlace::new(&core.scope, adverts, own, (to, neighbour));
         let shares = holding.joined();
