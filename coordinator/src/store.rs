@@ -50,7 +50,7 @@ pub use leases::{Fence, LeaseName, transact_leased};
 pub use models::{Metrics, Model};
 pub use rounds::{Round, RoundState};
 pub use sqlite::SqliteStore;
-pub use tenants::{InstallationSecret, Tenant};
+pub use tenants::{InstallationSecret, TOKEN_REMEMBERED_MS, Tenant};
 pub use write::Write;
 
 /// The installation. Times are the coordinator's clock in milliseconds since 1970, passed in.
@@ -66,17 +66,20 @@ pub trait Store: Send + Sync {
     /// All tenants, sorted by name.
     async fn tenants(&self) -> Result<Vec<Tenant>, StoreError>;
 
-    /// Keeps the hash of a one-time enrolment token of a tenant.
+    /// Keeps the hash of a one-time enrolment token of a tenant, and forgets all tokens that expired
+    /// longer than [`TOKEN_REMEMBERED_MS`] ago.
     async fn add_token(
         &self,
         secret: &Seed,
         tenant: &TenantId,
         expires_unix_ms: u64,
+        now_unix_ms: u64,
     ) -> Result<(), StoreError>;
 
     /// Binds a token to the key of the certificate request that it came with, and says which
     /// tenant it is for. The same key may come again until the token expires (its answer was
-    /// lost); any other key is refused with [`StoreError::TokenUsed`], for ever.
+    /// lost); any other key is refused with [`StoreError::TokenUsed`] while the token is remembered,
+    /// and with [`StoreError::TokenUnknown`] after that.
     async fn redeem_token(
         &self,
         secret: &Seed,

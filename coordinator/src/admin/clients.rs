@@ -58,8 +58,10 @@ impl Admin {
             let message = "the address must read HOST:PORT with a port above 0 (--address)";
             return Err(AdminError::new(Kind::Invalid, "bad_address", message));
         }
-        let expires_unix_ms = now_unix_ms() + u64::from(minutes) * 60_000;
-        self.installation.store.add_token(&token.secret, &tenant, expires_unix_ms).await?;
+        let now_unix_ms = now_unix_ms();
+        let expires_unix_ms = now_unix_ms + u64::from(minutes) * 60_000;
+        let store = &self.installation.store;
+        store.add_token(&token.secret, &tenant, expires_unix_ms, now_unix_ms).await?;
         log(&*rows, AuditEvent::TokenIssued { expires_unix_ms }).await?;
         Ok(Answer::Token(TokenView {
             token: text,

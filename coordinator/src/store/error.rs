@@ -55,9 +55,10 @@ pub enum StoreError {
         /// The federation.
         federation: FederationId,
     },
-    /// No token with this secret was issued.
+    /// No token with this secret was issued, or it was forgotten.
     #[error(
-        "the enrolment token is not one that this coordinator issued; ask its operator for a new one"
+        "the enrolment token is not one that this coordinator issued, or it expired more than 30 \
+         days ago; ask its operator for a new one"
     )]
     TokenUnknown,
     /// The token is too old.

@@ -90,9 +90,13 @@ impl Store for SqliteStore {
         secret: &Seed,
         tenant: &TenantId,
         expires_unix_ms: u64,
+        now_unix_ms: u64,
     ) -> Result<(), StoreError> {
         let (hash, tenant) = (tokens::hash(secret), tenant.clone());
-        let work = move |connection: &_| tokens::add(connection, hash, &tenant, expires_unix_ms);
+        let work = move |connection: &_| {
+            tokens::add(connection, hash, &tenant, expires_unix_ms)?;
+            tokens::forget(connection, now_unix_ms)
+        };
         self.shared.writer.run("token.add", work).await
     }
 

@@ -2,6 +2,10 @@
 
 use roundelay_protocol::ids::TenantId;
 
+/// So long after its end an enrolment token is still known as used or expired, whoever comes with it:
+/// 30 days.
+pub const TOKEN_REMEMBERED_MS: u64 = 30 * 24 * 60 * 60 * 1000;
+
 /// A tenant of this installation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tenant {

@@ -70,9 +70,8 @@ impl Coordinator {
     /// A token of a tenant that lives for `life_ms`; 0 is expired.
     pub(crate) async fn token(&self, of: &str, life_ms: u64) -> Seed {
         let secret: [u8; 32] = rand::random();
-        let expires = now_unix_ms() + life_ms;
-        let store = &self.installation.store;
-        store.add_token(&Seed::new(secret), &tenant(of), expires).await.unwrap();
+        let (now, store) = (now_unix_ms(), &self.installation.store);
+        store.add_token(&Seed::new(secret), &tenant(of), now + life_ms, now).await.unwrap();
         Seed::new(secret)
     }
 

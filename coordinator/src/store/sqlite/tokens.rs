@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::Fail;
 use super::reader::{parse_tenant, require_tenant};
-use crate::store::{InstallationSecret, StoreError, Tenant};
+use crate::store::{InstallationSecret, StoreError, TOKEN_REMEMBERED_MS, Tenant};
 
 /// Adds a tenant that is not there yet.
 pub(super) fn add_tenant(connection: &Connection, tenant: &Tenant) -> Result<(), Fail> {
@@ -48,6 +48,15 @@ pub(super) fn add(
     connection
         .prepare_cached("INSERT INTO tokens (hash, tenant, expires_unix_ms) VALUES (?1, ?2, ?3)")?
         .execute(params![hash.0, tenant.as_str(), expires_unix_ms])?;
+    Ok(())
+}
+
+/// Forgets tokens that expired long ago, used or not.
+pub(super) fn forget(connection: &Connection, now_unix_ms: u64) -> Result<(), Fail> {
+    let Some(until_unix_ms) = now_unix_ms.checked_sub(TOKEN_REMEMBERED_MS) else { return Ok(()) };
+    connection
+        .prepare_cached("DELETE FROM tokens WHERE expires_unix_ms <= ?1")?
+        .execute([until_unix_ms])?;
     Ok(())
 }
 

@@ -21,7 +21,7 @@ pub(crate) async fn a_handle_of_an_unknown_tenant_says_so(fixture: &dyn Fixture)
     let put = vec![Write::PutClient(Box::new(some_client(1)))];
     assert_eq!(nobody.transact("test", None, put).await, Err(unknown.clone()));
     assert_eq!(nobody.transact("test", None, Vec::new()).await, Err(unknown.clone()));
-    let token = store.add_token(&Seed::new([1; 32]), &tenant("nobody"), 5).await;
+    let token = store.add_token(&Seed::new([1; 32]), &tenant("nobody"), 5, 0).await;
     assert_eq!(token, Err(unknown.clone()));
     assert_eq!(store.acquire(&lease("nobody", 1), "here", 0, 5).await, Err(unknown));
 }
