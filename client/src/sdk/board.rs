@@ -10,6 +10,9 @@ use roundelay_protocol::lineage::State;
 
 use super::event::{ClientEvent, Evaluation, FederationEvent};
 
+/// The stage of a federation that its operator has stopped.
+const STOPPED: &str = "stopped";
+
 /// Where one federation stands.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct FederationStanding {
@@ -95,7 +98,10 @@ impl FederationStanding {
             FederationEvent::Working { round, .. } => self.stage = format!("round {round}"),
             FederationEvent::CaughtUp { version } => self.version = *version,
             FederationEvent::Published { round, kind, version, evaluation, .. } => {
-                self.stage = format!("round {round} published");
+                // A result that was under way when the federation was stopped is applied after that.
+                if self.stage != STOPPED {
+                    self.stage = format!("round {round} published");
+                }
                 let before = if *kind == "train" { version.saturating_sub(1) } else { *version };
                 self.evaluation = evaluation.map(|it| (before, it)).or(self.evaluation);
                 self.version = *version;
@@ -108,7 +114,7 @@ impl FederationStanding {
                 "failed".clone_into(&mut self.stage);
                 self.over = Some(reason.clone());
             }
-            FederationEvent::Stopped { .. } => "stopped".clone_into(&mut self.stage),
+            FederationEvent::Stopped { .. } => STOPPED.clone_into(&mut self.stage),
             FederationEvent::Over { reason } => {
                 "over".clone_into(&mut self.stage);
                 self.over = Some(reason.clone());
@@ -120,5 +126,28 @@ impl FederationStanding {
     fn set(&mut self, name: &str, stage: &str) {
         name.clone_into(&mut self.name);
         stage.clone_into(&mut self.stage);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_result_that_comes_after_the_stop_does_not_hide_it_and_a_new_round_does() {
+        let mut standing = FederationStanding::default();
+        standing.take(&FederationEvent::Stopped { reason: "so it is".to_owned() });
+        let published = FederationEvent::Published {
+            round: 2,
+            kind: "train",
+            version: 2,
+            survivors: 3,
+            evaluation: None,
+        };
+        standing.take(&published);
+        assert_eq!((standing.stage.as_str(), standing.version), (STOPPED, 2));
+        standing.take(&FederationEvent::Working { round: 3, kind: "train", version: 2 });
+        standing.take(&published);
+        assert_eq!(standing.stage, "round 2 published");
     }
 }

@@ -5,6 +5,7 @@ use std::fmt;
 use roundelay_protocol::error::Refusal;
 use roundelay_protocol::ids::FederationId;
 use roundelay_protocol::plan::PlanKind;
+use roundelay_protocol::session::RoundsEnd;
 use serde::{Serialize, Serializer};
 
 use crate::engine::Event as EngineEvent;
@@ -274,12 +275,14 @@ impl FederationEvent {
                 Self::Training { round: round.0, done: *done, total: *total }
             }
             FederationNews::Told(Told::Event(event)) => Self::of_engine(event),
+            FederationNews::Told(Told::Paused) => {
+                Self::Stopped { reason: RoundsEnd::Stopped.to_string() }
+            }
             FederationNews::Told(Told::Checkpoint(error) | Told::Unwritable(error)) => {
                 Self::NotStored { reason: error.to_string() }
             }
             FederationNews::Told(Told::Model(_)) => return None,
             FederationNews::Failed(reason) => Self::Failed { reason: reason.clone() },
-            FederationNews::Stopped(reason) => Self::Stopped { reason: reason.clone() },
             FederationNews::Over(reason) => Self::Over { reason: reason.clone() },
         })
     }

@@ -47,6 +47,8 @@ pub(crate) enum Command {
     Join,
     /// For the engine.
     Input(Input),
+    /// There are no rounds for now.
+    Pause,
     /// End, and tell when everything is stored.
     Stop(oneshot::Sender<()>),
     /// The federation is over: apply what was published, then end and tell.
@@ -60,6 +62,8 @@ pub(crate) enum Command {
 pub(crate) enum Told {
     /// Of the engine.
     Event(Event),
+    /// There are no rounds for now; a result that is being applied still is.
+    Paused,
     /// Something could not be written that rounds can do without.
     Checkpoint(CheckpointError),
     /// Something could not be written without which nothing may be sent, or nothing will be that is
@@ -169,6 +173,10 @@ impl Runner {
             match command {
                 Some(Command::Join) => self.join().await,
                 Some(Command::Input(input)) => self.input(input).await,
+                Some(Command::Pause) => {
+                    self.input(Input::Ended).await;
+                    self.tell(Told::Paused);
+                }
                 Some(Command::Stored(round, stored)) => self.stored(round, stored).await,
                 Some(Command::Finish(done)) => {
                     self.finishing = Some((done, Instant::now() + FINISH_MAX));
@@ -190,7 +198,7 @@ impl Runner {
             match command {
                 Command::Stop(done) => return self.stop(done).await,
                 Command::Finish(done) => unfinished.push(done),
-                Command::Join | Command::Input(_) | Command::Stored(..) => {}
+                Command::Join | Command::Input(_) | Command::Pause | Command::Stored(..) => {}
             }
         }
     }

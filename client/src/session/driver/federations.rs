@@ -44,8 +44,6 @@ pub(crate) enum FederationNews {
     Told(Told),
     /// It can't run here.
     Failed(String),
-    /// There are no rounds for now.
-    Stopped(String),
     /// Its rounds are over.
     Over(String),
 }

@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::federations::{FederationNews, Note, Place};
-use super::{Command, Driver, Input, News};
+use super::{Command, Driver, News};
 
 /// A federation that was refused is tried again after this long: it may not have been started yet.
 const RETRY_FIRST: Duration = Duration::from_millis(250);
@@ -116,9 +116,10 @@ impl Driver {
     /// The operator has stopped a federation: this client stays joined, so that it is planned again
     /// once the federation is started.
     pub(super) async fn stopped(&mut self, federation: FederationId) {
-        self.hand(federation, Input::Ended).await;
-        let news = FederationNews::Stopped(RoundsEnd::Stopped.to_string());
-        (self.on_news)(News::Federation(federation, news));
+        if let Some(inbox) = self.places.get(&federation).and_then(Place::inbox) {
+            // A task that is gone takes part in nothing any more.
+            let _ = inbox.send(Command::Pause).await;
+        }
     }
 
     /// The coordinator says that a federation is over. What was published last may still be on its
