@@ -31,6 +31,9 @@ pub use version::{NoCommonVersion, PROTOCOL_VERSIONS, negotiate};
 
 /// Application protocol of QUIC for enrolled clients.
 pub const ALPN: &[u8] = b"roundelay/1";
+/// Application protocol of QUIC for the verbs of an enrolled client beside its daemon: the same frames,
+/// about manifests alone. A connection of the one kind leaves those of the other alone.
+pub const ALPN_MANIFESTS: &[u8] = b"roundelay-manifests/1";
 /// Application protocol of QUIC for enrolment, where the client has no certificate yet.
 pub const ALPN_ENROL: &[u8] = b"roundelay-enrol/1";
 

@@ -135,7 +135,7 @@ impl Desk {
         let site = Site::load(StateDir::open(dir)?)?;
         let gate = Arc::new(Gate::open(&site.dir.file("ledger"))?);
         let configured = configured(&site.dir, reach)?;
-        let dialer = site.dialer()?;
+        let dialer = site.manifest_dialer()?;
         let mut addresses = site.enrolment.addresses(configured.as_deref()).into_iter().peekable();
         loop {
             let Some(address) = addresses.next() else {

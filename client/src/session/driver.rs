@@ -38,7 +38,8 @@ use federations::{Note, Place, Seen};
 use joins::Joins;
 use renewal::Renewal;
 
-/// A newer connection of the same client took this one's place: `manifest sign` beside a daemon.
+/// A newer connection of the same client took this one's place: another daemon has its keys, as from
+/// a copied folder. The two do not push each other out without a pause.
 const REPLACED_PAUSE: Duration = Duration::from_secs(2);
 /// How often manifests are asked for while one waits for signatures, and pins are looked for.
 const LISTING_INTERVAL: Duration = Duration::from_millis(1_000);

@@ -6,6 +6,7 @@ use roundelay_crypto::identity::IdentityKey;
 use roundelay_protocol::enrol::client_id;
 use roundelay_protocol::ids::ClientId;
 use roundelay_protocol::manifest::OwnEntry;
+use roundelay_protocol::session::{ALPN, ALPN_MANIFESTS};
 use rustls::pki_types::CertificateDer;
 
 use super::connection::{Dialer, Lost};
@@ -49,10 +50,19 @@ impl Site {
         Ok(Self { dir, enrolment, identity, client, own, certificate, authority })
     }
 
-    /// Dials over QUIC with the certificate of now.
+    /// Dials over QUIC with the certificate of now, to take part in rounds.
     pub(crate) fn dialer(&self) -> Result<Arc<dyn Dialer>, SessionError> {
+        self.dialer_of(ALPN)
+    }
+
+    /// The same for a verb about manifests: a daemon that runs meanwhile keeps its connection.
+    pub(crate) fn manifest_dialer(&self) -> Result<Arc<dyn Dialer>, SessionError> {
+        self.dialer_of(ALPN_MANIFESTS)
+    }
+
+    fn dialer_of(&self, protocol: &[u8]) -> Result<Arc<dyn Dialer>, SessionError> {
         let (chain, key) = (self.certificate.chain(), self.certificate.key());
-        let tls = tls::enrolled(&self.authority, chain, key)
+        let tls = tls::enrolled(&self.authority, chain, key, protocol)
             .map_err(|error| Lost::Broken(format!("TLS can't be set up: {error}")))?;
         Ok(Arc::new(QuicDialer::new(tls)?))
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use roundelay_crypto::digest::Digest;
 use roundelay_protocol::enrol::authority_fingerprint;
-use roundelay_protocol::session::{ALPN, ALPN_ENROL};
+use roundelay_protocol::session::ALPN_ENROL;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::CryptoProvider;
@@ -14,7 +14,7 @@ use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
 };
 
-/// The TLS of an enrolled client.
+/// The TLS of an enrolled client that speaks this protocol.
 ///
 /// # Errors
 /// The authority is no certificate, or key and certificate do not belong together.
@@ -22,6 +22,7 @@ pub(crate) fn enrolled(
     authority: &CertificateDer<'static>,
     certificate: CertificateDer<'static>,
     key: PrivateKeyDer<'static>,
+    protocol: &[u8],
 ) -> Result<ClientConfig, Error> {
     let mut roots = RootCertStore::empty();
     roots.add(authority.clone())?;
@@ -29,7 +30,7 @@ pub(crate) fn enrolled(
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .with_root_certificates(roots)
         .with_client_auth_cert(vec![certificate], key)?;
-    Ok(with_protocol(config, ALPN))
+    Ok(with_protocol(config, protocol))
 }
 
 /// The TLS of a client that holds a token alone: it trusts the one authority that the token names,

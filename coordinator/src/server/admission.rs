@@ -2,7 +2,7 @@
 //! succeeds without a certificate, because enrolment needs that; everything else is refused here.
 
 use roundelay_protocol::close::CloseCode;
-use roundelay_protocol::session::{ALPN, ALPN_ENROL};
+use roundelay_protocol::session::{ALPN, ALPN_ENROL, ALPN_MANIFESTS};
 
 use super::closing::Closing;
 use super::transport::Connection;
@@ -11,10 +11,19 @@ use crate::authority::PeerCertificate;
 /// What a connection may be used for.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Admission {
-    /// Everything that this client may do.
-    Client(PeerCertificate),
+    /// What this client may do for this purpose.
+    Client(PeerCertificate, Purpose),
     /// One enrolment.
     Enrolment,
+}
+
+/// What an enrolled client connects for. It may have one connection for each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Purpose {
+    /// Its daemon: everything.
+    Rounds,
+    /// A verb beside its daemon: to see manifests and to sign them.
+    Manifests,
 }
 
 /// Decides what a connection is for. Its certificate, if any, was verified by the handshake.
@@ -23,13 +32,15 @@ pub fn admit(connection: &dyn Connection) -> Result<Admission, Closing> {
     if protocol == ALPN_ENROL {
         return Ok(Admission::Enrolment);
     }
-    if protocol != ALPN {
-        return Err(Closing::malformed("no application protocol was agreed on"));
-    }
+    let purpose = match protocol.as_slice() {
+        ALPN => Purpose::Rounds,
+        ALPN_MANIFESTS => Purpose::Manifests,
+        _ => return Err(Closing::malformed("no application protocol was agreed on")),
+    };
     let certificate = connection.certificate().ok_or_else(|| {
         Closing::new(CloseCode::CertificateRequired, "show the certificate that enrolment issued")
     })?;
     PeerCertificate::parse(&certificate)
-        .map(Admission::Client)
+        .map(|certificate| Admission::Client(certificate, purpose))
         .map_err(|error| Closing::new(CloseCode::CertificateUnknown, error))
 }

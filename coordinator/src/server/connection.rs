@@ -16,7 +16,7 @@ use roundelay_protocol::session::{PROTOCOL_VERSIONS, ToClient, ToCoordinator, ne
 use tokio::sync::{Mutex, OwnedSemaphorePermit, watch};
 use tokio::time::{sleep, timeout};
 
-use super::admission::{Admission, admit};
+use super::admission::{Admission, Purpose, admit};
 use super::closing::Closing;
 use super::driver::{Driver, Outbox};
 use super::enrolment;
@@ -67,9 +67,9 @@ pub async fn serve(
             let closing = enrolment::serve(&*connection, &context.clients, &context.limits).await;
             (None, closing)
         }
-        Ok(Admission::Client(certificate)) => {
-            let peer = certificate.peer.clone();
-            (Some(peer), client(Arc::clone(&connection), certificate, place, &context).await)
+        Ok(Admission::Client(certificate, purpose)) => {
+            let (peer, connection) = (certificate.peer.clone(), Arc::clone(&connection));
+            (Some(peer), client(connection, certificate, purpose, place, &context).await)
         }
     };
     if let Closing::Ours { code, reason } = &closing {
@@ -87,11 +87,12 @@ pub async fn serve(
 async fn client(
     connection: Arc<dyn Connection>,
     certificate: PeerCertificate,
+    purpose: Purpose,
     place: OwnedSemaphorePermit,
     context: &Arc<Context>,
 ) -> Closing {
     match greeted(connection, &certificate, place, context).await {
-        Ok(session) => session.run(certificate, context).await,
+        Ok(session) => session.run(certificate, purpose, context).await,
         Err(closing) => closing,
     }
 }
@@ -133,12 +134,17 @@ async fn greeted(
 }
 
 impl Session {
-    async fn run(self, certificate: PeerCertificate, context: &Arc<Context>) -> Closing {
+    async fn run(
+        self,
+        certificate: PeerCertificate,
+        purpose: Purpose,
+        context: &Arc<Context>,
+    ) -> Closing {
         let Self { connection, outgoing, frames, meter, version } = self;
         let (peer, limits) = (certificate.peer, &context.limits);
         let (post, postman) = Post::new(Arc::clone(&connection), limits);
         // Registered first, looked up second: a revocation between the two finds the connection.
-        let _entry = match context.registry.enter(&peer, Arc::clone(&post)) {
+        let _entry = match context.registry.enter(&peer, purpose, Arc::clone(&post)) {
             Ok(entry) => entry,
             Err(closing) => return closing,
         };
@@ -149,7 +155,9 @@ impl Session {
         let outbox: Arc<dyn Outbox> = Arc::clone(&post) as _;
         let connected = Arc::new(context.driver.connect(peer.clone(), outbox));
         let (renewed, expiry) = watch::channel(certificate.not_after);
-        connection.allow_streams(limits.streams_max);
+        if purpose == Purpose::Rounds {
+            connection.allow_streams(limits.streams_max);
+        }
         let streams = Streams {
             connection: Arc::clone(&connection),
             connected: Arc::clone(&connected),
@@ -157,7 +165,8 @@ impl Session {
             meter,
             rosters: Mutex::default(),
         };
-        let requests = Requests { peer, connected, post, renewed, context: Arc::clone(context) };
+        let context = Arc::clone(context);
+        let requests = Requests { peer, purpose, connected, post, renewed, context };
         tokio::select! {
             closing = requests.serve(frames) => closing,
             closing = streams.serve() => closing,

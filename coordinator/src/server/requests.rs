@@ -12,6 +12,7 @@ use roundelay_protocol::message::FromClient;
 use roundelay_protocol::session::{Refused, StreamHeader, ToClient, ToCoordinator, VectorKind};
 use tokio::sync::watch;
 
+use super::admission::Purpose;
 use super::closing::Closing;
 use super::connection::Context;
 use super::driver::{Connected, VectorSource};
@@ -24,6 +25,8 @@ use crate::federations::{Listing, Signed};
 pub struct Requests {
     /// Who asks.
     pub peer: Peer,
+    /// What for.
+    pub purpose: Purpose,
     /// The client's place in the driver.
     pub connected: Arc<Connected>,
     /// The way back.
@@ -51,6 +54,9 @@ impl Requests {
     }
 
     async fn answer(&self, request: ToCoordinator) -> Result<(), Closing> {
+        if self.purpose == Purpose::Manifests && !is_about_manifests(&request) {
+            return Err(Closing::malformed("this connection is for manifests alone"));
+        }
         match request {
             ToCoordinator::Hello { .. } => return Err(Closing::malformed("a second hello")),
             ToCoordinator::ListFederations => self.list_federations().await,
@@ -158,4 +164,13 @@ impl Requests {
             Err(error) => self.post.reply(ToClient::Refused(error.refused())).await,
         }
     }
+}
+
+fn is_about_manifests(request: &ToCoordinator) -> bool {
+    matches!(
+        request,
+        ToCoordinator::ListFederations
+            | ToCoordinator::FetchManifest { .. }
+            | ToCoordinator::SignManifest { .. }
+    )
 }

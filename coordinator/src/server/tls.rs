@@ -9,7 +9,7 @@
 
 use std::sync::Arc;
 
-use roundelay_protocol::session::{ALPN, ALPN_ENROL};
+use roundelay_protocol::session::{ALPN, ALPN_ENROL, ALPN_MANIFESTS};
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::{default_provider, kx_group};
 use rustls::pki_types::CertificateDer;
@@ -50,7 +50,7 @@ pub fn server_config(
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .with_client_cert_verifier(verifier)
         .with_single_cert(identity.chain, identity.key)?;
-    config.alpn_protocols = vec![ALPN.to_vec(), ALPN_ENROL.to_vec()];
+    config.alpn_protocols = [ALPN, ALPN_MANIFESTS, ALPN_ENROL].map(<[u8]>::to_vec).into();
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
     config.max_early_data_size = 0;

@@ -27,6 +27,10 @@ fn leave(small: &mut Small) {
         assert_eq!((&shown["version"], &shown["fault"]), (&json!(1), &Value::Null), "{shown}");
         let signed = site.sign(&id).expect("it signs");
         assert_eq!(signed["signatures"], place + 1, "{signed}");
+        for earlier in &small.federation.sites[..place] {
+            let told = earlier.told();
+            assert!(!told.contains("disconnected"), "it signed beside its daemon:\n{told}");
+        }
     }
     in_force(small, 4);
     small.goes_on(2);

@@ -84,7 +84,7 @@ fn a_forged_first_version_is_refused(small: &mut Small, joiner: &Site) {
     let shown = joiner.verb(&["manifest", "show", &id]).expect("it is shown")[0].take();
     assert!(shown["fault"].as_str().is_some_and(|fault| fault.contains("version 0")), "{shown}");
     put_signature(small, Some(before));
-    // A daemon that connects anew would cut off its own tenant's verb.
+    // Everyone is back.
     small.goes_on(2);
 }
 

@@ -124,7 +124,7 @@ async fn echo(incoming: quinn::Incoming) -> Option<()> {
 }
 
 fn dialer(trusted: &Authority, shown: Leaf) -> QuicDialer {
-    let tls = tls::enrolled(&trusted.certificate, shown.certificate, shown.key).unwrap();
+    let tls = tls::enrolled(&trusted.certificate, shown.certificate, shown.key, ALPN).unwrap();
     QuicDialer::new(tls).unwrap()
 }
 

@@ -166,6 +166,40 @@ async fn a_newer_connection_of_a_client_takes_the_place_of_the_older() {
 }
 
 #[tokio::test]
+async fn a_verb_about_manifests_leaves_the_connection_of_the_daemon_alone() {
+    let limits = Limits { connections_per_tenant_max: 1, ..Limits::default() };
+    let coordinator = Coordinator::with(&limits, Duration::from_secs(3600)).await;
+    let client = coordinator.client("acme").await;
+    let mut daemon = Wire::welcomed(&coordinator, &client).await;
+    let mut verb = coordinator.manifests(&client).await;
+    for wire in [&mut verb, &mut daemon] {
+        wire.send(&ToCoordinator::ListFederations).await;
+        assert!(matches!(wire.receive().await, Ok(ToClient::Federations(_))));
+    }
+    let newer = coordinator.manifests(&client).await;
+    assert_eq!(verb.closed().await, Some(CloseCode::Replaced), "it has one of each kind");
+    assert!(coordinator.server.is_connected(&client.peer()));
+    coordinator.server.revoke(&client.peer()).await.unwrap();
+    assert_eq!(daemon.closed().await, Some(CloseCode::Revoked));
+    assert_eq!(newer.closed().await, Some(CloseCode::Revoked));
+}
+
+#[tokio::test]
+async fn a_connection_for_manifests_takes_part_in_nothing() {
+    let (coordinator, client) = hasty_coordinator().await;
+    for request in [
+        ToCoordinator::FetchState { federation: FEDERATION, version: ModelVersion(1) },
+        ToCoordinator::FetchAttested { federation: FEDERATION },
+        ToCoordinator::RenewCertificate { certificate_request: vec![1] },
+    ] {
+        let mut verb = coordinator.manifests(&client).await;
+        verb.send(&request).await;
+        assert_eq!(verb.receive::<ToClient>().await, Err(Some(CloseCode::Malformed)));
+        assert!(!coordinator.server.is_connected(&client.peer()), "no daemon is there");
+    }
+}
+
+#[tokio::test]
 async fn a_tenant_at_its_quota_of_connections_is_told_so_and_others_come_in() {
     let limits = Limits { connections_per_tenant_max: 1, ..Limits::default() };
     let coordinator = Coordinator::with(&limits, Duration::from_secs(3600)).await;

@@ -15,8 +15,8 @@ use roundelay_protocol::enrol::{SERVER_NAME, client_id};
 use roundelay_protocol::ids::{ClientId, TenantId};
 use roundelay_protocol::limits::FRAME_BYTES_MAX;
 use roundelay_protocol::session::{
-    ALPN, ALPN_ENROL, EnrolRequest, EnrolResponse, Enrolled, PROTOCOL_VERSIONS, StreamHeader,
-    ToClient, ToCoordinator,
+    ALPN, ALPN_ENROL, ALPN_MANIFESTS, EnrolRequest, EnrolResponse, Enrolled, PROTOCOL_VERSIONS,
+    StreamHeader, ToClient, ToCoordinator,
 };
 use rustls::RootCertStore;
 use rustls::crypto::CryptoProvider;
@@ -96,6 +96,14 @@ impl Coordinator {
     ) -> Result<Connection, ConnectionError> {
         let certificate = client.certificate.as_ref();
         self.dial(to, certificate, &client.tls, ALPN, &tls::provider()).await
+    }
+
+    /// A welcomed connection for verbs about manifests.
+    pub(crate) async fn manifests(&self, client: &Client) -> Wire {
+        let (certificate, provider) = (client.certificate.as_ref(), tls::provider());
+        let connection =
+            self.connect_as(certificate, &client.tls, ALPN_MANIFESTS, &provider).await.unwrap();
+        Wire::open(connection).await.greeted().await
     }
 
     pub(crate) async fn connect_as(
@@ -251,11 +259,14 @@ impl Wire {
 
     /// An open connection that has been welcomed.
     pub(crate) async fn welcomed(coordinator: &Coordinator, client: &Client) -> Self {
-        let mut wire = Self::open(coordinator.connect(client).await.unwrap()).await;
-        wire.send(&hello()).await;
-        let welcome = wire.receive::<ToClient>().await.expect("a welcome");
+        Self::open(coordinator.connect(client).await.unwrap()).await.greeted().await
+    }
+
+    async fn greeted(mut self) -> Self {
+        self.send(&hello()).await;
+        let welcome = self.receive::<ToClient>().await.expect("a welcome");
         assert!(matches!(welcome, ToClient::Welcome { version: 1, .. }), "{welcome:?}");
-        wire
+        self
     }
 
     pub(crate) async fn send<T: Serialize>(&mut self, value: &T) {
