@@ -102,3 +102,22 @@ impl SessionError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn silence_alone_counts_as_unanswered() {
+        let closed = Lost::Closed { code: CloseCode::Busy, reason: "full".to_owned() };
+        for (error, failure) in [
+            (Lost::Unanswered("a:1".to_owned()).into(), Failure::Unanswered),
+            (Lost::Silent.into(), Failure::Unanswered),
+            (closed.into(), Failure::Answered),
+            (Lost::Broken("reset by peer".to_owned()).into(), Failure::Answered),
+            (SessionError::TooSlow, Failure::Answered),
+        ] {
+            assert_eq!(SessionError::failure(&error), failure, "{error}");
+        }
+    }
+}

@@ -145,7 +145,7 @@ pub enum FederationVerb {
         #[arg(long, value_name = "FILE")]
         initial: Option<PathBuf>,
     },
-    /// Stop rounds
+    /// Stop rounds, until it is started again
     Stop {
         /// Its name or id
         federation: String,
