@@ -30,6 +30,7 @@ fn assert_set_rule(pair: &Pair, round: RoundNumber) {
         let peer = pair.peer(client);
         assert_eq!(peer.declined(round).collect::<Vec<_>>(), [&Refusal::SetRule]);
         assert!(peer.uploads.iter().all(|(uploaded, _)| *uploaded != round));
+        assert!(!peer.contributions.contains_key(&round), "not even trained for");
     }
 }
 

@@ -16,6 +16,8 @@ mod advertise;
 mod end;
 #[path = "refusals/open.rs"]
 mod open;
+#[path = "refusals/order.rs"]
+mod order;
 #[path = "refusals/share.rs"]
 mod share;
 #[path = "refusals/survivors.rs"]

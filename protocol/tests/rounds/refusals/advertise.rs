@@ -1,12 +1,22 @@
 //! Lies about the plan of the round. Not even a public key leaves.
 
+use std::sync::Arc;
+
+use rand::SeedableRng;
+use rand::rngs::ChaCha20Rng;
 use roundelay_crypto::digest::Digest;
+use roundelay_crypto::identity::IdentityKey;
 use roundelay_protocol::error::Refusal;
 use roundelay_protocol::ids::{ClientId, FederationId, RoundNumber};
-use roundelay_protocol::message::ToClient;
+use roundelay_protocol::limits::COHORT_MAX;
+use roundelay_protocol::manifest::Member;
+use roundelay_protocol::message::{FromClient, ToClient};
 use roundelay_protocol::pair::{Options, Pair};
 use roundelay_protocol::plan::{PlanKind, RosterPlan};
-use roundelay_protocol::round::horizontal::client::Input;
+use roundelay_protocol::round::horizontal::client::{Action, History, Input, Round, Setup};
+use roundelay_protocol::round::horizontal::terms::Terms;
+use roundelay_protocol::testing;
+use roundelay_protocol::time::{Millis, Time};
 
 use super::{VICTIM, assert_refused, everybody, lied_to};
 
@@ -34,6 +44,36 @@ fn a_cohort_that_is_no_sorted_set_of_the_manifests_clients_is_refused() {
     plan_is_refused(&reason, |plan| plan.cohort.swap(2, 3));
     plan_is_refused(&reason, |plan| plan.cohort.push(plan.cohort[4]));
     plan_is_refused(&reason, |plan| plan.cohort.push(ClientId(Digest([255; 32]))));
+}
+
+#[test]
+fn a_cohort_of_more_clients_than_a_round_takes_is_refused_though_the_manifest_has_them() {
+    let mut random = ChaCha20Rng::seed_from_u64(5);
+    let keys: Vec<IdentityKey> =
+        (0..=COHORT_MAX).map(|_| IdentityKey::random(&mut random)).collect();
+    let member = Member {
+        tenant: "t".parse().unwrap(),
+        tenant_key: keys[0].public(),
+        clients: keys.iter().map(IdentityKey::public).collect(),
+    };
+    let terms = Arc::new(Terms::new(testing::manifest(vec![member])));
+    let (cohort, round): (Vec<ClientId>, _) = (terms.clients().collect(), RoundNumber(1));
+    // What the rule would give for so many.
+    let clients = u16::try_from(cohort.len()).unwrap();
+    let threshold = 2 * clients / 3 + 1;
+    let (federation, manifest) = (terms.federation(), terms.hash());
+    let quorum = threshold;
+    let plan = RosterPlan { federation, round, manifest, cohort, threshold, quorum };
+    let pinned = Arc::new(terms.clients().collect());
+    let identity = Arc::new(keys.into_iter().next().unwrap());
+    let setup = Setup { terms, identity, pinned, patience: Millis(100) };
+    let (mut history, mut actions) = (History::new(federation), Vec::new());
+    let input = Input::Message(ToClient::RosterPlan(Box::new(plan)));
+    Round::new(&setup, round, &mut random).handle(Time(0), input, &mut history, &mut actions);
+    let [Action::Send(FromClient::Declined(reason)), Action::SetDeadline(_)] = &actions[..] else {
+        panic!("{actions:?}");
+    };
+    assert_eq!(*reason, Refusal::CohortNotInManifest);
 }
 
 #[test]

@@ -1,18 +1,20 @@
 //! Lies about boxes. The client's advert and shares have left, and no vector.
 
+use std::cell::RefCell;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use roundelay_crypto::digest::Digest;
 use roundelay_crypto::tree;
 use roundelay_protocol::error::Refusal;
 use roundelay_protocol::ids::{RosterIndex, RoundNumber};
-use roundelay_protocol::message::{BoxRoster, FromClient, ToClient};
+use roundelay_protocol::message::{BoxRoster, FromClient, ShareLeaf, ToClient};
 use roundelay_protocol::pair::{Options, Pair, Point};
 use roundelay_protocol::plan::PlanKind;
 use roundelay_protocol::signed::{Scope, Statement};
 use roundelay_protocol::transcript::{adverts_root, leaf_digest, plan_root};
 
-use super::{VICTIM, assert_refused, colluder, everybody, lied_to};
+use super::{VICTIM, assert_refused, colluder, everybody, lie_in, lied_to};
 
 const SHARED: &[Point] = &[Point::Advert, Point::Shares];
 
@@ -86,8 +88,8 @@ fn forged_leaf_is_refused(reason: &Refusal, forge: impl Fn(&mut Vec<u8>) + 'stat
     let plan = everybody(&pair, RoundNumber(1));
     let (scope, plan, key) = (Scope::of(&plan), plan_root(&plan), colluder(&pair, 4));
     let (liar, from) = (pair.ids()[4], RosterIndex(4));
-    let roster = std::rc::Rc::new(std::cell::RefCell::new(None));
-    let seen = std::rc::Rc::clone(&roster);
+    let roster = Rc::new(RefCell::new(None));
+    let seen = Rc::clone(&roster);
     pair.on_message_to(move |_, message| {
         if let ToClient::Adverts(adverts) = &message {
             *seen.borrow_mut() = Some(Arc::clone(adverts));
@@ -116,6 +118,70 @@ fn forged_leaf_is_refused(reason: &Refusal, forge: impl Fn(&mut Vec<u8>) + 'stat
 fn a_box_that_does_not_open_is_refused_though_its_sender_signed_it() {
     forged_leaf_is_refused(&Refusal::BadBox(RosterIndex(4)), |sealed| sealed[7] ^= 1);
     forged_leaf_is_refused(&Refusal::BadBox(RosterIndex(4)), |sealed| sealed.fill(0));
+}
+
+/// A client that lies together with the coordinator signs another leaf for the victim, after the
+/// coordinator took the honest one.
+fn forged_for_the_victim(liar: u16, forge: impl Fn(&mut ShareLeaf) + 'static) -> Pair {
+    let mut pair = Pair::new(Options::new(5, 11));
+    let plan = everybody(&pair, RoundNumber(1));
+    let (scope, plan) = (Scope::of(&plan), plan_root(&plan));
+    let (from, key) = (RosterIndex(liar), colluder(&pair, usize::from(liar)));
+    let (id, leaves) = (pair.ids()[usize::from(liar)], Rc::new(RefCell::new(Vec::new())));
+    let seen = Rc::clone(&leaves);
+    pair.on_message_from(move |client, message| {
+        if let (FromClient::Shares(shares), true) = (&message, client == id) {
+            seen.borrow_mut().clone_from(&shares.leaves);
+        }
+        vec![message]
+    });
+    let mut adverts = None;
+    lie_in(&mut pair, move |mut message| {
+        if let ToClient::Adverts(roster) = &message {
+            adverts = Some(adverts_root(&plan, roster));
+        }
+        if let (ToClient::Boxes(roster), Some(adverts)) = (&mut message, &adverts) {
+            let boxes = &mut Arc::make_mut(roster).boxes;
+            let delivery = boxes.iter_mut().find(|delivery| delivery.from == from).unwrap();
+            let own = |leaf: &ShareLeaf| usize::from(leaf.to.0) == VICTIM;
+            let place = leaves.borrow().iter().position(own).unwrap();
+            forge(&mut delivery.leaf);
+            let mut digests: Vec<Digest> =
+                leaves.borrow().iter().map(|leaf| leaf_digest(from, leaf)).collect();
+            digests[place] = leaf_digest(from, &delivery.leaf);
+            delivery.root = tree::root(&digests);
+            delivery.path = tree::path(&digests, place).unwrap();
+            let statement = Statement::Shares { adverts, root: &delivery.root };
+            delivery.signature = scope.sign(&key, &statement);
+        }
+        vec![message]
+    });
+    pair
+}
+
+#[test]
+fn a_leaf_for_another_client_is_refused_though_its_sender_signed_it_at_the_victims_place() {
+    let pair = forged_for_the_victim(4, |leaf| leaf.to = RosterIndex(2));
+    assert_refused(&pair, RoundNumber(1), &Refusal::BadBox(RosterIndex(4)), SHARED);
+}
+
+#[test]
+fn a_mask_ciphertext_of_the_wrong_side_is_refused_before_its_box_is_tried() {
+    // The lower one encapsulates: 0 to the victim, the victim to 4. Neither box opens, yet the
+    // victim shows nobody what its boxes open with.
+    let misplaced: [(u16, fn(&mut ShareLeaf)); 2] = [
+        (0, |leaf| leaf.mask_ciphertext = None),
+        (4, |leaf| leaf.mask_ciphertext = Some(leaf.box_ciphertext.clone())),
+    ];
+    for (liar, misplace) in misplaced {
+        let pair = forged_for_the_victim(liar, move |leaf| {
+            misplace(leaf);
+            leaf.sealed[7] ^= 1;
+        });
+        assert_refused(&pair, RoundNumber(1), &Refusal::BadBox(RosterIndex(liar)), SHARED);
+        let mut sent = pair.peer(VICTIM).sent.iter();
+        assert!(!sent.any(|(_, message)| matches!(message, FromClient::Accusation(_))));
+    }
 }
 
 #[test]

@@ -1,18 +1,26 @@
 //! Lies about who survived and who signed it. The masked vector has left, and no share.
 
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use roundelay_crypto::digest::Digest;
+use roundelay_crypto::identity::{IdentityKey, Signature};
 use roundelay_protocol::error::Refusal;
-use roundelay_protocol::ids::RosterIndex;
-use roundelay_protocol::message::{Quorum, SurvivorSet, ToClient};
-use roundelay_protocol::pair::{Options, Pair, Point};
-use roundelay_protocol::plan::PlanKind;
+use roundelay_protocol::ids::{RosterIndex, RoundNumber};
+use roundelay_protocol::message::{AdvertRoster, FromClient, Quorum, SurvivorSet, ToClient};
+use roundelay_protocol::pair::{Fault, Options, Pair, Point, When};
+use roundelay_protocol::plan::{PlanKind, RosterPlan, TrainingPlan};
+use roundelay_protocol::signed::{Scope, Statement};
+use roundelay_protocol::transcript::{
+    TrainingContext, adverts_root, plan_root, set_root, shares_root,
+};
 
-use super::{VICTIM, assert_refused, lied_to, lied_to_in_order};
+use super::{VICTIM, assert_refused, colluder, everybody, lie_in, lied_to, lied_to_in_order};
 
-const UPLOADED: &[Point] = &[Point::Advert, Point::Shares, Point::Upload, Point::Commit];
-const SIGNED: &[Point] =
+pub(super) const UPLOADED: &[Point] = &[Point::Advert, Point::Shares, Point::Upload, Point::Commit];
+pub(super) const SIGNED: &[Point] =
     &[Point::Advert, Point::Shares, Point::Upload, Point::Commit, Point::Signature];
 
 fn set_is_refused(reason: &Refusal, lie: impl Fn(&mut SurvivorSet) + 'static) {
@@ -101,8 +109,8 @@ fn fewer_signatures_than_the_quorum_are_refused() {
 fn a_signature_that_is_wrong_foreign_or_counted_twice_is_refused() {
     fn bad_at(lie: impl Fn(&mut Quorum) -> RosterIndex + 'static + Copy) {
         // Who is named depends on which four of five signed first.
-        let named = std::rc::Rc::new(std::cell::Cell::new(RosterIndex(0)));
-        let said = std::rc::Rc::clone(&named);
+        let named = Rc::new(Cell::new(RosterIndex(0)));
+        let said = Rc::clone(&named);
         let (pair, round) = lied_to(move |message| match message {
             ToClient::Quorum(mut quorum) => {
                 said.set(lie(Arc::make_mut(&mut quorum)));
@@ -129,6 +137,68 @@ fn a_signature_that_is_wrong_foreign_or_counted_twice_is_refused() {
         quorum.signatures[3].0 = RosterIndex(9);
         RosterIndex(9)
     });
+}
+
+/// What a coordinator has seen of a round by the time it shows a quorum.
+#[derive(Default)]
+struct Seen {
+    adverts: Option<Arc<AdvertRoster>>,
+    shares: BTreeMap<RosterIndex, Digest>,
+    plan: Option<Box<TrainingPlan>>,
+    set: Option<Arc<SurvivorSet>>,
+}
+
+impl Seen {
+    fn take(&mut self, message: &ToClient) {
+        match message {
+            ToClient::Adverts(roster) => self.adverts = Some(Arc::clone(roster)),
+            ToClient::TrainingPlan(plan) => self.plan = Some(plan.clone()),
+            ToClient::SurvivorSet(set) => self.set = Some(Arc::clone(set)),
+            _ => {}
+        }
+    }
+
+    /// A valid signature over the very set that all were shown.
+    fn sign(&self, roster: &RosterPlan, key: &IdentityKey) -> Signature {
+        let (adverts, plan) = (self.adverts.as_ref().unwrap(), self.plan.as_ref().unwrap());
+        let adverts = adverts_root(&plan_root(roster), adverts);
+        let shares = shares_root(&adverts, self.shares.iter().map(|(index, root)| (*index, root)));
+        let prepared: Vec<RosterIndex> = self.shares.keys().copied().collect();
+        let context = TrainingContext::new(roster, shares, &prepared, plan);
+        let set = set_root(&context, self.set.as_ref().unwrap());
+        let statement = Statement::Survivors { context: &context, set: &set };
+        Scope::of(roster).sign(key, &statement)
+    }
+}
+
+#[test]
+fn a_valid_signature_of_a_client_of_the_cohort_outside_the_set_does_not_count() {
+    const OUTSIDE: usize = 4;
+    let (at, when) = (Point::Upload, When::Before);
+    let dropout = Fault::Crash { client: OUTSIDE, at, when, back_after: None };
+    let mut pair = Pair::new(Options { faults: vec![dropout], ..Options::new(5, 11) });
+    let (plan, key) = (everybody(&pair, RoundNumber(1)), colluder(&pair, OUTSIDE));
+    let (ids, seen) = (pair.ids(), Rc::new(RefCell::new(Seen::default())));
+    let roots = Rc::clone(&seen);
+    pair.on_message_from(move |client, message| {
+        if let FromClient::Shares(shares) = &message {
+            let index = ids.iter().position(|id| *id == client).unwrap();
+            let index = RosterIndex(u16::try_from(index).unwrap());
+            roots.borrow_mut().shares.insert(index, shares.root);
+        }
+        vec![message]
+    });
+    let round = lie_in(&mut pair, move |mut message| {
+        seen.borrow_mut().take(&message);
+        if let ToClient::Quorum(quorum) = &mut message {
+            // Four signatures are the quorum, and four clients are in the set.
+            let signatures = &mut Arc::make_mut(quorum).signatures;
+            assert_eq!(signatures.len(), 4);
+            signatures[3] = (RosterIndex(4), seen.borrow().sign(&plan, &key));
+        }
+        vec![message]
+    });
+    assert_refused(&pair, round, &Refusal::BadQuorumSignature(RosterIndex(4)), SIGNED);
 }
 
 #[test]

@@ -3,17 +3,19 @@
 use std::sync::Arc;
 
 use roundelay_crypto::digest::Digest;
+use roundelay_crypto::mask::Ring;
 use roundelay_protocol::error::{Refusal, Stage};
 use roundelay_protocol::ids::{ModelVersion, RosterIndex};
+use roundelay_protocol::layout::{Encoding, Layout, Segment, names};
 use roundelay_protocol::message::{SurvivorSet, ToClient};
 use roundelay_protocol::pair::{Options, Pair, Point};
 use roundelay_protocol::plan::{PlanKind, TrainingPlan};
 use roundelay_protocol::round::horizontal::client::{Input, LocalFailure};
 use roundelay_protocol::time::Millis;
 
-use super::{VICTIM, assert_refused, lied_to, lied_to_in_order};
+use super::{VICTIM, assert_refused, lie_in, lied_to, lied_to_in_order};
 
-const SHARED: &[Point] = &[Point::Advert, Point::Shares];
+pub(super) const SHARED: &[Point] = &[Point::Advert, Point::Shares];
 
 fn training_is_refused(reason: &Refusal, lie: impl Fn(&mut TrainingPlan) + 'static) {
     let (pair, round) = lied_to(move |message| match message {
@@ -33,6 +35,36 @@ fn a_plan_that_departs_from_the_manifest_is_refused() {
     training_is_refused(&reason, |plan| plan.hyperparameters.learning_rate = 0.2);
     // The layout of another kind of plan.
     training_is_refused(&reason, |plan| plan.kind = PlanKind::Evaluate);
+}
+
+#[test]
+fn a_plan_with_another_ring_clip_or_segment_than_the_manifests_is_refused() {
+    fn layout_is_refused(change: impl Fn(&mut Vec<Segment>) + 'static) {
+        training_is_refused(&Refusal::PlanOutsideManifest, move |plan| {
+            let mut segments = plan.layout.segments().to_vec();
+            change(&mut segments);
+            let altered = Layout::new(segments, plan.layout.contributors_max()).unwrap();
+            assert_ne!(altered, plan.layout);
+            plan.layout = altered;
+        });
+    }
+    layout_is_refused(|segments| {
+        let update = segments.iter_mut().find(|segment| segment.name == names::UPDATE).unwrap();
+        update.ring = Ring::Z16;
+        // What fits into 16 bits for five clients.
+        let Encoding::Quantised { weight_max, .. } = &mut update.encoding else { unreachable!() };
+        *weight_max = 1;
+    });
+    layout_is_refused(|segments| {
+        let update = segments.iter_mut().find(|segment| segment.name == names::UPDATE).unwrap();
+        let Encoding::Quantised { clip, .. } = &mut update.encoding else { unreachable!() };
+        *clip *= 2.0;
+    });
+    layout_is_refused(|segments| {
+        let rows = segments.iter().find(|segment| segment.name == names::EVALUATION_ROWS).unwrap();
+        let another = Segment { name: "rows_again".try_into().unwrap(), ..rows.clone() };
+        segments.push(another);
+    });
 }
 
 #[test]
@@ -79,6 +111,22 @@ fn an_active_roster_that_is_no_subset_with_this_client_is_refused() {
     training_is_refused(&reason, |plan| plan.active.push(RosterIndex(9)));
     let few = Refusal::TooFewMembers { present: 3, required: 4 };
     training_is_refused(&few, |plan| plan.active.truncate(3));
+}
+
+#[test]
+fn an_active_roster_that_breaks_a_group_is_refused_where_whole_groups_are_the_rule() {
+    let mut options = Options::new(8, 11);
+    options.rules.whole_groups = true;
+    let mut pair = Pair::new(options);
+    assert_eq!(pair.terms().groups().to_vec().len(), 2);
+    let round = lie_in(&mut pair, |message| match message {
+        ToClient::TrainingPlan(mut plan) => {
+            plan.active.pop();
+            vec![ToClient::TrainingPlan(plan)]
+        }
+        other => vec![other],
+    });
+    assert_refused(&pair, round, &Refusal::BadActiveRoster, SHARED);
 }
 
 #[test]
