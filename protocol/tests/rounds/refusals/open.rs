@@ -169,13 +169,9 @@ fn a_leaf_for_another_client_is_refused_though_its_sender_signed_it_at_the_victi
 fn a_mask_ciphertext_of_the_wrong_side_is_refused_before_its_box_is_tried() {
     // The lower one encapsulates: 0 to the victim, the victim to 4. Neither box opens, yet the
     // victim shows nobody what its boxes open with.
-    let misplaced: [(u16, fn(&mut ShareLeaf)); 2] = [
-        (0, |leaf| leaf.mask_ciphertext = None),
-        (4, |leaf| leaf.mask_ciphertext = Some(leaf.box_ciphertext.clone())),
-    ];
-    for (liar, misplace) in misplaced {
+    for liar in [0, 4] {
         let pair = forged_for_the_victim(liar, move |leaf| {
-            misplace(leaf);
+            leaf.mask_ciphertext = (liar == 4).then(|| leaf.box_ciphertext.clone());
             leaf.sealed[7] ^= 1;
         });
         assert_refused(&pair, RoundNumber(1), &Refusal::BadBox(RosterIndex(liar)), SHARED);

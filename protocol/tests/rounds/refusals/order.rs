@@ -54,8 +54,7 @@ fn two_plans(pair: &mut Pair, kept: &Kept) -> [(RoundNumber, ToClient); 2] {
     pair.run_for(A_WHILE);
     let plans = rounds.map(|round| {
         pair.train(round, PlanKind::Train);
-        let is_plan = |message: &&ToClient| matches!(message, ToClient::TrainingPlan(_));
-        let plan = kept.borrow().iter().rfind(is_plan).cloned();
+        let plan = kept.borrow().iter().rfind(|message| is_plan(message)).cloned();
         (round, plan.expect("a plan that was kept back"))
     });
     assert_eq!(kept.borrow().len(), 2);
@@ -193,10 +192,15 @@ fn a_plan_is_held_against_a_result_that_was_applied_while_the_client_masked() {
 
 #[test]
 fn a_set_that_was_signed_while_the_client_masked_for_the_same_model_stops_the_upload() {
-    let (mut pair, kept) = keeping_from_victim(|message| match message {
-        ToClient::TrainingPlan(_) | ToClient::SurvivorSet(_) => true,
-        ToClient::Quorum(_) | ToClient::Published(_) | ToClient::Aborted(_) => true,
-        _ => false,
+    let (mut pair, kept) = keeping_from_victim(|message| {
+        matches!(
+            message,
+            ToClient::TrainingPlan(_)
+                | ToClient::SurvivorSet(_)
+                | ToClient::Quorum(_)
+                | ToClient::Published(_)
+                | ToClient::Aborted(_)
+        )
     });
     let [(first, of_first), (second, of_second)] = two_plans(&mut pair, &kept);
     say(&mut pair, first, &of_first);
