@@ -9,6 +9,7 @@
 //!   │            │                │            │
 //!   └────────────┴── dropped, discarded, wrong length: taken back exactly ◀─┘
 //! seal(U3): everyone else is taken back, and the sum leaves
+//! withdraw: the round was given up, and everything is let go
 //! ```
 //! Only whole chunks touch the sum; a chunk that is still filling is the client's own buffer.
 
@@ -229,6 +230,22 @@ impl Accumulator {
         }
     }
 
+    /// Lets everything go: nobody has a use for this sum any more. Uploads under way see it with
+    /// their next bytes.
+    pub fn withdraw(&self) {
+        // The sum will never be handed over, so nothing has to be taken off it first.
+        self.inexact.store(true, Ordering::Release);
+        let uploads = {
+            let mut uploads = lock(&self.uploads);
+            uploads.sealed = true;
+            std::mem::take(&mut uploads.of)
+        };
+        for contribution in uploads.into_values() {
+            lock(&contribution).let_go();
+        }
+        drop(self.sum.take());
+    }
+
     /// Adds the chunk that has just filled.
     fn add(&self, contribution: &mut Contribution) -> Result<(), UploadError> {
         let Contribution { buffer, added, root, undo, .. } = contribution;
@@ -243,10 +260,7 @@ impl Accumulator {
     /// Takes back all that was added and ends the upload. Where that is impossible the whole sum
     /// is marked: it will never be sealed.
     fn take_back(&self, contribution: &mut Contribution) {
-        contribution.state = State::Over;
-        contribution.buffer = Vec::new();
-        let added = std::mem::take(&mut contribution.added);
-        let undo = contribution.undo.take();
+        let (added, undo) = contribution.let_go();
         let sizes = (0..added).map(|index| self.sum.shape(index).map_or(0, |shape| shape.bytes));
         let undone = match undo {
             _ if added == 0 => true,
@@ -263,6 +277,14 @@ impl Contribution {
     fn new(undo: Undo) -> Self {
         let root = ChunkRoot::new();
         Self { state: State::Filling, buffer: Vec::new(), added: 0, root, undo: Some(undo) }
+    }
+
+    /// Ends the upload and hands out what it takes to take it back: how many chunks it has added,
+    /// and those.
+    fn let_go(&mut self) -> (usize, Option<Undo>) {
+        self.state = State::Over;
+        self.buffer = Vec::new();
+        (std::mem::take(&mut self.added), self.undo.take())
     }
 }
 

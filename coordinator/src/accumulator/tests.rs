@@ -342,3 +342,24 @@ fn drive(sum: &Arc<Accumulator>, vector: &[u8], who: usize, model: &mut Model, s
         }
     }
 }
+
+#[test]
+fn a_sum_that_is_withdrawn_lets_all_memory_go_and_ends_every_upload() {
+    let sum = Accumulator::new(small(), (0..3).map(client));
+    let held = Arc::new(());
+    let begin = |who| {
+        let undo = Undo::in_memory(Arc::clone(&held));
+        sum.begin(client(who), sum.bytes(), undo).unwrap()
+    };
+    let bytes = vec![1; usize::try_from(sum.bytes()).unwrap()];
+    let (mut complete, mut half) = (begin(0), begin(1));
+    complete.write(&bytes).unwrap();
+    complete.finish().unwrap();
+    half.write(&bytes[..bytes.len() / 2]).unwrap();
+    sum.withdraw();
+    assert_eq!(Arc::strong_count(&held), 1, "the undo data of both is let go");
+    assert!(matches!(half.write(&bytes[bytes.len() / 2..]), Err(UploadError::Withdrawn)));
+    assert!(matches!(upload(&sum, 2, &bytes), Err(UploadError::Withdrawn)));
+    drop(half);
+    assert_eq!(sum.seal(&[]), Err(SealError::Inexact), "what is left is nobody's sum");
+}

@@ -13,7 +13,8 @@ use roundelay_protocol::session::{Join, Refused, VectorKind};
 use tokio::sync::oneshot;
 use tokio::task::spawn_blocking;
 
-use super::boundary::{ChunkSource, Outbox, VectorSource};
+use super::boundary::{ChunkSource, Outbox, SourceGone, VectorSource};
+use super::desk::Closes;
 use super::task::{Arrival, Mail};
 use super::{Handle, Shared};
 use crate::accumulator::{Accumulator, Upload, UploadError};
@@ -143,9 +144,9 @@ impl Connected {
         chunks: &mut dyn ChunkSource,
     ) -> Result<(), UploadError> {
         let handle = self.handle(federation).ok_or(UploadError::NotActive)?;
-        let accumulator = handle.desk.find(round).ok_or(UploadError::Withdrawn)?;
+        let (accumulator, closes) = handle.desk.upload(round).ok_or(UploadError::Withdrawn)?;
         let client = self.peer.client;
-        let mail = match self.receive(&accumulator, bytes, chunks).await {
+        let mail = match self.receive(&accumulator, closes, bytes, chunks).await {
             Ok(Some(root)) => Mail::Uploaded { client, round, root, to: accumulator },
             // The stream went before its end: the client may begin again.
             Ok(None) => return Ok(()),
@@ -164,24 +165,36 @@ impl Connected {
     async fn receive(
         &self,
         accumulator: &Arc<Accumulator>,
+        mut closes: Closes,
         bytes: u64,
         chunks: &mut dyn ChunkSource,
     ) -> Result<Option<Digest>, UploadError> {
         accumulator.admits(self.peer.client, bytes)?;
-        let undo = self.shared.budget.place(bytes, accumulator.chunk_bytes_max()).await?;
+        let place = self.shared.budget.place(bytes, accumulator.chunk_bytes_max());
+        let undo = tokio::select! {
+            undo = place => undo?,
+            () = closes.closed() => return Err(UploadError::Withdrawn),
+        };
         let mut upload = accumulator.begin(self.peer.client, bytes, undo)?;
-        while let Ok(piece) = chunks.next().await {
-            let Some(piece) = piece else { return finish(upload).await };
-            if upload.is_spooled() {
-                upload = off_thread(move || {
-                    upload.write(&piece)?;
-                    Ok(upload)
-                })
-                .await?;
-            } else {
-                upload.write(&piece)?;
+        let ended = loop {
+            // A client that is silent here does not keep a round's memory beyond that round.
+            let piece = tokio::select! {
+                piece = chunks.next() => piece,
+                () = closes.closed() => break Err(UploadError::Withdrawn),
+            };
+            match piece {
+                Ok(Some(piece)) if upload.is_spooled() => {
+                    upload = off_thread(move || {
+                        upload.write(&piece)?;
+                        Ok(upload)
+                    })
+                    .await?;
+                }
+                Ok(Some(piece)) => upload.write(&piece)?,
+                Ok(None) => return finish(upload).await,
+                Err(SourceGone) => break Ok(None),
             }
-        }
+        };
         // Taken back by dropping it; a spool is read for that.
         if upload.is_spooled() {
             off_thread(move || {
@@ -190,7 +203,7 @@ impl Connected {
             })
             .await?;
         }
-        Ok(None)
+        ended
     }
 
     /// A vector that this client may have: the state of a version, or a published aggregate.

@@ -16,6 +16,7 @@ use tempfile::TempDir;
 use tokio::time::timeout;
 
 use super::*;
+use crate::accumulator::UploadError;
 use crate::blobs::Shelf;
 use crate::clock::now_unix_ms;
 use crate::engine::audit::{Declined, State};
@@ -540,6 +541,32 @@ async fn a_client_whose_values_are_not_finite_declines_by_name_and_the_others_fi
         let log = installation.store.tenant(&member.tenant).audit(0, 1_000).await.unwrap();
         assert!(log.iter().any(|item| item.record.event == left), "{}", member.tenant);
     }
+    installation.assert_published(running, 1).await;
+    driver.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn uploads_of_a_round_that_was_given_up_end_at_once_and_hold_no_memory() {
+    let installation = Installation::new(3, 1, false).await;
+    let mut settings = settings(installation.folder.path());
+    settings.timing.masked_input = Millis(1_500);
+    let driver = installation.driver_with(settings).await;
+    let budget = &driver.shared.budget;
+    let all = budget.free_bytes();
+    let mut site = installation.site();
+    let ended = site.stall(2);
+    let running = site.run(&driver);
+    installation.start(&driver).await;
+    let ended =
+        timeout(Duration::from_secs(10), ended).await.expect("the round ends, and so does it");
+    assert!(matches!(ended, Ok(Err(UploadError::Withdrawn))), "{ended:?}");
+    let given_back = async {
+        while budget.free_bytes() < all {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    timeout(Duration::from_secs(5), given_back).await.expect("nobody uploads now");
+    installation.until_finished(&driver).await;
     installation.assert_published(running, 1).await;
     driver.shutdown().await;
 }

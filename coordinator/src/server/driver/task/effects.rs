@@ -208,7 +208,7 @@ impl Task<'_> {
     }
 
     fn close(&mut self, round: RoundNumber) {
-        self.place.desk.close(round);
+        self.place.desk.give_up(round);
         let Some(work) = self.works.remove(&round) else { return };
         if let Some(model) = work.next_model {
             self.model = model;

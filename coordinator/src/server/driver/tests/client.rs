@@ -13,6 +13,7 @@ use roundelay_protocol::round::horizontal::terms::Terms;
 use roundelay_protocol::session::{Join, StreamHeader, ToClient, VectorKind};
 use roundelay_protocol::time::Time;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::oneshot;
 
 use super::*;
 use crate::accumulator::UploadError;
@@ -29,6 +30,8 @@ struct Seat {
     client: TestClient,
     /// Bytes by which its uploads are too long, or too short.
     wrong_by: i64,
+    /// Its first upload stops halfway; how that ended is told here.
+    stalls: Option<oneshot::Sender<Result<(), UploadError>>>,
     newest: Newest,
 }
 
@@ -88,12 +91,26 @@ impl ChunkSource for Pieces {
     }
 }
 
+/// The first half of an upload, and then nothing any more.
+struct Half(Option<Bytes>);
+
+#[async_trait]
+impl ChunkSource for Half {
+    async fn next(&mut self) -> Result<Option<Bytes>, SourceGone> {
+        match self.0.take() {
+            Some(mut whole) => Ok(Some(whole.split_to(whole.len() / 2))),
+            None => std::future::pending().await,
+        }
+    }
+}
+
 impl Site {
     pub(super) fn new(newest: &Newest, keys: &[Arc<IdentityKey>]) -> Self {
         let terms = Arc::clone(&newest.lock().unwrap());
         let client = |(key, seed)| Seat {
             client: TestClient::new(&terms, key, seed),
             wrong_by: 0,
+            stalls: None,
             newest: Arc::clone(newest),
         };
         Self(keys.iter().zip(1..).map(client).collect())
@@ -122,6 +139,13 @@ impl Site {
 
     pub(super) fn upload_wrong_by(&mut self, client: usize, bytes: i64) {
         self.0[client].wrong_by = bytes;
+    }
+
+    /// How this client's first upload ends, which stops halfway.
+    pub(super) fn stall(&mut self, client: usize) -> oneshot::Receiver<Result<(), UploadError>> {
+        let (told, ended) = oneshot::channel();
+        self.0[client].stalls = Some(told);
+        ended
     }
 
     pub(super) fn run(self, driver: &Driver) -> Running {
@@ -236,6 +260,12 @@ impl Seat {
                 Out::Send(round, message) => connected.round(federation, round, message).await,
                 Out::Upload(round, mut bytes) => {
                     let announced = bytes.len() as u64;
+                    if let Some(told) = self.stalls.take() {
+                        let mut half = Half(Some(bytes.into()));
+                        let upload = connected.upload(federation, round, announced, &mut half);
+                        told.send(upload.await).unwrap();
+                        continue;
+                    }
                     let length = announced.strict_add_signed(self.wrong_by);
                     bytes.resize(usize::try_from(length).unwrap(), 0);
                     let mut pieces = Pieces { rest: bytes.into(), size: 1 };
