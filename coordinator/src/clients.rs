@@ -15,7 +15,9 @@ use roundelay_protocol::ids::{ClientId, TenantId};
 use roundelay_protocol::session::{EnrolRequest, Enrolled, Refused};
 use tokio::sync::Mutex;
 
-use crate::authority::{Authority, AuthorityError, BadRequest, CertificateRequest, Issued, Peer};
+use crate::authority::{
+    Authority, AuthorityError, BadRequest, CertificateRequest, Issued, Peer, PeerCertificate,
+};
 use crate::clock::{now_unix_ms, unix_ms};
 use crate::store::{
     AuditEvent, AuditRecord, Client, IssuedCertificate, Store, StoreError, TenantStore, Write,
@@ -23,6 +25,9 @@ use crate::store::{
 
 /// Certificates that are remembered of one client.
 const CERTIFICATES_MAX: usize = 16;
+
+/// Certificates to which one may be renewed: answers are lost, and then the client asks again.
+const RENEWALS_MAX: usize = 8;
 
 /// Why a client was not enrolled, renewed or let in.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +55,15 @@ pub enum ClientError {
     /// No such client.
     #[error("there is no client {} of tenant {}", .0.client, .0.tenant)]
     Unknown(Peer),
+    /// A renewal long before it is needed.
+    #[error("the certificate has more than half of its life left; renew it when it has less")]
+    NotDue,
+    /// A renewal too many.
+    #[error(
+        "this certificate was renewed {RENEWALS_MAX} times already; use the newest of those, or \
+         enrol again with a new token"
+    )]
+    RenewedTooOften,
     /// The token is no good, or the store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -68,6 +82,8 @@ impl ClientError {
             Self::TenantKeyDiffers { .. } => "tenant_key_differs",
             Self::Revoked(_) => "revoked",
             Self::Unknown(_) => "unknown_client",
+            Self::NotDue => "renewal_not_due",
+            Self::RenewedTooOften => "renewed_too_often",
             Self::Store(StoreError::TokenUnknown) => "token_unknown",
             Self::Store(StoreError::TokenExpired) => "token_expired",
             Self::Store(StoreError::TokenUsed) => "token_used",
@@ -140,11 +156,24 @@ impl Clients {
         })
     }
 
-    /// A new certificate for a client that is connected.
-    pub async fn renew(&self, peer: &Peer, request: &[u8]) -> Result<Issued, ClientError> {
+    /// A new certificate for a client that is connected and has shown this one. Only past half of
+    /// its life (clients ask at two thirds), and only so often: each is an entry in the audit log.
+    pub async fn renew(
+        &self,
+        shown: &PeerCertificate,
+        request: &[u8],
+    ) -> Result<Issued, ClientError> {
         let request = CertificateRequest::parse(request)?;
+        if SystemTime::now() < shown.half_life() {
+            return Err(ClientError::NotDue);
+        }
+        let peer = &shown.peer;
         let _changes = self.changes.lock().await;
         let mut client = self.find(peer).await?;
+        let newer = client.certificates.iter().rev();
+        if newer.take_while(|issued| issued.serial != shown.serial).count() >= RENEWALS_MAX {
+            return Err(ClientError::RenewedTooOften);
+        }
         let issued = self.issue(&request, peer)?;
         remember(&mut client, &request, &issued);
         let (client_id, serial) = (peer.client, issued.serial.clone());

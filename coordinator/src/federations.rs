@@ -252,7 +252,8 @@ impl Federations {
     }
 
     /// Takes a tenant's signature under the newest manifest of a federation. Any client of the
-    /// tenant may bring it; what counts is the tenant key.
+    /// tenant may bring it; what counts is the tenant key. Where the tenant has signed already,
+    /// nothing is written.
     pub async fn sign(
         &self,
         peer: &Peer,
@@ -267,7 +268,12 @@ impl Federations {
         if newest.manifest.hash() != manifest {
             return Err(FederationError::ManifestChanged);
         }
+        let is_signed = newest.signatures.iter().any(|(signer, _)| *signer == peer.tenant);
         let standing = newest.add(predecessor.as_ref(), &peer.tenant, signature)?;
+        if is_signed {
+            // One signature of a tenant says all that another could (decision 0059).
+            return Ok(Signed { owner: located.owner, version: newest.manifest.version, standing });
+        }
         let signer = peer.tenant.clone();
         let event = AuditEvent::ManifestSigned { manifest, signer: signer.clone() };
         let mut writes = vec![

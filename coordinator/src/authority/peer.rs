@@ -45,13 +45,15 @@ impl Peer {
     }
 }
 
-/// A client as its verified certificate names it, and until when.
+/// A client as its verified certificate names it, and that certificate's life.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PeerCertificate {
     /// Who.
     pub peer: Peer,
     /// The certificate's serial number, big endian.
     pub serial: Vec<u8>,
+    /// Beginning of the certificate's life, a little before it was made.
+    pub not_before: SystemTime,
     /// End of the certificate's life.
     pub not_after: SystemTime,
 }
@@ -65,15 +67,26 @@ impl PeerCertificate {
         let [GeneralName::URI(uri)] = names.value.general_names.as_slice() else {
             return Err(BadPeer);
         };
-        let seconds = parsed.validity().not_after.timestamp();
-        let seconds = u64::try_from(seconds).map_err(|_| BadPeer)?;
+        let moment = |seconds| {
+            let seconds = u64::try_from(seconds).map_err(|_| BadPeer)?;
+            Ok(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds))
+        };
+        let validity = parsed.validity();
         if !rest.is_empty() || parsed.is_ca() {
             return Err(BadPeer);
         }
         Ok(Self {
             peer: Peer::from_uri(uri)?,
             serial: parsed.raw_serial().to_vec(),
-            not_after: SystemTime::UNIX_EPOCH + Duration::from_secs(seconds),
+            not_before: moment(validity.not_before.timestamp())?,
+            not_after: moment(validity.not_after.timestamp())?,
         })
+    }
+
+    /// When half of its life is over.
+    #[must_use]
+    pub fn half_life(&self) -> SystemTime {
+        let life = self.not_after.duration_since(self.not_before).unwrap_or_default();
+        self.not_before + life / 2
     }
 }

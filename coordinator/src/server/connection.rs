@@ -141,7 +141,7 @@ impl Session {
         context: &Arc<Context>,
     ) -> Closing {
         let Self { connection, outgoing, frames, meter, version } = self;
-        let (peer, limits) = (certificate.peer, &context.limits);
+        let (peer, limits) = (certificate.peer.clone(), &context.limits);
         let (post, postman) = Post::new(Arc::clone(&connection), limits);
         // Registered first, looked up second: a revocation between the two finds the connection.
         let _entry = match context.registry.enter(&peer, purpose, Arc::clone(&post)) {
@@ -154,7 +154,7 @@ impl Session {
         post.send(ToClient::Welcome { version, unix_ms: now_unix_ms() });
         let outbox: Arc<dyn Outbox> = Arc::clone(&post) as _;
         let connected = Arc::new(context.driver.connect(peer.clone(), outbox));
-        let (renewed, expiry) = watch::channel(certificate.not_after);
+        let (certificate, expiry) = watch::channel(certificate);
         if purpose == Purpose::Rounds {
             connection.allow_streams(limits.streams_max);
         }
@@ -166,7 +166,7 @@ impl Session {
             rosters: Mutex::default(),
         };
         let context = Arc::clone(context);
-        let requests = Requests { peer, purpose, connected, post, renewed, context };
+        let requests = Requests { peer, purpose, connected, post, certificate, context };
         tokio::select! {
             closing = requests.serve(frames) => closing,
             closing = streams.serve() => closing,
@@ -186,9 +186,10 @@ fn not_let_in(error: &ClientError) -> Closing {
 }
 
 /// Returns when the certificate in use has ended. The wall clock may jump, so it is looked at.
-async fn expired(not_after: watch::Receiver<SystemTime>) -> Closing {
+async fn expired(certificate: watch::Receiver<PeerCertificate>) -> Closing {
     loop {
-        let left = not_after.borrow().duration_since(SystemTime::now()).unwrap_or_default();
+        let not_after = certificate.borrow().not_after;
+        let left = not_after.duration_since(SystemTime::now()).unwrap_or_default();
         if left.is_zero() {
             let reason = "the certificate's life has ended; renew it earlier";
             return Closing::new(CloseCode::CertificateExpired, reason);

@@ -2,7 +2,6 @@
 //! in the stream, and flow control holds the client back.
 
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use roundelay_crypto::digest::Digest;
 use roundelay_crypto::identity::Signature;
@@ -18,7 +17,7 @@ use super::connection::Context;
 use super::driver::{Connected, VectorSource};
 use super::framing::Frames;
 use super::post::Post;
-use crate::authority::Peer;
+use crate::authority::{Peer, PeerCertificate};
 use crate::federations::{Listing, Signed};
 
 /// Answers one client's control frames.
@@ -31,8 +30,8 @@ pub struct Requests {
     pub connected: Arc<Connected>,
     /// The way back.
     pub post: Arc<Post>,
-    /// Told when the client's certificate is renewed.
-    pub renewed: watch::Sender<SystemTime>,
+    /// The client's certificate; the next one when it is renewed.
+    pub certificate: watch::Sender<PeerCertificate>,
     /// What all connections share.
     pub context: Arc<Context>,
 }
@@ -155,9 +154,12 @@ impl Requests {
     }
 
     async fn renew(&self, certificate_request: &[u8]) {
-        match self.context.clients.renew(&self.peer, certificate_request).await {
+        let shown = self.certificate.borrow().clone();
+        match self.context.clients.renew(&shown, certificate_request).await {
             Ok(issued) => {
-                self.renewed.send_replace(issued.not_after);
+                if let Ok(certificate) = PeerCertificate::parse(&issued.certificate) {
+                    self.certificate.send_replace(certificate);
+                }
                 let certificate = issued.certificate.to_vec();
                 self.post.reply(ToClient::CertificateRenewed { certificate }).await;
             }

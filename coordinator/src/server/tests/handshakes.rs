@@ -104,6 +104,35 @@ async fn a_connection_ends_with_its_certificate_and_lives_on_with_a_renewed_one(
 }
 
 #[tokio::test]
+async fn a_certificate_is_renewed_past_half_of_its_life_and_only_so_often() {
+    let coordinator = Coordinator::open().await;
+    let client = coordinator.client("acme").await;
+    let renew = async |wire: &mut Wire, client: &Client| {
+        let certificate_request = client.certificate_request();
+        wire.send(&ToCoordinator::RenewCertificate { certificate_request }).await;
+        match wire.receive().await.unwrap() {
+            ToClient::CertificateRenewed { .. } => "renewed".to_owned(),
+            ToClient::Refused(refused) => refused.code.to_string(),
+            other => panic!("{other:?}"),
+        }
+    };
+    let mut wire = Wire::welcomed(&coordinator, &client).await;
+    assert_eq!(renew(&mut wire, &client).await, "renewal_not_due");
+
+    // Certificates are valid from five minutes before they are made: this one is past its half.
+    let coordinator = Coordinator::with(&Limits::default(), Duration::from_secs(120)).await;
+    let client = coordinator.client("acme").await;
+    let mut told = Vec::new();
+    for _ in 0..10 {
+        // Every answer is lost: the next connection shows the old certificate again.
+        let mut wire = Wire::welcomed(&coordinator, &client).await;
+        told.push(renew(&mut wire, &client).await);
+    }
+    assert!(told[..8].iter().all(|told| told == "renewed"), "{told:?}");
+    assert!(told[8..].iter().all(|told| told == "renewed_too_often"), "{told:?}");
+}
+
+#[tokio::test]
 async fn an_expired_certificate_fails_the_handshake() {
     let coordinator = Coordinator::open().await;
     let client = coordinator.client("acme").await;

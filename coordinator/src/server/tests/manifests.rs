@@ -191,3 +191,29 @@ async fn fetch(wire: &mut Wire, wanted: &Manifest) -> SignedManifest {
     codec::FrameReader::new(4096).read(&mut rest).unwrap().unwrap();
     codec::decode(rest, MANIFEST_BYTES_MAX).unwrap()
 }
+
+#[tokio::test]
+async fn a_signature_that_is_there_already_is_answered_and_leaves_no_trace() {
+    let coordinator = Coordinator::open().await;
+    let clients = three(&coordinator).await;
+    let federations = &coordinator.installation.federations;
+    let (_, manifest) =
+        federations.create(draft("digits", &["acme", "bank", "care"])).await.unwrap();
+    let mut wire = Wire::welcomed(&coordinator, &clients[0]).await;
+    let mut lengths = Vec::new();
+    for _ in 0..3 {
+        let taken = sign(&mut wire, &clients[0], &manifest).await;
+        assert_eq!(taken, ToClient::SignatureTaken { signatures: 1, required: 3 });
+        lengths.push(audit_length(&coordinator, "care").await);
+    }
+    assert_eq!(lengths, [lengths[0]; 3], "the log of a member that does nothing");
+    let ToClient::Refused(refused) = sign(&mut wire, &clients[1], &manifest).await else {
+        panic!("another key's signature was taken for the one that is there");
+    };
+    assert_eq!(refused.code.as_str(), "bad_signature");
+}
+
+async fn audit_length(coordinator: &Coordinator, of: &str) -> usize {
+    let store = coordinator.installation.store.tenant(&tenant(of));
+    store.audit(0, 1_000).await.unwrap().len()
+}
