@@ -5,11 +5,11 @@
 //! |---|---|
 //! | [`transport`], [`quic`] | a connection with streams as traits; QUIC behind them |
 //! | [`tls`], [`endpoint`], `reset` | TLS 1.3 with aws-lc-rs; the UDP socket; limits of QUIC; restarts |
-//! | [`addresses`] | how many handshakes one address may ask for |
+//! | [`addresses`], [`places`] | how many handshakes one address may ask for, and hold at a time |
 //! | [`admission`], [`enrolment`] | who may speak what; the connections that enrol |
 //! | [`connection`], [`requests`], [`streams`] | one client's connection, frames and streams |
 //! | [`post`], [`registry`] | the queues to one client; who is connected |
-//! | [`framing`], [`closing`] | frames under deadlines; why a connection ends |
+//! | [`framing`], [`greeting`], [`closing`] | frames under deadlines, the first one of all; why a connection ends |
 //! | [`driver`] | runs the engine of each federation |
 
 use std::net::SocketAddr;
@@ -35,6 +35,8 @@ pub mod driver;
 pub mod endpoint;
 pub mod enrolment;
 pub mod framing;
+pub mod greeting;
+pub mod places;
 pub mod post;
 pub mod quic;
 pub mod registry;
@@ -49,6 +51,7 @@ pub mod transport;
 use connection::Context;
 use driver::Driver;
 use endpoint::{Endpoint, EndpointError};
+use places::Places;
 use registry::Registry;
 use streams::{Rosters, Windows};
 use transport::Connection;
@@ -101,6 +104,7 @@ impl Server {
             federations,
             driver,
             registry: Registry::new(limits.connections_per_tenant_max),
+            strangers: Places::new(limits.enrolments_max, limits.address_enrolments_max),
             windows: Windows::new(limits.upload_windows_bytes_total),
             rosters: Rosters::new(limits.rosters_bytes_total),
             limits: *limits,
@@ -207,7 +211,7 @@ async fn take_in(attempt: endpoint::Attempt, context: Arc<Context>) {
     match attempt.handshake().await {
         Ok(newcomer) => {
             let connection: Arc<dyn Connection> = newcomer.connection;
-            connection::serve(connection, newcomer.place, context).await;
+            connection::serve(connection, newcomer.waiting, context).await;
         }
         Err(error) => tracing::debug!(%remote, %error, "no handshake"),
     }

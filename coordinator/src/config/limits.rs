@@ -8,7 +8,7 @@ use super::within;
 
 /// Keys in this table; a test holds the sample file to it.
 #[cfg(test)]
-pub(super) const KEYS: usize = 23;
+pub(super) const KEYS: usize = 26;
 
 /// What connections may use, and with it the memory that clients can make the coordinator hold:
 ///
@@ -28,7 +28,7 @@ pub struct Limits {
     pub connections_max: u32,
     /// Open connections of one tenant. Default 256.
     pub connections_per_tenant_max: u32,
-    /// Handshakes in progress, and connections that have not said hello. Default 512. Each costs
+    /// Handshakes in progress, and connections with a certificate that have not said hello. Default 512. Each costs
     /// about 20 KiB; above it new ones are refused unread.
     pub handshakes_max: u32,
     /// Handshakes that one address (an IPv6 /64 counts as one) may begin at once. Default 512. An
@@ -37,6 +37,15 @@ pub struct Limits {
     pub address_handshakes_burst: u32,
     /// Handshakes that it may begin in a second from then on. Default 64.
     pub address_handshakes_per_second: u32,
+    /// Places among the handshakes that it holds at a time: handshakes in progress, and connections
+    /// that have not said hello. Default 128; it holds as many again from where it proved itself by
+    /// Retry.
+    pub address_handshakes_max: u32,
+    /// Connections without a certificate, which may only enrol. Default 128. They take no place
+    /// among the handshakes once theirs is done; above it they are sent away as `busy`.
+    pub enrolments_max: u32,
+    /// Such connections of one address. Default 32.
+    pub address_enrolments_max: u32,
     /// Addresses that are counted one by one. Default 65,536, which costs 6 MiB at most; beyond
     /// it, unknown addresses share one count until others have been silent for a while.
     pub addresses_max: u32,
@@ -47,7 +56,8 @@ pub struct Limits {
     pub handshake_bytes: u32,
     /// Time for a handshake, in milliseconds. Default 5,000.
     pub handshake_ms: u32,
-    /// Time from the handshake to the first frame, in milliseconds. Default 5,000.
+    /// Time for the handshake and the first frame together (the hello, or the request of an
+    /// enrolment), in milliseconds. Default 8,000.
     pub hello_ms: u32,
     /// Time in which a frame that has begun must end, in milliseconds. Default 10,000.
     pub frame_ms: u32,
@@ -92,11 +102,14 @@ impl Default for Limits {
             handshakes_max: 512,
             address_handshakes_burst: 512,
             address_handshakes_per_second: 64,
+            address_handshakes_max: 128,
+            enrolments_max: 128,
+            address_enrolments_max: 32,
             addresses_max: 65_536,
             retry_above: 128,
             handshake_bytes: 16 << 10,
             handshake_ms: 5_000,
-            hello_ms: 5_000,
+            hello_ms: 8_000,
             frame_ms: 10_000,
             roster_ms: 30_000,
             rosters_bytes_total: 256 << 20,
@@ -122,6 +135,9 @@ impl Limits {
             ("handshakes_max", self.handshakes_max, 1, 65_536),
             ("address_handshakes_burst", self.address_handshakes_burst, 1, 65_535),
             ("address_handshakes_per_second", self.address_handshakes_per_second, 1, 65_535),
+            ("address_handshakes_max", self.address_handshakes_max, 1, 65_536),
+            ("enrolments_max", self.enrolments_max, 1, 65_536),
+            ("address_enrolments_max", self.address_enrolments_max, 1, 65_536),
             ("addresses_max", self.addresses_max, 1, 16 << 20),
             ("retry_above", self.retry_above, 0, 65_536),
             ("handshake_bytes", self.handshake_bytes, 4 << 10, 1 << 20),

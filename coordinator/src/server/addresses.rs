@@ -33,13 +33,13 @@ pub enum Verdict {
 
 /// What is counted together: an IPv4 address, or the first 64 bits of an IPv6 address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Site {
+pub(super) enum Site {
     V4([u8; 4]),
     V6([u16; 4]),
 }
 
 impl Site {
-    fn of(address: IpAddr) -> Self {
+    pub(super) fn of(address: IpAddr) -> Self {
         match address.to_canonical() {
             IpAddr::V4(address) => Self::V4(address.octets()),
             IpAddr::V6(address) => {

@@ -11,16 +11,19 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use roundelay_protocol::close::CloseCode;
-use roundelay_protocol::limits::{FRAME_BYTES_MAX, FRAME_BYTES_PREAUTH_MAX};
+use roundelay_protocol::limits::FRAME_BYTES_MAX;
 use roundelay_protocol::session::{PROTOCOL_VERSIONS, ToClient, ToCoordinator, negotiate};
-use tokio::sync::{Mutex, OwnedSemaphorePermit, watch};
-use tokio::time::{sleep, timeout};
+use tokio::sync::{Mutex, watch};
+use tokio::time::sleep;
 
 use super::admission::{Admission, Purpose, admit};
 use super::closing::Closing;
 use super::driver::{Driver, Outbox};
+use super::endpoint::Waiting;
 use super::enrolment;
 use super::framing::{Frames, Meter};
+use super::greeting::{Greeting, greeting};
+use super::places::Places;
 use super::post::Post;
 use super::registry::Registry;
 use super::requests::Requests;
@@ -45,6 +48,8 @@ pub struct Context {
     pub driver: Driver,
     /// Who is connected.
     pub registry: Arc<Registry>,
+    /// The places of connections without a certificate.
+    pub strangers: Places,
     /// The budget of upload windows.
     pub windows: Windows,
     /// The budget of rosters.
@@ -53,23 +58,21 @@ pub struct Context {
     pub limits: Limits,
 }
 
-/// Serves a connection until its end and logs that end in one line. `place` is what it takes up
-/// among the handshakes, until the peer has said hello.
-pub async fn serve(
-    connection: Arc<dyn Connection>,
-    place: OwnedSemaphorePermit,
-    context: Arc<Context>,
-) {
+/// Serves a connection until its end and logs that end in one line. `waiting` is what it takes up
+/// until the peer has said hello.
+pub async fn serve(connection: Arc<dyn Connection>, waiting: Waiting, context: Arc<Context>) {
     let remote = connection.remote();
     let (who, closing) = match admit(&*connection) {
         Err(closing) => (None, closing),
         Ok(Admission::Enrolment) => {
-            let closing = enrolment::serve(&*connection, &context.clients, &context.limits).await;
-            (None, closing)
+            let (strangers, clients) = (&context.strangers, &context.clients);
+            let limits = &context.limits;
+            let served = enrolment::serve(&*connection, waiting, strangers, clients, limits);
+            (None, served.await)
         }
         Ok(Admission::Client(certificate, purpose)) => {
             let (peer, connection) = (certificate.peer.clone(), Arc::clone(&connection));
-            (Some(peer), client(connection, certificate, purpose, place, &context).await)
+            (Some(peer), client(connection, certificate, purpose, waiting, &context).await)
         }
     };
     if let Closing::Ours { code, reason } = &closing {
@@ -88,10 +91,10 @@ async fn client(
     connection: Arc<dyn Connection>,
     certificate: PeerCertificate,
     purpose: Purpose,
-    place: OwnedSemaphorePermit,
+    waiting: Waiting,
     context: &Arc<Context>,
 ) -> Closing {
-    match greeted(connection, &certificate, place, context).await {
+    match greeted(connection, &certificate, waiting, context).await {
         Ok(session) => session.run(certificate, purpose, context).await,
         Err(closing) => closing,
     }
@@ -110,17 +113,12 @@ struct Session {
 async fn greeted(
     connection: Arc<dyn Connection>,
     certificate: &PeerCertificate,
-    place: OwnedSemaphorePermit,
+    waiting: Waiting,
     context: &Context,
 ) -> Result<Session, Closing> {
-    let limits = &context.limits;
-    let meter = Meter::new(limits.control_bytes_per_minute);
-    let opened = timeout(Limits::duration(limits.hello_ms), connection.accept_bi()).await;
-    let opened = opened.map_err(|_| Closing::too_slow("opening a stream", limits.hello_ms))?;
-    let (outgoing, incoming) = opened?;
-    let frame_limit = FRAME_BYTES_PREAUTH_MAX;
-    let mut frames = Frames::new(incoming, frame_limit, limits.frame_ms, Arc::clone(&meter));
-    let hello: ToCoordinator = frames.expect("the hello", limits.hello_ms).await?;
+    let Waiting { place, hello_by } = waiting;
+    let greeting = greeting(&*connection, &context.limits, hello_by, "the hello").await?;
+    let Greeting { outgoing, mut frames, meter, first: hello } = greeting;
     let ToCoordinator::Hello { versions, build } = hello else {
         return Err(Closing::malformed("the first frame is not a hello"));
     };

@@ -10,10 +10,10 @@ use quinn::crypto::rustls::QuicServerConfig;
 use quinn::{ServerConfig, TokioRuntime, TransportConfig, ValidationTokenConfig};
 use roundelay_protocol::close::CloseCode;
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::addresses::{Addresses, Verdict};
+use super::places::{NoPlace, Place, Places};
 use super::quic::QuicConnection;
 use super::reset::endpoint_config;
 use super::tls::{self, TlsError};
@@ -45,17 +45,17 @@ pub enum EndpointError {
 /// The listening socket. Dropping it loses its connections.
 pub struct Endpoint {
     quinn: quinn::Endpoint,
-    handshakes: Arc<Semaphore>,
+    handshakes: Places,
     addresses: Addresses,
     limits: Limits,
     listen: SocketAddr,
 }
 
 /// A connection attempt that was let in. It counts against `handshakes_max` until it is dropped
-/// or the [`Newcomer`] that it becomes says hello.
+/// or the [`Newcomer`] that it becomes gives its place back.
 pub struct Attempt {
     connecting: quinn::Connecting,
-    place: OwnedSemaphorePermit,
+    waiting: Waiting,
     deadline: Duration,
 }
 
@@ -63,8 +63,16 @@ pub struct Attempt {
 pub struct Newcomer {
     /// The connection.
     pub connection: Arc<QuicConnection>,
-    /// Its place among the handshakes; drop it when the peer has said hello.
-    pub place: OwnedSemaphorePermit,
+    /// What it takes up until its peer has said what it wants.
+    pub waiting: Waiting,
+}
+
+/// What a peer takes up that has not said what it wants, and until when it may.
+pub struct Waiting {
+    /// Its place among the handshakes.
+    pub place: Place,
+    /// When its first frame must be whole: one deadline for the handshake and that.
+    pub hello_by: Instant,
 }
 
 impl Endpoint {
@@ -87,7 +95,7 @@ impl Endpoint {
         let quinn = quinn::Endpoint::new(endpoint, Some(config), socket, runtime);
         Ok(Self {
             quinn: quinn.map_err(failed)?,
-            handshakes: Arc::new(Semaphore::new(limits.handshakes_max as usize)),
+            handshakes: Places::new(limits.handshakes_max, limits.address_handshakes_max),
             addresses: Addresses::new(limits),
             limits: *limits,
             listen,
@@ -122,45 +130,49 @@ impl Endpoint {
     pub async fn attempt(&self) -> Option<Attempt> {
         loop {
             let incoming = self.quinn.accept().await?;
-            let place = Arc::clone(&self.handshakes).try_acquire_owned();
-            let full = self.quinn.open_connections() >= self.limits.connections_max as usize;
-            let (Ok(place), false) = (place, full) else {
-                incoming.refuse();
-                continue;
-            };
-            match self.judge(&incoming) {
-                Verdict::Admit => {}
-                Verdict::Prove if incoming.may_retry() => {
+            let place = match self.judge(&incoming) {
+                (Verdict::Admit, Some(place)) => place,
+                (Verdict::Prove, _) if incoming.may_retry() => {
                     // An error would say that Retry is not possible, which was asked just before.
                     let _ = incoming.retry();
                     continue;
                 }
-                Verdict::Prove | Verdict::Refuse => {
+                _ => {
                     incoming.refuse();
                     continue;
                 }
-            }
+            };
             if let Ok(connecting) = incoming.accept() {
                 let deadline = Limits::duration(self.limits.handshake_ms);
-                return Some(Attempt { connecting, place, deadline });
+                let hello_by = Instant::now() + Limits::duration(self.limits.hello_ms);
+                let waiting = Waiting { place, hello_by };
+                return Some(Attempt { connecting, waiting, deadline });
             }
         }
     }
 
-    fn judge(&self, incoming: &quinn::Incoming) -> Verdict {
-        let is_proven = incoming.remote_address_validated();
-        if self.is_loaded() && !is_proven && incoming.may_retry() {
-            return Verdict::Prove;
+    /// What is done about an attempt, and its place if it is admitted.
+    fn judge(&self, incoming: &quinn::Incoming) -> (Verdict, Option<Place>) {
+        let (address, is_proven) =
+            (incoming.remote_address().ip(), incoming.remote_address_validated());
+        if self.quinn.open_connections() >= self.limits.connections_max as usize {
+            return (Verdict::Refuse, None);
         }
-        self.addresses.judge(incoming.remote_address().ip(), is_proven, Instant::now())
+        let place = match self.handshakes.take(address, is_proven) {
+            Ok(place) => place,
+            Err(NoPlace::Share) if !is_proven => return (Verdict::Prove, None),
+            Err(NoPlace::Share | NoPlace::Full) => return (Verdict::Refuse, None),
+        };
+        if self.is_loaded() && !is_proven && incoming.may_retry() {
+            return (Verdict::Prove, None);
+        }
+        (self.addresses.judge(address, is_proven, Instant::now()), Some(place))
     }
 
     /// Whether so many handshakes are in progress that addresses must prove themselves. Measured
     /// with the place of the attempt in question taken.
     fn is_loaded(&self) -> bool {
-        let free = self.handshakes.available_permits();
-        let taken = (self.limits.handshakes_max as usize).saturating_sub(free);
-        taken > self.limits.retry_above as usize
+        self.handshakes.taken() > self.limits.retry_above as usize
     }
 
     /// Takes no more attempts; open connections go on.
@@ -185,12 +197,13 @@ impl Attempt {
 
     /// Completes the handshake within its deadline. The error is one line for the log.
     pub async fn handshake(self) -> Result<Newcomer, String> {
-        let handshake = timeout(self.deadline, self.connecting).await;
+        let by = self.waiting.hello_by.min(Instant::now() + self.deadline);
+        let handshake = timeout_at(by, self.connecting).await;
         let connection = handshake
             .map_err(|_| format!("no handshake within {} ms", self.deadline.as_millis()))?
             .map_err(|error| error.to_string())?;
         let connection = Arc::new(QuicConnection(connection));
-        Ok(Newcomer { connection, place: self.place })
+        Ok(Newcomer { connection, waiting: self.waiting })
     }
 }
 

@@ -1,20 +1,39 @@
 //! Enrolment connections: one stream, one request, one answer.
 
+use std::time::Duration;
+
 use roundelay_protocol::close::CloseCode;
 use roundelay_protocol::limits::FRAME_BYTES_PREAUTH_MAX;
 use roundelay_protocol::session::{EnrolRequest, EnrolResponse};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 use super::closing::Closing;
-use super::framing::{Frames, Meter, send};
+use super::endpoint::Waiting;
+use super::framing::send;
+use super::greeting::greeting;
+use super::places::Places;
 use super::transport::Connection;
 use crate::clients::{ClientError, Clients};
 use crate::config::Limits;
 
+/// What a peer is given to take its answer, however late it asked.
+const ANSWER: Duration = Duration::from_secs(2);
+
 /// Serves one enrolment. The peer has shown nothing yet, so everything about it is small and
-/// short.
-pub async fn serve(connection: &dyn Connection, clients: &Clients, limits: &Limits) -> Closing {
-    match enrol(connection, clients, limits).await {
+/// short, and it gives its place among the handshakes back for one among the strangers.
+pub async fn serve(
+    connection: &dyn Connection,
+    waiting: Waiting,
+    strangers: &Places,
+    clients: &Clients,
+    limits: &Limits,
+) -> Closing {
+    // A handshake that is done has proved the address.
+    let Ok(_place) = strangers.take(connection.remote().ip(), true) else {
+        return Closing::new(CloseCode::Busy, "too many enrol at this moment; try again later");
+    };
+    drop(waiting.place);
+    match enrol(connection, waiting.hello_by, clients, limits).await {
         Ok(()) => Closing::new(CloseCode::Done, "enrolment is over"),
         Err(closing) => closing,
     }
@@ -22,20 +41,20 @@ pub async fn serve(connection: &dyn Connection, clients: &Clients, limits: &Limi
 
 async fn enrol(
     connection: &dyn Connection,
+    by: Instant,
     clients: &Clients,
     limits: &Limits,
 ) -> Result<(), Closing> {
-    let opened = timeout(Limits::duration(limits.hello_ms), connection.accept_bi()).await;
-    let opened = opened.map_err(|_| Closing::too_slow("opening a stream", limits.hello_ms))?;
-    let (mut outgoing, incoming) = opened?;
-    let meter = Meter::new(limits.control_bytes_per_minute);
-    let mut frames = Frames::new(incoming, FRAME_BYTES_PREAUTH_MAX, limits.frame_ms, meter);
-    let request: EnrolRequest = frames.expect("the enrolment request", limits.hello_ms).await?;
+    let asked = greeting(connection, limits, by, "the enrolment request").await?;
+    let (mut outgoing, request): (_, EnrolRequest) = (asked.outgoing, asked.first);
     let answer = answer(&request, clients, connection).await;
-    send(&mut *outgoing, &answer, FRAME_BYTES_PREAUTH_MAX, limits.hello_ms).await?;
+    let by = by.max(Instant::now() + ANSWER);
+    let sent = send(&mut *outgoing, &answer, FRAME_BYTES_PREAUTH_MAX, limits.hello_ms);
+    let sent = timeout_at(by, sent).await;
+    sent.map_err(|_| Closing::too_slow("taking the answer", limits.hello_ms))??;
     outgoing.finish();
     // The answer is on its way or the peer has gone; either way this is the end.
-    let _ = timeout(Limits::duration(limits.hello_ms), outgoing.delivered()).await;
+    let _ = timeout_at(by, outgoing.delivered()).await;
     Ok(())
 }
 

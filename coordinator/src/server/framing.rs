@@ -57,7 +57,17 @@ impl Frames {
 
     /// The next value, which must be there within so many milliseconds. `what` names it in errors.
     pub async fn expect<T: DeserializeOwned>(&mut self, what: &str, ms: u32) -> Result<T, Closing> {
-        let value = timeout(Limits::duration(ms), self.next()).await;
+        self.expect_by(what, Instant::now() + Limits::duration(ms), ms).await
+    }
+
+    /// As [`expect`](Self::expect), by a moment; it was `ms` away when the time began to run.
+    pub async fn expect_by<T: DeserializeOwned>(
+        &mut self,
+        what: &str,
+        by: Instant,
+        ms: u32,
+    ) -> Result<T, Closing> {
+        let value = timeout_at(by, self.next()).await;
         value
             .map_err(|_| Closing::too_slow(what, ms))??
             .ok_or_else(|| Closing::malformed(format_args!("the stream ended before {what}")))

@@ -95,7 +95,18 @@ impl Coordinator {
         client: &Client,
     ) -> Result<Connection, ConnectionError> {
         let certificate = client.certificate.as_ref();
-        self.dial(to, certificate, &client.tls, ALPN, &tls::provider()).await
+        let from = Ipv4Addr::LOCALHOST;
+        self.dial((from, to), certificate, &client.tls, ALPN, &tls::provider()).await
+    }
+
+    /// Connects as a client that has another address on loopback.
+    pub(crate) async fn connect_from(
+        &self,
+        from: Ipv4Addr,
+        client: &Client,
+    ) -> Result<Connection, ConnectionError> {
+        let (route, certificate) = ((from, self.server.listens_on()), client.certificate.as_ref());
+        self.dial(route, certificate, &client.tls, ALPN, &tls::provider()).await
     }
 
     /// A welcomed connection for verbs about manifests.
@@ -113,12 +124,13 @@ impl Coordinator {
         alpn: &[u8],
         provider: &Arc<CryptoProvider>,
     ) -> Result<Connection, ConnectionError> {
-        self.dial(self.server.listens_on(), certificate, key, alpn, provider).await
+        let route = (Ipv4Addr::LOCALHOST, self.server.listens_on());
+        self.dial(route, certificate, key, alpn, provider).await
     }
 
     async fn dial(
         &self,
-        to: SocketAddr,
+        (from, to): (Ipv4Addr, SocketAddr),
         certificate: Option<&CertificateDer<'static>>,
         key: &KeyPair,
         alpn: &[u8],
@@ -143,7 +155,7 @@ impl Coordinator {
         let mut transport = quinn::TransportConfig::default();
         transport.stream_receive_window((64_u32 << 10).into());
         config.transport_config(Arc::new(transport));
-        let endpoint = Endpoint::client((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+        let endpoint = Endpoint::client((from, 0).into()).unwrap();
         endpoint.connect_with(config, to, SERVER_NAME).unwrap().await
     }
 
