@@ -21,6 +21,7 @@ use std::path::{Path, PathBuf};
 use roundelay_protocol::ids::FederationId;
 
 mod compared;
+pub(crate) mod durable;
 pub(crate) mod failpoint;
 pub(crate) mod federation;
 pub(crate) mod files;

@@ -13,7 +13,7 @@ use roundelay_crypto::digest::Digest;
 use tokio::io::AsyncReadExt;
 use tokio::sync::mpsc;
 
-use crate::checkpoint::{CheckpointError, at};
+use crate::checkpoint::{CheckpointError, at, durable};
 use crate::outbound::Outbound;
 use crate::outbound::sealed::Packed;
 use crate::session::connection::{Connection, Lost, Sending};
@@ -142,8 +142,9 @@ impl Gate {
     /// The disk refuses, now or before: nothing is recorded any more, so nothing is sent.
     pub async fn sync(&self) -> Result<(), CheckpointError> {
         let _turn = self.syncing.lock().await;
-        let Some(Unsynced { file, lines }) = lock(&self.ledger).unsynced()? else { return Ok(()) };
-        let done = tokio::task::spawn_blocking(move || file.sync_data()).await;
+        let unsynced = lock(&self.ledger).unsynced()?;
+        let Some(Unsynced { file, path, lines }) = unsynced else { return Ok(()) };
+        let done = tokio::task::spawn_blocking(move || durable::sync(&file, &path)).await;
         let done = done.unwrap_or_else(|error| Err(io::Error::other(error)));
         lock(&self.ledger).synced(lines, done)
     }

@@ -10,6 +10,7 @@ use roundelay_protocol::codec;
 use roundelay_protocol::ids::{FederationId, RoundNumber};
 use roundelay_protocol::round::horizontal::client::{Event, Record};
 
+use super::durable;
 use super::failpoint::reached;
 use super::files::{Access, Kind, read_sealed, write_sealed};
 use super::journal::{ENTRY_BYTES_MAX, Journal};
@@ -132,7 +133,7 @@ fn write_masked(path: &Path, bytes: &[u8]) -> io::Result<()> {
         OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
     file.write_all(bytes)?;
     reached(&["masked.sync.before"])?;
-    file.sync_data()?;
+    durable::sync(&file, path)?;
     reached(&["masked.after"])
 }
 

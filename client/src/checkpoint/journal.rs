@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 
 use roundelay_crypto::digest::Digest;
 
+use super::durable;
 use super::failpoint::reached;
 use super::files::{Access, Kind, replace, sync_directory};
 use super::{CheckpointError, at};
@@ -162,7 +163,7 @@ impl Journal {
             return Ok(());
         }
         reached(&["history", "sync.before"])
-            .and_then(|()| self.file.sync_data())
+            .and_then(|()| durable::sync(&self.file, &self.path))
             .map_err(|error| at(&self.path, error))?;
         self.dirty = false;
         Ok(())

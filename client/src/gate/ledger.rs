@@ -80,6 +80,8 @@ pub struct Ledger {
 pub(crate) struct Unsynced {
     /// To be synced.
     pub(crate) file: File,
+    /// Its name.
+    pub(crate) path: PathBuf,
     /// How many lines this covers.
     pub(crate) lines: u64,
 }
@@ -135,7 +137,7 @@ impl Ledger {
         }
         let file = reached(&["ledger.sync.before"]).and_then(|()| self.file.try_clone());
         match file {
-            Ok(file) => Ok(Some(Unsynced { file, lines: self.written })),
+            Ok(file) => Ok(Some(Unsynced { file, path: self.path.clone(), lines: self.written })),
             Err(error) => Err(self.break_off(error)),
         }
     }

@@ -103,25 +103,8 @@ pub(crate) struct Parts {
 /// Starts the task of a federation and gives its inbox.
 pub(crate) fn start(parts: Parts) -> mpsc::Sender<Command> {
     let (inbox, commands) = mpsc::channel(INBOX_MAX);
-    let runner = Runner {
-        id: parts.engine.id(),
-        engine: parts.engine,
-        history: Records::new(parts.history),
-        vectors: Vectors::new(parts.dir.clone()),
-        saver: Saver::new(parts.dir.clone()),
-        dir: parts.dir,
-        trainer: parts.trainer,
-        gate: parts.gate,
-        allowances: parts.allowances,
-        clock: parts.clock,
-        on_told: parts.on_told,
-        inbox: inbox.clone(),
-        uploads: BTreeMap::new(),
-        finishing: None,
-        deadline: None,
-        is_broken: false,
-    };
-    tokio::spawn(runner.run(commands, parts.effects));
+    let (runner, effects) = Runner::new(parts, inbox.clone());
+    tokio::spawn(runner.run(commands, effects));
     inbox
 }
 
@@ -149,6 +132,29 @@ struct Runner {
 }
 
 impl Runner {
+    /// The task of a federation before its first step, and what it is to carry out first.
+    fn new(parts: Parts, inbox: mpsc::Sender<Command>) -> (Self, Vec<Effect>) {
+        let runner = Self {
+            id: parts.engine.id(),
+            engine: parts.engine,
+            history: Records::new(parts.history),
+            vectors: Vectors::new(parts.dir.clone()),
+            saver: Saver::new(parts.dir.clone()),
+            dir: parts.dir,
+            trainer: parts.trainer,
+            gate: parts.gate,
+            allowances: parts.allowances,
+            clock: parts.clock,
+            on_told: parts.on_told,
+            inbox,
+            uploads: BTreeMap::new(),
+            finishing: None,
+            deadline: None,
+            is_broken: false,
+        };
+        (runner, parts.effects)
+    }
+
     async fn run(mut self, mut commands: mpsc::Receiver<Command>, effects: Vec<Effect>) {
         self.carry_out(effects).await;
         loop {
@@ -419,3 +425,6 @@ async fn sleep_until(at: Option<Instant>) {
         None => std::future::pending().await,
     }
 }
+
+#[cfg(test)]
+mod tests;
