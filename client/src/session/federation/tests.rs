@@ -20,6 +20,7 @@ use super::super::memory::{Coordinator, network};
 use super::*;
 use crate::checkpoint::StateDir;
 use crate::checkpoint::durable::{note, noted_in};
+use crate::checkpoint::failpoint::{Fault, arm, disarm};
 use crate::engine::tests::world::{manifest_of, task};
 use crate::engine::work::Contribution;
 use crate::gate::Line;
@@ -84,34 +85,57 @@ fn runner(
     (Runner::new(parts, inbox).0, commands)
 }
 
+/// A client that has stored its masked vector, and the record of its upload.
+struct Ready {
+    root: tempfile::TempDir,
+    dir: FederationDir,
+    runner: Runner,
+    there: Coordinator,
+    record: Record,
+}
+
+impl Ready {
+    async fn new() -> Self {
+        let root = tempfile::tempdir().unwrap();
+        let terms = Arc::new(Terms::new(manifest_of(4)));
+        let federation = terms.federation();
+        let dir = StateDir::create(root.path()).unwrap().federation(federation).unwrap();
+        let (gate, there) = gate(root.path()).await;
+        let (mut runner, mut commands) = runner(&dir, &terms, gate);
+        let (members, kind): (Vec<_>, _) = (terms.clients().collect(), PlanKind::Train);
+        let layout = terms.layout(kind, &members).unwrap();
+        let contribution = Contribution::of_words(layout.blank());
+        let plan = MaskPlan { keys: Vec::new(), layout };
+        let work = MaskWork { round: ROUND, contribution, plan };
+        runner.carry_out(vec![Effect::Mask(Box::new(work))]).await;
+        let Some(Command::Stored(ROUND, Ok(vector))) = commands.recv().await else {
+            panic!("the vector is stored");
+        };
+        runner.vectors.stored(ROUND, vector, true);
+        let cohort = Cohort { manifest: terms.hash(), members, witnesses: 2 };
+        let event = Remembered::Uploading { kind, model: Digest([2; 32]), cohort };
+        let record = Record { federation, round: ROUND, event };
+        Self { root, dir, runner, there, record }
+    }
+}
+
 #[tokio::test]
 async fn the_masked_vector_and_the_history_are_durable_before_a_stream_is_opened_for_the_upload() {
-    let root = tempfile::tempdir().unwrap();
-    let terms = Arc::new(Terms::new(manifest_of(4)));
-    let federation = terms.federation();
-    let dir = StateDir::create(root.path()).unwrap().federation(federation).unwrap();
-    let (gate, mut there) = gate(root.path()).await;
-    let (mut runner, mut commands) = runner(&dir, &terms, gate);
-
-    let cohort: Vec<_> = terms.clients().collect();
-    let layout = terms.layout(PlanKind::Train, &cohort).unwrap();
-    let contribution = Contribution::of_words(layout.blank());
-    let plan = MaskPlan { keys: Vec::new(), layout };
-    let work = MaskWork { round: ROUND, contribution, plan };
-    runner.carry_out(vec![Effect::Mask(Box::new(work))]).await;
-    let Some(Command::Stored(ROUND, Ok(vector))) = commands.recv().await else {
-        panic!("the vector is stored");
-    };
-    runner.vectors.stored(ROUND, vector, true);
-
-    let cohort = Cohort { manifest: terms.hash(), members: cohort, witnesses: 2 };
-    let event = Remembered::Uploading { kind: PlanKind::Train, model: Digest([2; 32]), cohort };
-    let record = Record { federation, round: ROUND, event };
+    let Ready { root, dir, mut runner, mut there, record } = Ready::new().await;
     runner.carry_out(vec![Effect::Persist(record.clone()), Effect::Upload(ROUND)]).await;
     let mut stream = there.streams.recv().await.expect("an upload");
     assert!(stream.receive(1).await.unwrap().is_some());
-
     let noted = noted_in(root.path());
     assert_eq!(noted, ["round-4.masked", "history", "ledger", "stream opened"]);
     assert_eq!(dir.history().unwrap().1, [record]);
+}
+
+#[tokio::test]
+async fn nothing_is_uploaded_once_a_record_could_not_be_kept() {
+    let Ready { root: _root, mut runner, record, .. } = Ready::new().await;
+    arm("history.append.before", Fault::Full);
+    assert!(runner.effect(Effect::Persist(record)).await.is_err());
+    assert!(!disarm());
+    assert!(runner.effect(Effect::Upload(ROUND)).await.is_err());
+    assert!(runner.uploads.is_empty(), "no upload was begun");
 }
