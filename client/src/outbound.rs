@@ -405,6 +405,7 @@ impl Outbound for RoundMessage {
         match self.message {
             FromClient::Advert(_) => "advert",
             FromClient::Shares(_) => "shares",
+            FromClient::Opened(_) => "opened",
             FromClient::InputCommit(_) => "input-commit",
             FromClient::SurvivorSignature(_) => "survivor-signature",
             FromClient::Reveal(_) => "reveal",
@@ -417,6 +418,7 @@ impl Outbound for RoundMessage {
         match self.message {
             FromClient::Advert(_) => "public: keys and a commitment for one round",
             FromClient::Shares(_) => "encrypted: each share for the one member that may hold it",
+            FromClient::Opened(_) => "public: a signature that says that the boxes opened",
             FromClient::InputCommit(_) => "public: a signed hash of a masked vector",
             FromClient::SurvivorSignature(_) => "public: a signature over the survivor set",
             FromClient::Reveal(_) => "shares of masks that a signed quorum agreed to take off",

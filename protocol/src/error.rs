@@ -165,6 +165,14 @@ pub enum Refusal {
         /// The last round that this client remembers.
         remembered: u64,
     },
+    /// Fewer members than the quorum have signed that their boxes opened.
+    #[error("{present} clients have signed that their boxes opened, {required} are needed")]
+    TooFewOpened {
+        /// Signatures that count.
+        present: u16,
+        /// The quorum.
+        required: u16,
+    },
 }
 
 /// What a client did that no honest client does. It is expelled from the round.

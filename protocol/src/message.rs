@@ -56,6 +56,8 @@ pub enum FromClient {
     Declined(Refusal),
     /// Proof that a box does not hold what its sender has signed; the client sits the round out.
     Accusation(Box<Accusation>),
+    /// A signature under the root of ShareKeys: every box for this client opened.
+    Opened(Signature),
 }
 
 /// A client's public keys for one round (AdvertiseKeys).
@@ -143,8 +145,9 @@ pub struct BoxRoster {
 }
 
 /// A box that does not open, or holds other shares than its leaf commits to, with what it takes to
-/// see that. It opens all boxes that were addressed to the accuser in this preparation, and
-/// nothing else: the accuser takes no part in the round any more.
+/// see that. It opens all boxes that were addressed to the accuser in this preparation, so shares
+/// of everyone's seeds: the accuser takes no part in the round any more, and nobody uploads in it
+/// unless a quorum has signed that its boxes opened ([`FromClient::Opened`]).
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Accusation {
     /// The leaf, under the root that its sender signed.

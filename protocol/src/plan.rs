@@ -3,6 +3,7 @@
 //! active roster A.
 
 use roundelay_crypto::digest::Digest;
+use roundelay_crypto::identity::Signature;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{ClientId, FederationId, ModelVersion, RosterIndex, RoundNumber};
@@ -67,6 +68,9 @@ pub struct TrainingPlan {
     pub layout: Layout,
     /// A: the active roster, strictly rising indices, a subset of U2.
     pub active: Vec<RosterIndex>,
+    /// From q members of U2, indices strictly rising: signatures under the root of ShareKeys which
+    /// say that all boxes of the signer opened. Whoever signs this shows nobody what opens them.
+    pub opened: Vec<(RosterIndex, Signature)>,
     /// Root of the transcript of the round before, zero for the first.
     pub previous_transcript: Digest,
 }

@@ -44,6 +44,11 @@ pub enum Statement<'a> {
         /// Root over the leaves.
         root: &'a Digest,
     },
+    /// ShareKeys: every box of these leaves that is for me opened and holds what it should.
+    Opened {
+        /// Root of ShareKeys.
+        shares: &'a Digest,
+    },
     /// MaskedInput: my masked vector has this root.
     Input {
         /// What it was computed from and masked for.
@@ -78,6 +83,7 @@ impl Scope {
                 self.encode("advert", &(plan, mask, boxes, self_mask_commitment, last_transcript))
             }
             Statement::Shares { adverts, root } => self.encode("shares", &(adverts, root)),
+            Statement::Opened { shares } => self.encode("opened", &shares),
             Statement::Input { context, root } => self.encode("input", &(context, root)),
             Statement::Survivors { context, set } => self.encode("survivors", &(context, set)),
             Statement::Stands(Standing { model_version, state, transcript, .. }) => {

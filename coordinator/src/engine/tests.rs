@@ -79,7 +79,7 @@ fn each_round_is_prepared_while_the_one_before_it_trains() {
 
 #[test]
 fn a_client_that_dies_in_any_stage_costs_no_round() {
-    for at in [At::Advert, At::Shares, At::Upload, At::Commit, At::Signature, At::Reveal] {
+    for at in At::ALL {
         let mut world = World::new(5, 2, false, 3);
         world.script = vec![incident(2, 2, at, What::Restart(50))];
         world.run();
@@ -90,7 +90,7 @@ fn a_client_that_dies_in_any_stage_costs_no_round() {
 
 #[test]
 fn a_client_whose_connection_breaks_goes_on_where_it_was() {
-    for at in [At::Advert, At::Shares, At::Upload, At::Commit, At::Signature, At::Reveal] {
+    for at in At::ALL {
         let mut world = World::new(4, 2, false, 4);
         world.script = vec![incident(1, 1, at, What::Disconnect(30))];
         world.run();

@@ -122,6 +122,7 @@ impl Coordinator {
             hyperparameters: *self.terms.hyperparameters(),
             layout: self.terms.layout(kind, &roster.cohort).expect("a kind of the task"),
             active: Vec::new(),
+            opened: Vec::new(),
             previous_transcript: self.standing.transcript,
         }
     }

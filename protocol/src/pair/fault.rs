@@ -46,6 +46,8 @@ pub enum Point {
     Advert,
     /// Sends its shares.
     Shares,
+    /// Signs that its boxes opened.
+    Opened,
     /// Uploads its masked vector.
     Upload,
     /// Sends the commit to its vector.
@@ -58,13 +60,21 @@ pub enum Point {
 
 impl Point {
     /// Every point of a round, in its order.
-    pub const ALL: [Self; 6] =
-        [Self::Advert, Self::Shares, Self::Upload, Self::Commit, Self::Signature, Self::Reveal];
+    pub const ALL: [Self; 7] = [
+        Self::Advert,
+        Self::Shares,
+        Self::Opened,
+        Self::Upload,
+        Self::Commit,
+        Self::Signature,
+        Self::Reveal,
+    ];
 
     pub(super) fn of(message: &FromClient) -> Option<Self> {
         match message {
             FromClient::Advert(_) => Some(Self::Advert),
             FromClient::Shares(_) => Some(Self::Shares),
+            FromClient::Opened(_) => Some(Self::Opened),
             FromClient::InputCommit(_) => Some(Self::Commit),
             FromClient::SurvivorSignature(_) => Some(Self::Signature),
             FromClient::Reveal(_) => Some(Self::Reveal),

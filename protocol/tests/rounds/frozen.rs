@@ -81,6 +81,7 @@ fn client_of(pair: &Pair, client: usize) -> Value {
         let (name, text) = match message {
             FromClient::Advert(advert) => ("advert", hex(canonical(&**advert))),
             FromClient::Shares(shares) => ("shares", shares_of(&canonical(&**shares))),
+            FromClient::Opened(signature) => ("opened", hex(canonical(signature))),
             FromClient::InputCommit(commit) => ("commit", hex(canonical(commit))),
             FromClient::SurvivorSignature(signed) => ("signature", hex(canonical(signed))),
             FromClient::Reveal(reveal) => ("reveal", hex(canonical(reveal))),

@@ -84,6 +84,7 @@ fn point(message: &FromClient) -> Point {
     match message {
         FromClient::Advert(_) => Point::Advert,
         FromClient::Shares(_) => Point::Shares,
+        FromClient::Opened(_) => Point::Opened,
         FromClient::InputCommit(_) => Point::Commit,
         FromClient::SurvivorSignature(_) => Point::Signature,
         FromClient::Reveal(_) => Point::Reveal,

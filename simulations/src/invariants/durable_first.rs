@@ -132,6 +132,6 @@ fn said(message: &FromClient) -> Option<Step> {
         FromClient::InputCommit(_) => Step::Input,
         FromClient::SurvivorSignature(_) => Step::Signature,
         FromClient::Reveal(_) => Step::Reveal,
-        FromClient::Declined(_) | FromClient::Accusation(_) => return None,
+        FromClient::Opened(_) | FromClient::Declined(_) | FromClient::Accusation(_) => return None,
     })
 }

@@ -165,6 +165,7 @@ fn said(message: &FromClient) -> String {
     match message {
         FromClient::Advert(advert) => format!("Advert {}", short(&advert.self_mask_commitment)),
         FromClient::Shares(shares) => format!("Shares {}", short(&shares.root)),
+        FromClient::Opened(signature) => format!("Opened {}", short(&hash(&signature.0))),
         FromClient::InputCommit(commit) => format!("InputCommit {}", short(&commit.root)),
         FromClient::SurvivorSignature(signed) => {
             format!("SurvivorSignature {}", short(&hash(&signed.signature.0)))

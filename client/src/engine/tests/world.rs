@@ -189,6 +189,7 @@ impl World {
             hyperparameters: *self.terms.hyperparameters(),
             layout,
             active: Vec::new(),
+            opened: Vec::new(),
             previous_transcript: self.transcript,
         };
         self.queue.push_back(Step::ToCoordinator(round, machine::Input::Train(Box::new(plan))));

@@ -98,6 +98,7 @@ impl Engine {
             hyperparameters: *terms.hyperparameters(),
             layout,
             active: Vec::new(),
+            opened: Vec::new(),
             previous_transcript: self.progress.transcript,
         };
         self.training = self.ahead.take();

@@ -2,21 +2,25 @@
 //! that nothing but the lie gives it away.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::Arc;
 
 use roundelay_crypto::agreement::{AgreementSecret, encapsulate};
 use roundelay_crypto::digest::Digest;
+use roundelay_crypto::identity::Signature;
 use roundelay_crypto::sealed::seal_once;
 use roundelay_crypto::secret::{Secret, Seed};
 use roundelay_crypto::tree;
 
+use super::client;
 use super::coordinator::{Input, Outcome, Record, stored_boxes};
 use super::keys::{BoxPlace, Holding, box_secret};
 use crate::error::{AbortReason, Fault, Refusal};
 use crate::ids::{ClientId, RosterIndex, RoundNumber};
-use crate::message::{Accusation, AdvertRoster, BoxDelivery, FromClient, ShareLeaf, ShareRoster};
+use crate::message::{
+    Accusation, AdvertRoster, BoxDelivery, FromClient, ShareLeaf, ShareRoster, ToClient,
+};
 use crate::pair::{self, Options, Pair, Point, When};
 use crate::plan::PlanKind;
 use crate::signed::{Scope, Statement};
@@ -250,4 +254,51 @@ fn whoever_accuses_falsely_is_named_and_nobody_else() {
         delivery.from = RosterIndex(300);
         Accusation { delivery, boxes: *seed.expose() }
     });
+}
+
+/// What opens their boxes, three accusers show to a coordinator that keeps it to itself: with the
+/// dealer, which is in league with it, it then holds t = 5 shares of everybody's seeds.
+#[test]
+fn nobody_uploads_where_accusers_and_colluders_hold_as_many_shares_as_open_a_seed() {
+    const ACCUSERS: [usize; 4] = [0, 1, 3, 5];
+    let (mut pair, round) = dealt(Vec::new(), |_, leaf| {
+        if ACCUSERS.contains(&usize::from(leaf.to.0)) {
+            leaf.sealed[7] ^= 1;
+        }
+    });
+    let floors = pair.terms().floors(7).unwrap();
+    assert_eq!(ACCUSERS.len() + 1, usize::from(floors.threshold()));
+    let accused: Rc<RefCell<BTreeSet<ClientId>>> = Rc::default();
+    let opened: Rc<RefCell<BTreeMap<ClientId, Signature>>> = Rc::default();
+    let (accusers, signers) = (Rc::clone(&accused), Rc::clone(&opened));
+    pair.on_message_from(move |from, message| match message {
+        FromClient::Accusation(_) => {
+            accusers.borrow_mut().insert(from);
+            Vec::new()
+        }
+        FromClient::Declined(_) => Vec::new(),
+        FromClient::Opened(signature) => {
+            signers.borrow_mut().insert(from, signature);
+            Vec::new()
+        }
+        other => vec![other],
+    });
+    pair.run_for(Millis(20));
+    assert_eq!(accused.borrow().len(), ACCUSERS.len());
+
+    // All that it can show the last two: their own signatures, and the dealer's.
+    let mut plan = pair.coordinator().training_plan(round, PlanKind::Train);
+    plan.active = (0..7).map(RosterIndex).collect();
+    let index = |client| pair.ids().iter().position(|id| *id == client).unwrap();
+    let signed = opened.borrow();
+    let signed = signed.iter().map(|(client, signature)| (index(*client), *signature));
+    plan.opened = signed
+        .map(|(at, signature)| (RosterIndex(u16::try_from(at).unwrap()), signature))
+        .collect();
+    assert_eq!(plan.opened.len(), 3);
+    let message = ToClient::TrainingPlan(Box::new(plan));
+    pair.tell(VICTIM, round, client::Input::Message(message));
+    let refused: Vec<_> = pair.peer(VICTIM).declined(round).cloned().collect();
+    assert_eq!(refused, [Refusal::TooFewOpened { present: 3, required: 5 }]);
+    assert!(pair.peer(VICTIM).uploads.is_empty());
 }

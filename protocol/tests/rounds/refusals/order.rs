@@ -14,7 +14,7 @@ use roundelay_protocol::round::horizontal::client::Input;
 use roundelay_protocol::time::Millis;
 
 use super::survivors::{SIGNED, UPLOADED};
-use super::train::SHARED;
+use super::train::OPENED;
 use super::{VICTIM, assert_refused};
 
 const A_WHILE: Millis = Millis(500);
@@ -89,7 +89,7 @@ fn a_plan_of_a_round_before_one_that_was_uploaded_for_is_refused() {
     pair.run_for(A_WHILE);
     assert!(pair.peer(VICTIM).uploads.iter().any(|(round, _)| *round == second));
     say(&mut pair, first, &of_first);
-    assert_refused(&pair, first, &not_rising(), SHARED);
+    assert_refused(&pair, first, &not_rising(), OPENED);
     assert!(!pair.peer(VICTIM).contributions.contains_key(&first), "not even trained for");
 }
 
@@ -103,7 +103,7 @@ fn of_two_vectors_that_are_masked_at_once_the_earlier_rounds_does_not_follow_the
     pair.tell(VICTIM, second, Input::Contributed);
     pair.run_for(A_WHILE);
     assert!(pair.peer(VICTIM).uploads.iter().any(|(round, _)| *round == second));
-    assert_refused(&pair, first, &not_rising(), SHARED);
+    assert_refused(&pair, first, &not_rising(), OPENED);
 }
 
 /// Statistics and training are releases of their own, so neither stands in the other's way; the
@@ -171,9 +171,9 @@ fn a_plan_is_held_against_a_result_that_was_applied_while_the_client_trained() {
         pair.tell(VICTIM, second, Input::Applied(Some(result().state)));
         pair.tell(VICTIM, first, Input::Contributed);
         // At once: nothing is masked for it.
-        assert_refused(&pair, first, &Refusal::ModelNotDerived, SHARED);
+        assert_refused(&pair, first, &Refusal::ModelNotDerived, OPENED);
         pair.run_for(A_WHILE);
-        assert_refused(&pair, first, &Refusal::ModelNotDerived, SHARED);
+        assert_refused(&pair, first, &Refusal::ModelNotDerived, OPENED);
     }
 }
 
@@ -187,7 +187,7 @@ fn a_plan_is_held_against_a_result_that_was_applied_while_the_client_masked() {
     pair.tell(VICTIM, second, Input::Applied(Some(result().state)));
     assert!(pair.peer(VICTIM).declined(first).next().is_none());
     pair.run_for(A_WHILE);
-    assert_refused(&pair, first, &Refusal::ModelNotDerived, SHARED);
+    assert_refused(&pair, first, &Refusal::ModelNotDerived, OPENED);
 }
 
 #[test]
@@ -212,7 +212,7 @@ fn a_set_that_was_signed_while_the_client_masked_for_the_same_model_stops_the_up
     say(&mut pair, first, &set);
     assert!(pair.peer(VICTIM).declined(first).next().is_none());
     pair.run_for(A_WHILE);
-    assert_refused(&pair, second, &Refusal::SetRule, SHARED);
+    assert_refused(&pair, second, &Refusal::SetRule, OPENED);
 }
 
 #[test]

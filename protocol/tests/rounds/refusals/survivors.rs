@@ -19,9 +19,10 @@ use roundelay_protocol::transcript::{
 
 use super::{VICTIM, assert_refused, colluder, everybody, lie_in, lied_to, lied_to_in_order};
 
-pub(super) const UPLOADED: &[Point] = &[Point::Advert, Point::Shares, Point::Upload, Point::Commit];
+pub(super) const UPLOADED: &[Point] =
+    &[Point::Advert, Point::Shares, Point::Opened, Point::Upload, Point::Commit];
 pub(super) const SIGNED: &[Point] =
-    &[Point::Advert, Point::Shares, Point::Upload, Point::Commit, Point::Signature];
+    &[Point::Advert, Point::Shares, Point::Opened, Point::Upload, Point::Commit, Point::Signature];
 
 fn set_is_refused(reason: &Refusal, lie: impl Fn(&mut SurvivorSet) + 'static) {
     let (pair, round) = lied_to(move |message| match message {

@@ -15,7 +15,7 @@ use roundelay_protocol::time::Millis;
 
 use super::{VICTIM, assert_refused, lie_in, lied_to, lied_to_in_order};
 
-pub(super) const SHARED: &[Point] = &[Point::Advert, Point::Shares];
+pub(super) const OPENED: &[Point] = &[Point::Advert, Point::Shares, Point::Opened];
 
 fn training_is_refused(reason: &Refusal, lie: impl Fn(&mut TrainingPlan) + 'static) {
     let (pair, round) = lied_to(move |message| match message {
@@ -25,7 +25,7 @@ fn training_is_refused(reason: &Refusal, lie: impl Fn(&mut TrainingPlan) + 'stat
         }
         other => vec![other],
     });
-    assert_refused(&pair, round, reason, SHARED);
+    assert_refused(&pair, round, reason, OPENED);
 }
 
 #[test]
@@ -73,7 +73,7 @@ fn a_round_beyond_those_of_the_signed_task_is_refused() {
     let first = pair.round(PlanKind::Train);
     crate::checks::assert_published(&pair, first, &[0, 1, 2, 3, 4]);
     let second = pair.round(PlanKind::Train);
-    assert_refused(&pair, second, &Refusal::PlanOutsideManifest, SHARED);
+    assert_refused(&pair, second, &Refusal::PlanOutsideManifest, OPENED);
 }
 
 #[test]
@@ -91,7 +91,7 @@ fn statistics_over_another_version_of_the_data_are_refused() {
     plan.model = Digest([1; 32]);
     pair.train_with(round, plan);
     pair.run();
-    assert_refused(&pair, round, &Refusal::ModelNotDerived, SHARED);
+    assert_refused(&pair, round, &Refusal::ModelNotDerived, OPENED);
 }
 
 #[test]
@@ -126,7 +126,7 @@ fn an_active_roster_that_breaks_a_group_is_refused_where_whole_groups_are_the_ru
         }
         other => vec![other],
     });
-    assert_refused(&pair, round, &Refusal::BadActiveRoster, SHARED);
+    assert_refused(&pair, round, &Refusal::BadActiveRoster, OPENED);
 }
 
 #[test]
@@ -137,7 +137,7 @@ fn a_message_of_a_later_stage_or_another_plan_is_refused() {
         }
         other => vec![other],
     });
-    assert_refused(&pair, round, &Refusal::OutOfStage, SHARED);
+    assert_refused(&pair, round, &Refusal::OutOfStage, OPENED);
 
     let (pair, round) = lied_to_in_order(|message| match message {
         ToClient::TrainingPlan(plan) => {
@@ -148,7 +148,7 @@ fn a_message_of_a_later_stage_or_another_plan_is_refused() {
         other => vec![other],
     });
     let reason = Refusal::Contradicted(Stage::MaskedInput);
-    assert_refused(&pair, round, &reason, SHARED);
+    assert_refused(&pair, round, &reason, OPENED);
 }
 
 #[test]
@@ -161,7 +161,7 @@ fn a_client_without_a_contribution_says_why_and_no_more() {
         let mut pair = Pair::new(Options::new(5, 11));
         pair.fail(VICTIM, failure);
         let round = pair.round(PlanKind::Train);
-        assert_refused(&pair, round, &reason, SHARED);
+        assert_refused(&pair, round, &reason, OPENED);
         // The others' round goes on, and this client follows it.
         crate::checks::assert_published(&pair, round, &[0, 2, 3, 4]);
         assert_eq!(pair.peer(VICTIM).history.standing(), Some(&pair.coordinator().standing()));
@@ -174,7 +174,7 @@ fn a_client_that_withdraws_burns_its_keys() {
     let round = pair.prepare();
     pair.run_for(Millis(500));
     pair.tell(VICTIM, round, Input::Withdraw);
-    assert_refused(&pair, round, &Refusal::Withdrawn, SHARED);
+    assert_refused(&pair, round, &Refusal::Withdrawn, OPENED);
     pair.train(round, PlanKind::Train);
     pair.run();
     crate::checks::assert_published(&pair, round, &[0, 2, 3, 4]);
@@ -186,5 +186,14 @@ fn a_client_burns_its_keys_when_the_coordinator_is_silent_for_too_long() {
         ToClient::RosterPlan(_) | ToClient::Adverts(_) => vec![message],
         _ => Vec::new(),
     });
-    assert_refused(&pair, round, &Refusal::WaitedTooLong, SHARED);
+    assert_refused(&pair, round, &Refusal::WaitedTooLong, &[Point::Advert, Point::Shares]);
+}
+
+#[test]
+fn a_plan_without_a_quorum_that_opened_its_boxes_is_refused() {
+    let too_few = Refusal::TooFewOpened { present: 3, required: 4 };
+    training_is_refused(&too_few, |plan| plan.opened.truncate(3));
+    training_is_refused(&too_few, |plan| plan.opened[3] = plan.opened[0]);
+    training_is_refused(&too_few, |plan| plan.opened[3].1 = plan.opened[0].1);
+    training_is_refused(&too_few, |plan| plan.opened[3].0 = RosterIndex(99));
 }

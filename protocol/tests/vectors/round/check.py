@@ -146,6 +146,8 @@ class Round:
             c.agrees("shares", p.digest_of("frozen/shares", [root + signature + items(leaves)]))
             roots += u16(u) + root
         self.share_root = p.digest_of("roundelay/transcript/shares", [self.adverts, roots])
+        for c in self.clients:
+            c.agrees("opened", c.sign(self, "opened", self.share_root))
 
     def encapsulate_mask(self, u, v):
         """The message is derived from k_u for this neighbour, so whoever rebuilds k_u has it."""

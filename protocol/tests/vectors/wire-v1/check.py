@@ -55,9 +55,10 @@ def training_plan(bytes_):
     ]
     layout = u64(len(segments)) + b"".join(segments) + u32(2)
     active = u64(2) + u16(0) + u16(1)
+    opened = u64(2) + u16(0) + bytes([9]) * 64 + u16(1) + bytes([9]) * 64
     # enum variant 3, then kind (Train = 1), version, model, ..., previous transcript
     head = u32(3) + u32(1) + u64(3) + digest
-    return head + hyperparameters + layout + active + bytes_[-32:]
+    return head + hyperparameters + layout + active + opened + bytes_[-32:]
 
 
 def standing(bytes_):
@@ -130,6 +131,7 @@ def main():
         + u16(2) + bytes([0]) + bytes([5]) * 1088 + u64(80) + bytes([6]) * 80
         + b[-64 - 8:-8] + u64(9),
     )
+    check("round_from_client", "opened", lambda b: u32(7) + bytes([8]) * 64)
     check("round_to_client", "training_plan", training_plan)
     print(checked, "messages agree")
 

@@ -18,10 +18,24 @@ pub(in crate::engine::tests) struct Incident {
 pub(in crate::engine::tests) enum At {
     Advert,
     Shares,
+    Opened,
     Upload,
     Commit,
     Signature,
     Reveal,
+}
+
+impl At {
+    /// Every step of a round, in its order.
+    pub(in crate::engine::tests) const ALL: [Self; 7] = [
+        Self::Advert,
+        Self::Shares,
+        Self::Opened,
+        Self::Upload,
+        Self::Commit,
+        Self::Signature,
+        Self::Reveal,
+    ];
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -112,6 +126,7 @@ impl World {
             Out::Upload(round, _) => (*round, At::Upload),
             Out::Send(round, FromClient::Advert(_)) => (*round, At::Advert),
             Out::Send(round, FromClient::Shares(_)) => (*round, At::Shares),
+            Out::Send(round, FromClient::Opened(_)) => (*round, At::Opened),
             Out::Send(round, FromClient::InputCommit(_)) => (*round, At::Commit),
             Out::Send(round, FromClient::SurvivorSignature(_)) => (*round, At::Signature),
             Out::Send(round, FromClient::Reveal(_)) => (*round, At::Reveal),

@@ -65,6 +65,7 @@ impl Prepared {
             return Err(Refusal::PlanOutsideManifest);
         }
         self.check_active(core, &plan)?;
+        self.check_opened(core, &plan)?;
         turn.history.rises(Stage::MaskedInput, core.scope.round)?;
         turn.history.may_open(plan.kind, plan.model, &self.seat.cohort())?;
         // While the result before is still being applied, this is checked when masks are planned.
@@ -84,6 +85,24 @@ impl Prepared {
             return Err(Refusal::BadActiveRoster);
         }
         self.seat.require_members(plan.active.len())
+    }
+
+    /// So many clients have opened their boxes, the very ones of this client's leaves, that those
+    /// who show the keys of theirs, as accusers do, are too few: at most n - q of them and c that
+    /// collude hold fewer than t shares of a seed, since q = t and 2t > n + c.
+    fn check_opened(&self, core: &Core, plan: &TrainingPlan) -> Result<(), Refusal> {
+        let statement = Statement::Opened { shares: &self.shares };
+        let mut signers = BTreeSet::new();
+        for (index, signature) in &plan.opened {
+            let known = self.prepared.binary_search(index).is_ok();
+            let identity = self.seat.identity(core, *index).filter(|_| known);
+            if identity.is_some_and(|it| core.scope.verifies(it, &statement, signature)) {
+                signers.insert(*index);
+            }
+        }
+        let present = u16::try_from(signers.len()).unwrap_or(u16::MAX);
+        let required = self.seat.plan.quorum;
+        if present < required { Err(Refusal::TooFewOpened { present, required }) } else { Ok(()) }
     }
 }
 

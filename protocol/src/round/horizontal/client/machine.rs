@@ -222,7 +222,7 @@ impl Round {
     }
 
     fn enter(&mut self, starter: Starter, message: ToClient, turn: &mut Turn<'_>) {
-        // Boxes are answered by nothing, so a repetition of them needs no comparing.
+        // Boxes are answered by one signature over all of them, whichever come again.
         if starter != Starter::Boxes {
             self.accepted.insert(starter, message.clone());
         }

@@ -73,6 +73,9 @@ impl Open {
         self.remembers(core, roster, turn)?;
         let prepared = roots.keys().copied().collect();
         let shares = shares_root(&self.adverts, roots);
+        let signature =
+            core.scope.sign(&core.setup.identity, &Statement::Opened { shares: &shares });
+        turn.reply(FromClient::Opened(signature));
         holdings.insert(self.seat.own, self.own_holding);
         Ok(Prepared {
             seat: self.seat,

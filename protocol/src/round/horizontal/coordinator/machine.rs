@@ -206,6 +206,7 @@ impl Round {
         let belongs = match &message {
             FromClient::Advert(_) => StageName::AdvertiseKeys,
             FromClient::Shares(_) => StageName::ShareKeys,
+            FromClient::Opened(_) => StageName::Prepared,
             FromClient::InputCommit(_) => StageName::MaskedInput,
             FromClient::SurvivorSignature(_) => StageName::ConsistencyCheck,
             FromClient::Reveal(_) => StageName::Unmasking,

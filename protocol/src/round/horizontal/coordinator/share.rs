@@ -166,7 +166,7 @@ impl ShareKeys {
             prepared: prepared.into_iter().collect(),
             edges: self.edges,
         };
-        Prepared { preparation }
+        Prepared { preparation, opened: BTreeMap::new(), until: None }
     }
 
     /// Takes a record instead of a message.
@@ -232,34 +232,81 @@ impl Preparation {
     }
 }
 
-/// Waits for the training plan.
+/// Waits for the training plan, and for a quorum that says that its boxes opened.
 pub(super) struct Prepared {
     pub(super) preparation: Preparation,
+    /// Who has signed that all its boxes opened.
+    opened: BTreeMap<RosterIndex, Signature>,
+    /// Until when more of them are waited for, once the training plan is there.
+    until: Option<Time>,
 }
 
 impl Prepared {
-    pub(super) fn handle(self, core: &mut Core, event: Event, turn: &mut Turn<'_>) -> Stage {
-        if let Event::Returned(index) = event
-            && !core.is_out(index)
-        {
-            self.preparation.resend_boxes(core, index, turn);
+    pub(super) fn handle(mut self, core: &mut Core, event: Event, turn: &mut Turn<'_>) -> Stage {
+        match event {
+            Event::Message(from, FromClient::Opened(signature)) => {
+                self.opened(core, from, signature, turn);
+            }
+            Event::Returned(index) if !core.is_out(index) => {
+                self.preparation.resend_boxes(core, index, turn);
+            }
+            _ => {}
         }
         self.settle(core, turn)
     }
 
-    fn settle(self, core: &mut Core, turn: &mut Turn<'_>) -> Stage {
+    fn opened(
+        &mut self,
+        core: &mut Core,
+        from: RosterIndex,
+        signature: Signature,
+        turn: &mut Turn<'_>,
+    ) {
+        if self.preparation.prepared.binary_search(&from).is_err() {
+            return core.expel(from, Fault::OutOfStage, turn);
+        }
+        let statement = Statement::Opened { shares: &self.preparation.shares };
+        let identity = core.plan.client_at(from).and_then(|client| core.terms.identity(client));
+        if identity.is_some_and(|it| core.scope.verifies(it, &statement, &signature)) {
+            self.opened.insert(from, signature);
+        } else {
+            core.expel(from, Fault::BadSignature, turn);
+        }
+    }
+
+    fn settle(mut self, core: &mut Core, turn: &mut Turn<'_>) -> Stage {
         let left = core.pending(&self.preparation.prepared, |_| false).len();
         let required = core.floors.members_min();
         if left < usize::from(required) {
             return core.too_few(StageName::Prepared, left, required, turn);
         }
+        if core.next_plan.is_none() {
+            return Stage::Prepared(Box::new(self));
+        }
+        let (answers, quorum) = (self.opened.len(), core.plan.quorum);
+        if answers < usize::from(quorum) {
+            let until = *self.until.get_or_insert(turn.now + core.timing.share_keys);
+            let members = &self.preparation.prepared;
+            let pending = core.pending(members, |index| self.opened.contains_key(index));
+            if core.waits(&Waiting::counting(until, &pending, answers, quorum), turn) {
+                return Stage::Prepared(Box::new(self));
+            }
+            core.dropped(StageName::Prepared, &pending, turn);
+            return core.too_few(StageName::Prepared, answers, quorum, turn);
+        }
+        self.close(core, turn)
+    }
+
+    fn close(self, core: &mut Core, turn: &mut Turn<'_>) -> Stage {
+        let (active, required) = (self.active(core), core.floors.members_min());
+        if active.len() < usize::from(required) {
+            return core.too_few(StageName::Prepared, active.len(), required, turn);
+        }
         let Some(mut plan) = core.next_plan.take() else {
             return Stage::Prepared(Box::new(self));
         };
-        plan.active = self.active(core);
-        if plan.active.len() < usize::from(required) {
-            return core.too_few(StageName::Prepared, plan.active.len(), required, turn);
-        }
+        plan.active = active;
+        plan.opened = self.opened.into_iter().take(usize::from(core.plan.quorum)).collect();
         turn.persist(Record::Training(plan.clone()));
         MaskedInput::begin(core, self.preparation, plan, turn).settle(core, turn)
     }
