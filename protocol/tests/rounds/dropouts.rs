@@ -42,7 +42,7 @@ fn check(crashes: &[Crash], seed: u64) {
     let stages = [
         (Point::Advert, Stage::AdvertiseKeys),
         (Point::Shares, Stage::ShareKeys),
-        (Point::Opened, Stage::Prepared),
+        (Point::Opened, Stage::ShareKeys),
         (Point::Commit, Stage::MaskedInput),
         (Point::Signature, Stage::ConsistencyCheck),
         (Point::Reveal, Stage::Unmasking),

@@ -8,7 +8,7 @@ use super::consistency::ConsistencyCheck;
 use super::core::{Core, Turn};
 use super::input::{MaskedInput, StoringSum};
 use super::publish::{Applying, Removing};
-use super::share::{Prepared, ShareKeys};
+use super::share::{Opening, Prepared, ShareKeys};
 use super::unmask::Unmasking;
 use super::*;
 use crate::ids::RoundNumber;
@@ -25,6 +25,7 @@ pub struct Round {
 pub(super) enum Stage {
     AdvertiseKeys(AdvertiseKeys),
     ShareKeys(Box<ShareKeys>),
+    Opening(Box<Opening>),
     Prepared(Box<Prepared>),
     MaskedInput(Box<MaskedInput>),
     StoringSum(Box<StoringSum>),
@@ -56,7 +57,7 @@ impl Stage {
     fn name(&self) -> Option<StageName> {
         match self {
             Self::AdvertiseKeys(_) => Some(StageName::AdvertiseKeys),
-            Self::ShareKeys(_) => Some(StageName::ShareKeys),
+            Self::ShareKeys(_) | Self::Opening(_) => Some(StageName::ShareKeys),
             Self::Prepared(_) => Some(StageName::Prepared),
             Self::MaskedInput(_) | Self::StoringSum(_) => Some(StageName::MaskedInput),
             Self::ConsistencyCheck(_) => Some(StageName::ConsistencyCheck),
@@ -76,6 +77,7 @@ impl Stage {
         match self {
             Self::AdvertiseKeys(stage) => stage.handle(core, event, turn),
             Self::ShareKeys(stage) => stage.handle(core, event, turn),
+            Self::Opening(stage) => stage.handle(core, event, turn),
             Self::Prepared(stage) => stage.handle(core, event, turn),
             Self::MaskedInput(stage) => stage.handle(core, event, turn),
             Self::StoringSum(stage) => stage.handle(core, event, turn),
@@ -205,8 +207,7 @@ impl Round {
         }
         let belongs = match &message {
             FromClient::Advert(_) => StageName::AdvertiseKeys,
-            FromClient::Shares(_) => StageName::ShareKeys,
-            FromClient::Opened(_) => StageName::Prepared,
+            FromClient::Shares(_) | FromClient::Opened(_) => StageName::ShareKeys,
             FromClient::InputCommit(_) => StageName::MaskedInput,
             FromClient::SurvivorSignature(_) => StageName::ConsistencyCheck,
             FromClient::Reveal(_) => StageName::Unmasking,
@@ -233,6 +234,7 @@ impl Round {
     fn accused(&mut self, from: RosterIndex, accusation: &Accusation, turn: &mut Turn<'_>) {
         let dealer = accusation.delivery.from;
         let preparation = match &self.stage {
+            Stage::Opening(stage) => Some(&stage.preparation),
             Stage::Prepared(stage) => Some(&stage.preparation),
             Stage::MaskedInput(stage) => Some(&stage.work.preparation),
             Stage::AdvertiseKeys(_) | Stage::ShareKeys(_) => {

@@ -68,7 +68,7 @@ fn replay(stage: Stage, core: &mut Core, record: Record, turn: &mut Turn<'_>) ->
     match stage {
         Stage::AdvertiseKeys(stage) => stage.replay(core, record, turn),
         Stage::ShareKeys(stage) => stage.replay(core, record, turn),
-        Stage::Prepared(stage) => stage.replay(core, record, turn),
+        Stage::Opening(stage) => stage.replay(core, record, turn),
         Stage::MaskedInput(stage) => stage.replay(core, record, turn),
         Stage::ConsistencyCheck(stage) => stage.replay(core, record, turn),
         Stage::Unmasking(stage) => stage.replay(record),
@@ -80,7 +80,7 @@ fn resume(stage: Stage, core: &mut Core, turn: &mut Turn<'_>) -> Stage {
     match stage {
         Stage::AdvertiseKeys(stage) => stage.resume(core, turn),
         Stage::ShareKeys(stage) => stage.resume(core, turn),
-        Stage::Prepared(stage) => stage.resume(core, turn),
+        Stage::Opening(stage) => stage.resume(core, turn),
         Stage::MaskedInput(stage) => stage.resume(core, turn),
         Stage::ConsistencyCheck(stage) => stage.resume(core, turn),
         Stage::Unmasking(stage) => stage.resume(core, turn),

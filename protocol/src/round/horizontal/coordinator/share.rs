@@ -138,8 +138,9 @@ impl ShareKeys {
             return core.too_few(StageName::ShareKeys, answers, needed, turn);
         }
         turn.persist(Record::SharesClosed);
-        let prepared = self.close(core, turn);
-        prepared.settle(core, turn)
+        let until = turn.now + core.timing.share_keys;
+        let preparation = self.close(core, turn);
+        Opening { preparation, opened: BTreeMap::new(), until }.settle(core, turn)
     }
 
     /// U2: those whose shares arrived and who have not left.
@@ -148,9 +149,8 @@ impl ShareKeys {
     }
 
     /// The boxes leave, and what stays is what it takes to rebuild dropouts.
-    fn close(mut self, core: &Core, turn: &mut Turn<'_>) -> Prepared {
+    fn close(mut self, core: &Core, turn: &mut Turn<'_>) -> Preparation {
         let prepared = self.prepared(core);
-        core.stage_began(StageName::Prepared, prepared.len(), turn);
         for index in &prepared {
             let mut boxes = self.deliveries.remove(index).unwrap_or_default();
             boxes.retain(|delivery| prepared.contains(&delivery.from));
@@ -159,14 +159,13 @@ impl ShareKeys {
         }
         let roots = self.senders.iter().filter(|(index, _)| prepared.contains(index));
         let shares = shares_root(&self.root, roots.map(|(index, (root, _))| (*index, root)));
-        let preparation = Preparation {
+        Preparation {
             roster: self.roster,
             adverts: self.root,
             shares,
             prepared: prepared.into_iter().collect(),
             edges: self.edges,
-        };
-        Prepared { preparation, opened: BTreeMap::new(), until: None }
+        }
     }
 
     /// Takes a record instead of a message.
@@ -183,7 +182,12 @@ impl ShareKeys {
                 Some(Stage::ShareKeys(Box::new(self)))
             }
             Record::Left(..) => Some(Stage::ShareKeys(Box::new(self))),
-            Record::SharesClosed => Some(Stage::Prepared(Box::new(self.close(core, turn)))),
+            Record::SharesClosed => {
+                let until = turn.now + core.timing.share_keys;
+                let preparation = self.close(core, turn);
+                let opening = Opening { preparation, opened: BTreeMap::new(), until };
+                Some(Stage::Opening(Box::new(opening)))
+            }
             _ => None,
         }
     }
@@ -232,16 +236,15 @@ impl Preparation {
     }
 }
 
-/// Waits for the training plan, and for a quorum that says that its boxes opened.
-pub(super) struct Prepared {
+/// Waits until members of U2 have signed that their boxes opened: without a quorum of these
+/// signatures nobody uploads.
+pub(super) struct Opening {
     pub(super) preparation: Preparation,
-    /// Who has signed that all its boxes opened.
     opened: BTreeMap<RosterIndex, Signature>,
-    /// Until when more of them are waited for, once the training plan is there.
-    until: Option<Time>,
+    until: Time,
 }
 
-impl Prepared {
+impl Opening {
     pub(super) fn handle(mut self, core: &mut Core, event: Event, turn: &mut Turn<'_>) -> Stage {
         match event {
             Event::Message(from, FromClient::Opened(signature)) => {
@@ -250,6 +253,8 @@ impl Prepared {
             Event::Returned(index) if !core.is_out(index) => {
                 self.preparation.resend_boxes(core, index, turn);
             }
+            // Shares that came too late.
+            Event::Message(..) => core.late_messages += 1,
             _ => {}
         }
         self.settle(core, turn)
@@ -274,39 +279,81 @@ impl Prepared {
         }
     }
 
-    fn settle(mut self, core: &mut Core, turn: &mut Turn<'_>) -> Stage {
+    fn settle(self, core: &mut Core, turn: &mut Turn<'_>) -> Stage {
+        let members = &self.preparation.prepared;
+        let pending = core.pending(members, |index| self.opened.contains_key(index));
+        let (answers, quorum) = (self.opened.len(), core.plan.quorum);
+        let waiting = Waiting::counting(self.until, &pending, answers, quorum);
+        if core.waits(&waiting, turn) {
+            return Stage::Opening(Box::new(self));
+        }
+        if answers < usize::from(quorum) {
+            core.dropped(StageName::ShareKeys, &pending, turn);
+            return core.too_few(StageName::ShareKeys, answers, quorum, turn);
+        }
+        let opened = self.opened.into_iter().take(usize::from(quorum)).collect();
+        core.stage_began(StageName::Prepared, members.len(), turn);
+        Prepared { preparation: self.preparation, opened }.settle(core, turn)
+    }
+
+    /// Takes a record instead of a message.
+    pub(super) fn replay(
+        self,
+        core: &mut Core,
+        record: Record,
+        turn: &mut Turn<'_>,
+    ) -> Option<Stage> {
+        match record {
+            Record::Left(..) => Some(Stage::Opening(Box::new(self))),
+            Record::Training(plan) => {
+                let stage = MaskedInput::begin(core, self.preparation, plan, turn);
+                Some(Stage::MaskedInput(Box::new(stage)))
+            }
+            _ => None,
+        }
+    }
+
+    /// Goes on after a restart: what the members have signed is asked for again, with their boxes.
+    pub(super) fn resume(mut self, core: &mut Core, turn: &mut Turn<'_>) -> Stage {
+        self.until = turn.now + core.timing.share_keys;
+        for index in core.pending(&self.preparation.prepared, |_| false) {
+            self.preparation.resend_boxes(core, index, turn);
+        }
+        self.settle(core, turn)
+    }
+}
+
+/// Waits for the training plan.
+pub(super) struct Prepared {
+    pub(super) preparation: Preparation,
+    /// A quorum's signatures that their boxes opened.
+    opened: Vec<(RosterIndex, Signature)>,
+}
+
+impl Prepared {
+    pub(super) fn handle(self, core: &mut Core, event: Event, turn: &mut Turn<'_>) -> Stage {
+        if let Event::Returned(index) = event
+            && !core.is_out(index)
+        {
+            self.preparation.resend_boxes(core, index, turn);
+        }
+        self.settle(core, turn)
+    }
+
+    fn settle(self, core: &mut Core, turn: &mut Turn<'_>) -> Stage {
         let left = core.pending(&self.preparation.prepared, |_| false).len();
         let required = core.floors.members_min();
         if left < usize::from(required) {
             return core.too_few(StageName::Prepared, left, required, turn);
         }
-        if core.next_plan.is_none() {
-            return Stage::Prepared(Box::new(self));
-        }
-        let (answers, quorum) = (self.opened.len(), core.plan.quorum);
-        if answers < usize::from(quorum) {
-            let until = *self.until.get_or_insert(turn.now + core.timing.share_keys);
-            let members = &self.preparation.prepared;
-            let pending = core.pending(members, |index| self.opened.contains_key(index));
-            if core.waits(&Waiting::counting(until, &pending, answers, quorum), turn) {
-                return Stage::Prepared(Box::new(self));
-            }
-            core.dropped(StageName::Prepared, &pending, turn);
-            return core.too_few(StageName::Prepared, answers, quorum, turn);
-        }
-        self.close(core, turn)
-    }
-
-    fn close(self, core: &mut Core, turn: &mut Turn<'_>) -> Stage {
-        let (active, required) = (self.active(core), core.floors.members_min());
-        if active.len() < usize::from(required) {
-            return core.too_few(StageName::Prepared, active.len(), required, turn);
-        }
         let Some(mut plan) = core.next_plan.take() else {
             return Stage::Prepared(Box::new(self));
         };
-        plan.active = active;
-        plan.opened = self.opened.into_iter().take(usize::from(core.plan.quorum)).collect();
+        plan.active = self.active(core);
+        if plan.active.len() < usize::from(required) {
+            return core.too_few(StageName::Prepared, plan.active.len(), required, turn);
+        }
+        plan.opened = self.opened;
         turn.persist(Record::Training(plan.clone()));
         MaskedInput::begin(core, self.preparation, plan, turn).settle(core, turn)
     }
@@ -321,30 +368,5 @@ impl Prepared {
             return present;
         }
         core.allowed_set(core.pending(members, |_| false))
-    }
-
-    /// Takes a record instead of a message.
-    pub(super) fn replay(
-        self,
-        core: &mut Core,
-        record: Record,
-        turn: &mut Turn<'_>,
-    ) -> Option<Stage> {
-        match record {
-            Record::Left(..) => Some(Stage::Prepared(Box::new(self))),
-            Record::Training(plan) => {
-                let stage = MaskedInput::begin(core, self.preparation, plan, turn);
-                Some(Stage::MaskedInput(Box::new(stage)))
-            }
-            _ => None,
-        }
-    }
-
-    /// Goes on after a restart.
-    pub(super) fn resume(self, core: &mut Core, turn: &mut Turn<'_>) -> Stage {
-        for index in core.pending(&self.preparation.prepared, |_| false) {
-            self.preparation.resend_boxes(core, index, turn);
-        }
-        self.settle(core, turn)
     }
 }
