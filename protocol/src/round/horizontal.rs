@@ -8,8 +8,9 @@
 //! ShareKeys          Adverts ─────────────────────────────▶ verifies all, own unaltered
 //!                             ◀────────────────────────── Shares (one leaf per neighbour)
 //!                    Boxes ───────────────────────────────▶ opens all
+//!                             ◀────────────────────────── Opened (signed), or an accusation
 //! Prepared           … until round r − 1 is published …
-//! MaskedInput        TrainingPlan ────────────────────────▶ trains, masks, stores
+//! MaskedInput        TrainingPlan ────────────────────────▶ ≥ q have opened? trains, masks, stores
 //!                             ◀────────────────────────── vector (raw), InputCommit
 //! ConsistencyCheck   SurvivorSet ─────────────────────────▶ in it with my root? large enough?
 //!                             ◀────────────────────────── SurvivorSignature (one per round, ever)
