@@ -11,7 +11,7 @@ use roundelay_protocol::lineage::State;
 use roundelay_protocol::manifest::Task;
 use roundelay_protocol::message::{Published, ToClient};
 use roundelay_protocol::metrics::Metrics;
-use roundelay_protocol::plan::TrainingPlan;
+use roundelay_protocol::plan::{PlanKind, TrainingPlan};
 use roundelay_protocol::round::horizontal::client::{
     self as machine, Action, History, MaskPlan, Outcome, Record, Round, Setup, Standing,
 };
@@ -462,8 +462,13 @@ impl Federation {
         if applying.under_way {
             return;
         }
-        let base = self.model.as_ref().filter(|model| {
-            model.state.version() == applying.published.model_version && applying.layout.is_some()
+        let (published, standardises) = (&applying.published, self.task.schema.standardises());
+        let base = self.model.as_ref().filter(|Model { state, .. }| {
+            // Version 0 is two states where tables are standardised: before it and after it.
+            let is_raw = standardises && state.standardisation().is_none();
+            state.version() == published.model_version
+                && (!is_raw || published.kind == PlanKind::Statistics)
+                && applying.layout.is_some()
         });
         let Some(base) = base else {
             let version = applying.published.model_version;

@@ -95,6 +95,37 @@ fn a_training_plan_that_overtakes_the_result_before_it_waits_for_it_and_no_longe
 }
 
 #[test]
+fn a_client_that_missed_the_standardising_takes_the_next_result_for_no_lie() {
+    let mut world = World::new(5, task(true));
+    let victim = world.sites[0].id;
+    world.lost_pushes = Some(0);
+    world.on_message = Some(Box::new(move |to, message| {
+        // Its connection goes after its upload.
+        let behind = matches!(message, ToClient::SurvivorSet(_) | ToClient::Published(_));
+        if behind && to == victim {
+            *message = ToClient::ResendInput;
+        }
+    }));
+    let [statistics, round] = [world.prepare(), world.prepare()];
+    world.train(statistics, PlanKind::Statistics);
+    world.finish(statistics);
+    world.on_message = None;
+    world.sites[0].connected = false;
+    world.train(round, PlanKind::Train);
+    world.finish(round);
+    let message = ToClient::Published(world.published(round).clone());
+    let bytes = world.aggregates[&round].clone();
+    world.site_input(0, Input::Message { round, message });
+    world.site_input(0, Input::Aggregate { round, bytes });
+    world.settle();
+    let broken = |event: &&Event| matches!(event, Event::LineageBroken(_));
+    assert_eq!(world.sites[0].events.iter().find(broken), None);
+    world.connect(0);
+    world.pass(Millis(6_000));
+    world.assert_agreed(&ALL);
+}
+
+#[test]
 fn a_client_that_was_away_takes_the_newest_model_over_and_goes_on() {
     let mut world = World::new(5, task(true));
     world.round(PlanKind::Statistics);
