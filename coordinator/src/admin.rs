@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 mod audit;
 mod clients;
 mod error;
+mod export_file;
 mod federations;
 mod handler;
 mod models;

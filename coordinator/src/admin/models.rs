@@ -2,8 +2,6 @@
 //! parameter with its shape, in the order of the flat vector.
 
 use std::collections::HashMap;
-use std::fs::File;
-use std::io::Write as _;
 use std::path::Path;
 
 use roundelay_protocol::lineage;
@@ -12,6 +10,7 @@ use roundelay_protocol::model::ParameterSpec;
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 
+use super::export_file;
 use super::views::last_of;
 use super::{Admin, AdminError, Answer, Kind, ModelView};
 use crate::clock::now_unix_ms;
@@ -32,6 +31,7 @@ impl Admin {
         version: Option<u64>,
         to: &Path,
     ) -> Result<Answer, AdminError> {
+        export_file::check(to)?;
         let located = self.installation.federations.find(name).await?;
         let rows = self.installation.federations.rows(&located);
         let models = rows.models(located.federation.federation).await?;
@@ -49,9 +49,7 @@ impl Admin {
         let state = lineage::State::from_bytes(&task, &state)
             .map_err(|error| AdminError::new(Kind::Damaged, "corrupt", error))?;
         let file = safetensors(&task, state.model(), &metadata(&located, &model, &state))?;
-        write_whole(to, &file).map_err(|why| {
-            AdminError::new(Kind::Internal, "export", format_args!("{}: {why}", to.display()))
-        })?;
+        export_file::write(to, &file)?;
         let version = model.version;
         let federation = Some(federation);
         let event = AuditEvent::ModelExported { version };
@@ -169,18 +167,4 @@ fn safetensors(
         rest = others;
     }
     safetensors::serialize(views, Some(metadata.clone())).map_err(|error| failed(error.to_string()))
-}
-
-/// Writes a file so that it is there whole or not at all.
-fn write_whole(to: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let mut draft = to.as_os_str().to_owned();
-    draft.push(format!(".{}.part", std::process::id()));
-    let written = File::create(&draft)
-        .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
-        .and_then(|()| std::fs::rename(&draft, to));
-    if written.is_err() {
-        // Nothing may be there to remove; the error that matters is the one above.
-        let _ = std::fs::remove_file(&draft);
-    }
-    written
 }
