@@ -35,7 +35,7 @@ pub struct QuantizerSpec {
 #[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
 pub enum QuantizeError {
     /// The clip is not a positive, finite number.
-    #[error("the clip {0} is not a positive number")]
+    #[error("the clip {0} is not a positive, finite number")]
     Clip(f32),
     /// No contributors, or no weight.
     #[error("contributors_max and weight_max must be at least 1")]

@@ -88,7 +88,8 @@ impl Eq for Hyperparameters {}
 pub struct Quantisation {
     /// Bits of the ring of the update: 16 or 32.
     pub ring_bits: u8,
-    /// Largest magnitude of a coordinate of an update; larger ones are clipped.
+    /// Largest magnitude of a coordinate of an update, up to 1,000; larger ones are clipped. It is
+    /// what the ring's levels are spread over: the larger, the coarser an update.
     pub clip: f32,
     /// Largest weight of a client.
     pub weight_max: u32,

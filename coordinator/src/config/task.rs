@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use roundelay_protocol::manifest::{
-    AmendmentRule, CoordinatorTrust, Hyperparameters, Quantisation, Rules, Task,
+    AmendmentRule, CoordinatorTrust, Hyperparameters, Quantisation, Rules, Task, TaskError,
 };
 use roundelay_protocol::model::ModelSpec;
 use roundelay_protocol::optimiser::OptimiserSpec;
@@ -67,7 +67,17 @@ impl TaskFile {
     /// # Errors
     /// One line that says which file, line and key, and what to do.
     pub fn read(path: &Path) -> Result<Self, FileError> {
-        read(path)
+        let file: Self = read(path)?;
+        file.check()
+            .map_err(|error| FileError::Value { path: path.to_owned(), what: error.to_string() })?;
+        Ok(file)
+    }
+
+    /// Refuses what no federation could run, however many clients it has, a number that is none
+    /// before all.
+    fn check(&self) -> Result<(), TaskError> {
+        // What does not fit one contributor fits no more of them.
+        self.clone().into_parts().0.validate(1)
     }
 
     /// The task and the rules in it.
@@ -117,6 +127,32 @@ mod tests {
     #[test]
     fn a_sample_spells_out_the_default_rules() {
         assert_eq!(sample(0).rules, RulesTable::default());
+    }
+
+    #[test]
+    fn a_number_that_is_none_is_refused_with_the_file_and_the_key() {
+        let keys = ["learning_rate", "momentum", "proximal", "clip"];
+        let found = |text: &str, at: usize| {
+            let floats = |line: &&str| keys.iter().any(|key| line.starts_with(key));
+            text.lines().filter(floats).nth(at).map(str::to_owned)
+        };
+        let (folder, mut seen) = (tempfile::tempdir().unwrap(), 0);
+        let file = folder.path().join("task.toml");
+        for (name, text, _) in SAMPLES {
+            for line in (0..).map_while(|at| found(text, at)) {
+                let key = line.split(' ').next().unwrap();
+                for number in ["nan", "inf", "-inf"] {
+                    let wrong = text.replacen(&line, &format!("{key} = {number}"), 1);
+                    std::fs::write(&file, wrong).unwrap();
+                    let error = TaskFile::read(&file).unwrap_err().to_string();
+                    assert!(error.starts_with(&file.display().to_string()), "{name}: {error}");
+                    assert!(error.contains(key), "{name}, {key}: {error}");
+                    assert!(error.contains(&number.replace("nan", "NaN")), "{name}: {error}");
+                    seen += 1;
+                }
+            }
+        }
+        assert!(seen >= 3 * 9, "{seen} numbers of the samples were tried");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 use roundelay_crypto::graph::{Parameters, ParametersError};
 
+use super::validate::CLIENTS_MIN_MIN;
 use super::{Manifest, Rules};
 
 /// The numbers below which a round of one cohort does not go on.
@@ -23,7 +24,8 @@ pub enum FloorsError {
     /// Fewer clients than the floors ask of the survivors.
     #[error(
         "clients_min = {clients_min} honest clients and {corrupt} colluding ones need a cohort of \
-         {required}; it has {clients}: lower clients_min to {fits}, or have more clients"
+         {required}; it has {clients}: {}have more clients",
+        remedy(*.clients, *.clients_min, *.fits)
     )]
     TooFewClients {
         /// n.
@@ -34,9 +36,19 @@ pub enum FloorsError {
         corrupt: u16,
         /// Clients that would do.
         required: u16,
-        /// The largest clients_min that would do.
+        /// The largest clients_min that this cohort would do for; below 2 there is none.
         fits: u16,
     },
+}
+
+/// What the rules may say instead, where they may: a cohort that is too small for c colluders and
+/// two honest clients has to be one of fewer colluders.
+fn remedy(clients: u16, clients_min: u16, fits: u16) -> String {
+    match clients.checked_sub(clients_min) {
+        _ if fits >= CLIENTS_MIN_MIN => format!("lower clients_min to {fits}, or "),
+        Some(corrupt) => format!("lower corrupt_max to {corrupt}, or "),
+        None => String::new(),
+    }
 }
 
 impl Rules {

@@ -48,6 +48,8 @@ fn an_impossible_manifest_is_refused_with_what_would_do() {
         (with(|m| m.task.hyperparameters.batch_rows = 0), "batch_rows is 1 to 1048576, not 0"),
         (with(|m| m.task.quantisation.ring_bits = 8), "ring_bits is 16 or 32, not 8"),
         (with(|m| m.task.quantisation.clip = 0.0), "quantisation: segment `update`"),
+        (with(|m| m.task.quantisation.clip = f32::NAN), "NaN is not a positive, finite number"),
+        (with(|m| m.task.quantisation.clip = 1001.0), "quantisation.clip is above 0, up to 1000"),
         (with(|m| m.task.quantisation.weight_max = u32::MAX), "ring of 32 bits is too small"),
         (with(|m| m.task.quantisation.rows_per_weight = 0), "rows_per_weight is at least 1"),
         (with(|m| m.task.model = ModelSpec::Mlp { hidden: vec![], seed: 0 }), "model: an mlp"),
@@ -57,6 +59,25 @@ fn an_impossible_manifest_is_refused_with_what_would_do() {
         let error = SignedManifest::draft(manifest).unwrap_err().to_string();
         assert!(error.contains(words), "{error}\nlacks: {words}");
     }
+}
+
+#[test]
+fn what_a_cohort_that_is_too_small_is_told_to_do_can_be_done() {
+    let with = |clients, corrupt, clients_min| {
+        let rules = manifest(&[1, 1, 1]).rules;
+        Rules { corrupt_max: Some(corrupt), clients_min, ..rules }.floors(clients)
+    };
+    let cases = [
+        (3, 2, 3, "lower corrupt_max to 0, or have more clients"),
+        (3, 2, 2, "lower corrupt_max to 1, or have more clients"),
+        (5, 2, 5, "lower clients_min to 3, or have more clients"),
+        (3, 2, 4, "it has 3: have more clients"),
+    ];
+    for (clients, corrupt, clients_min, words) in cases {
+        let refused = with(clients, corrupt, clients_min).unwrap_err().to_string();
+        assert!(refused.ends_with(words), "{refused}");
+    }
+    assert!(with(3, 0, 3).is_ok() && with(3, 1, 2).is_ok() && with(5, 2, 3).is_ok());
 }
 
 #[test]

@@ -13,6 +13,9 @@ use crate::plain::is_plain;
 use crate::plan::PlanKind;
 use crate::schema::SchemaError;
 
+/// The least that clients_min may be.
+pub(super) const CLIENTS_MIN_MIN: u16 = 2;
+
 /// Bytes of a manifest without its signatures, for which room is kept.
 const UNSIGNED_BYTES_MAX: usize = MANIFEST_BYTES_MAX - MANIFEST_SIGNATURES_BYTES - 8;
 
@@ -43,7 +46,9 @@ pub enum ManifestError {
     )]
     Clients(usize),
     /// A floor that means nothing.
-    #[error("clients_min is at least 2, not {0}: a sum over one client is its secret")]
+    #[error(
+        "clients_min is at least {CLIENTS_MIN_MIN}, not {0}: a sum over one client is its secret"
+    )]
     ClientsMin(u16),
     /// A rate of 1 or more.
     #[error("dropout_permille is below 1000, not {0}")]
@@ -117,7 +122,7 @@ impl Manifest {
         if !(3..=COHORT_MAX).contains(&clients) {
             return Err(ManifestError::Clients(clients));
         }
-        if rules.clients_min < 2 {
+        if rules.clients_min < CLIENTS_MIN_MIN {
             return Err(ManifestError::ClientsMin(rules.clients_min));
         }
         if rules.dropout_permille >= 1000 {
@@ -161,10 +166,11 @@ impl Task {
         self.hyperparameters.validate()?;
         within("rounds", "1 to 1000000", f64::from(self.rounds), 1.0..=1e6)?;
         let rows = f64::from(self.quantisation.rows_per_weight);
-        within("rows_per_weight", "at least 1", rows, 1.0..=f64::MAX)?;
+        within("quantisation.rows_per_weight", "at least 1", rows, 1.0..=f64::MAX)?;
         let contributors = u32::try_from(clients).unwrap_or(u32::MAX);
         self.kinds().try_for_each(|kind| Layout::for_plan(kind, self, contributors).map(|_| ()))?;
-        Ok(())
+        let clip = f64::from(self.quantisation.clip);
+        within("quantisation.clip", "above 0, up to 1000", clip, f64::MIN_POSITIVE..=1e3)
     }
 
     /// The kinds of plan that the task has.
@@ -178,12 +184,14 @@ impl Hyperparameters {
     /// Refuses numbers with which nothing can be trained.
     pub fn validate(&self) -> Result<(), TaskError> {
         let Self { local_epochs, batch_rows, learning_rate, momentum, proximal } = *self;
-        within("local_epochs", "1 to 10000", local_epochs.into(), 1.0..=1e4)?;
-        within("batch_rows", "1 to 1048576", batch_rows.into(), 1.0..=1_048_576.0)?;
+        within("hyperparameters.local_epochs", "1 to 10000", local_epochs.into(), 1.0..=1e4)?;
+        let batch_rows = f64::from(batch_rows);
+        within("hyperparameters.batch_rows", "1 to 1048576", batch_rows, 1.0..=1_048_576.0)?;
         let smallest = f64::from(f32::MIN_POSITIVE);
-        within("learning_rate", "above 0, up to 1000", learning_rate.into(), smallest..=1e3)?;
-        within("momentum", "0 to 0.9999", momentum.into(), 0.0..=0.9999)?;
-        within("proximal", "0 to 1000000", proximal.into(), 0.0..=1e6)
+        let (field, rate) = ("hyperparameters.learning_rate", f64::from(learning_rate));
+        within(field, "above 0, up to 1000", rate, smallest..=1e3)?;
+        within("hyperparameters.momentum", "0 to 0.9999", momentum.into(), 0.0..=0.9999)?;
+        within("hyperparameters.proximal", "0 to 1000000", proximal.into(), 0.0..=1e6)
     }
 }
 
