@@ -21,7 +21,7 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// It could not be read.
-    #[error("{}: {why}", .path.display())]
+    #[error("{}: {why}; name one that can be read", .path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,

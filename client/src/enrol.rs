@@ -31,6 +31,12 @@ pub enum EnrolError {
     /// The coordinator refused the token.
     #[error("{}", .0.message)]
     Refused(Refused),
+    /// Another coordinator answers than the one that issued the token.
+    #[error(
+        "the token belongs to another coordinator: the one that answers at {0} has another authority \
+         and is not trusted; ask its operator for a new token"
+    )]
+    ForeignToken(String),
     /// The directory belongs to another coordinator.
     #[error(
         "this directory is enrolled with another coordinator ({0}); choose another one with --dir"
@@ -122,7 +128,11 @@ async fn ask(
     gate: &Gate,
     request: &EnrolRequest,
 ) -> Result<Enrolled, EnrolError> {
-    let connection = dialer.dial(address).await.map_err(SessionError::Lost)?;
+    let connection = dialer.dial(address).await.map_err(|lost| match lost {
+        // The authority that the token names is all that is trusted so far.
+        Lost::ForeignAuthority(address) => EnrolError::ForeignToken(address),
+        lost => SessionError::Lost(lost).into(),
+    })?;
     let answer = tokio::time::timeout(ANSWER_DEADLINE, exchange(&connection, gate, request)).await;
     connection.close(CloseCode::Done);
     match answer.map_err(|_| SessionError::TooSlow)?? {

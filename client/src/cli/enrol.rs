@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::path::PathBuf;
 
-use roundelay_protocol::enrol::Token;
+use roundelay_protocol::enrol::{BadToken, Token};
 use roundelay_protocol::manifest::readable;
 use zeroize::Zeroizing;
 
@@ -55,8 +55,9 @@ pub(super) fn enrol(dir: PathBuf, token: &str, output: Output) -> Result<(), Cli
 }
 
 fn from_input() -> Result<Token, CliError> {
-    let mut text = Zeroizing::new(String::new());
+    let mut bytes = Zeroizing::new(Vec::new());
     let mut input = std::io::stdin().lock().take(TOKEN_BYTES_MAX);
-    input.read_to_string(&mut text).map_err(CliError::Input)?;
+    input.read_to_end(&mut bytes).map_err(CliError::Input)?;
+    let text = std::str::from_utf8(&bytes).map_err(|_| BadToken)?;
     Ok(text.parse()?)
 }

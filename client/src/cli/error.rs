@@ -107,7 +107,7 @@ pub enum CliError {
     #[error("{0}")]
     NotConfirmed(&'static str),
     /// Standard input could not be read.
-    #[error("standard input: {0}")]
+    #[error("standard input: {0}; hand the token over through a pipe, or as `--token TOKEN`")]
     Input(std::io::Error),
     /// Nobody's fault but this program's.
     #[error("internal error: {0}")]
@@ -137,7 +137,7 @@ impl CliError {
     #[must_use]
     pub fn kind(&self) -> Kind {
         match self {
-            Self::Token(_) | Self::NoSuchPeer { .. } => Kind::Invalid,
+            Self::Token(_) | Self::Input(_) | Self::NoSuchPeer { .. } => Kind::Invalid,
             Self::NoFederation { .. } | Self::SeveralFederations { .. } => Kind::NotFound,
             Self::Checkpoint(error) => checkpoint_kind(error),
             Self::Config(_) | Self::Certificate(_) => Kind::Configuration,
@@ -147,7 +147,7 @@ impl CliError {
             Self::Refused(_) => Kind::Refused,
             Self::Pin(_) | Self::Manifest(_) | Self::OtherTenantKey => Kind::Manifest,
             Self::NotConfirmed(_) | Self::TooFewCompared { .. } => Kind::Manifest,
-            Self::Input(_) | Self::Internal(_) => Kind::Internal,
+            Self::Internal(_) => Kind::Internal,
         }
     }
 
@@ -189,7 +189,9 @@ fn enrol_kind(error: &EnrolError) -> Kind {
     match error {
         EnrolError::Session(error) => session_kind(error),
         EnrolError::Refused(_) => Kind::Refused,
-        EnrolError::OtherAuthority | EnrolError::Certificate(_) => Kind::Unreachable,
+        EnrolError::ForeignToken(_) | EnrolError::OtherAuthority | EnrolError::Certificate(_) => {
+            Kind::Unreachable
+        }
         EnrolError::OtherCoordinator(_) | EnrolError::OtherTenant { .. } => Kind::Configuration,
         EnrolError::Checkpoint(error) => checkpoint_kind(error),
     }

@@ -31,6 +31,9 @@ struct Told {
     /// Why each federation waited last.
     waiting: BTreeMap<FederationId, String>,
     bars: BTreeMap<FederationId, ProgressBar>,
+    /// A federation that can't run, with its name: where it was the last one, the program ends
+    /// with this as its error, and nothing comes behind it.
+    failed: Option<(String, ClientEvent)>,
 }
 
 impl Reporter {
@@ -41,10 +44,10 @@ impl Reporter {
     }
 
     pub(super) fn take(&self, event: &ClientEvent) {
-        let name = {
+        let (name, all_over) = {
             let mut board = self.board.lock().unwrap_or_else(PoisonError::into_inner);
             board.take(event);
-            name_of(&board, event)
+            (name_of(&board, event), board.federations.values().all(|it| it.over.is_some()))
         };
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         if told.is_repetition(event) {
@@ -53,9 +56,11 @@ impl Reporter {
         if self.output == Output::Json {
             return say(event);
         }
-        match &self.screen {
-            Some(screen) => told.draw(screen, &name, event),
-            None => log(&shown(&name), event),
+        for (name, event) in told.due(name, event, all_over) {
+            match &self.screen {
+                Some(screen) => told.draw(screen, &name, &event),
+                None => log(&shown(&name), &event),
+            }
         }
     }
 }
@@ -94,6 +99,24 @@ impl Told {
             } => self.waiting.insert(*federation, reason.clone()).as_ref() == Some(reason),
             _ => false,
         }
+    }
+
+    /// What people are told now. The failure of the last federation waits for whatever comes behind
+    /// it: mostly that is the end, whose error says the same.
+    fn due(
+        &mut self,
+        name: String,
+        event: &ClientEvent,
+        all_over: bool,
+    ) -> Vec<(String, ClientEvent)> {
+        let mut due: Vec<_> = self.failed.take().into_iter().collect();
+        match event {
+            ClientEvent::Federation { news: FederationEvent::Failed { .. }, .. } if all_over => {
+                self.failed = Some((name, event.clone()));
+            }
+            _ => due.push((name, event.clone())),
+        }
+        due
     }
 
     fn draw(&mut self, screen: &MultiProgress, name: &str, event: &ClientEvent) {
@@ -158,5 +181,27 @@ fn log(name: &str, event: &ClientEvent) {
             _ => tracing::info!("{name}: {}", shown(&news.to_string())),
         },
         _ => tracing::info!("{}", shown(&event.to_string())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_failure_that_ends_the_program_is_left_to_its_error() {
+        let failed = ClientEvent::Federation {
+            federation: FederationId([1; 16]),
+            news: FederationEvent::Failed { reason: "rows.csv, line 3".to_owned() },
+        };
+        let mut told = Told::default();
+        assert!(told.due("f".to_owned(), &failed, true).is_empty());
+        let behind = told.due(String::new(), &ClientEvent::Connected, true);
+        assert_eq!(
+            behind,
+            [("f".to_owned(), failed.clone()), (String::new(), ClientEvent::Connected)]
+        );
+        let others_run = told.due("f".to_owned(), &failed, false);
+        assert_eq!(others_run, [("f".to_owned(), failed)]);
     }
 }

@@ -76,7 +76,7 @@ fn perform(verb: Verb, output: Output) -> Result<(), TrainError> {
 fn failure(error: &TrainError) -> Failure {
     let kind = match error {
         TrainError::Task(_) | TrainError::Model(_) => Kind::Invalid,
-        TrainError::Installation(_) => Kind::Configuration,
+        TrainError::TaskFile(_) | TrainError::Installation(_) => Kind::Configuration,
         TrainError::Data(_) | TrainError::DataChanged => Kind::Data,
         _ => Kind::Internal,
     };

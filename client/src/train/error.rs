@@ -14,6 +14,9 @@ pub enum TrainError {
     /// What the federation's manifest or plan asks for cannot be trained.
     #[error("task: {0}")]
     Task(String),
+    /// The task file of a verb does not hold.
+    #[error("task: {0}")]
+    TaskFile(String),
     /// The model that was handed over does not fit: its sender is at fault.
     #[error("model: {0}")]
     Model(String),

@@ -67,6 +67,11 @@ fn tokens_of_another_coordinator_tenant_or_secret_are_refused_with_what_to_do() 
     let moved = good.replace(ours.address(), theirs.address());
     let text = line("a", &moved);
     assert!(text.contains("another authority"), "{text}");
+    assert!(
+        text.contains("belongs to another coordinator") && text.contains("new token"),
+        "{text}"
+    );
+    assert!(!text.contains("enrolled with"), "it never enrolled: {text}");
     let site = Site::enrol(&programs, &folder.path().join("a"), "acme", &good).expect("it enrols");
 
     // A directory that is enrolled takes no token of another coordinator or tenant.

@@ -46,12 +46,15 @@ impl Local {
         let text = std::fs::read_to_string(&self.task).map_err(|error| {
             TrainError::Installation(format!("{file}: {error}; name a task file with --task"))
         })?;
-        toml::from_str(&text).map_err(|error| {
+        let task: Task = toml::from_str(&text).map_err(|error| {
             let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
             let line = before.matches('\n').count() + 1;
             let what = error.message().lines().next().unwrap_or_default();
-            TrainError::Task(format!("{file}, line {line}: {}", with_suggestion(what)))
-        })
+            TrainError::TaskFile(format!("{file}, line {line}: {}", with_suggestion(what)))
+        })?;
+        // One contributor: who else takes part is not in the file.
+        task.validate(1).map_err(|error| TrainError::TaskFile(format!("{file}: {error}")))?;
+        Ok(task)
     }
 
     /// How to read the data and to compute.
