@@ -21,6 +21,11 @@ pub(crate) fn bench(arguments: &[String]) -> Outcome {
         names.iter().for_each(|name| out!("{name}"));
         return Ok(());
     }
+    if name == "--help" || name == "-h" {
+        out!("cargo xtask bench NAME [--json]; NAME is one of:");
+        names.iter().for_each(|name| out!("  {name}"));
+        return Ok(());
+    }
     if !names.contains(name) {
         return Err(format!("there is no benchmark `{name}`. There are: {}", names.join(", ")));
     }

@@ -39,7 +39,9 @@ fn main() -> ExitCode {
         None => ("help", &[][..]),
     };
     let outcome = match command {
-        "demo" => demo::demo(rest),
+        "demo" => {
+            return line::finished(demo::demo(rest).unwrap_or_else(|reason| failed(&reason, rest)));
+        }
         "test" => test::test(rest),
         "bench" => bench::bench(rest),
         "setup" => setup::setup(),
@@ -54,9 +56,29 @@ fn main() -> ExitCode {
     };
     line::finished(match outcome {
         Ok(()) => ExitCode::SUCCESS,
-        Err(reason) => {
-            note!("error: {reason}");
-            ExitCode::FAILURE
-        }
+        Err(reason) => failed(&reason, rest),
     })
+}
+
+/// Says why, to people or with `--output json` to programs, as the programs of the workspace do.
+fn failed(reason: &str, arguments: &[String]) -> ExitCode {
+    let json = arguments.windows(2).any(|pair| pair == ["--output", "json"])
+        || arguments.iter().any(|argument| argument == "--output=json");
+    if json {
+        let message: String = reason.chars().map(escaped).collect();
+        let (kind, code) = ("internal", "internal");
+        note!(r#"{{"error":{{"kind":"{kind}","code":"{code}","message":"{message}"}}}}"#);
+    } else {
+        note!("error: {reason}");
+    }
+    ExitCode::FAILURE
+}
+
+/// A character inside a JSON string (RFC 8259, section 7).
+fn escaped(character: char) -> String {
+    match character {
+        '"' | '\\' => format!("\\{character}"),
+        control if control < ' ' => format!("\\u{:04x}", u32::from(control)),
+        other => other.to_string(),
+    }
 }

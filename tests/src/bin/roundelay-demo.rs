@@ -2,18 +2,18 @@
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
-use roundelay_program::line::finished;
-use roundelay_program::note;
+use roundelay_program::Failure;
+use roundelay_protocol::exit::Kind;
 use roundelay_tests::demo::options::Options;
 use roundelay_tests::demo::run;
 
 fn main() -> ExitCode {
-    finished(match run::run(&Options::parse()) {
+    roundelay_program::main(|options: Options| match run::run(&options) {
         Ok(()) => ExitCode::SUCCESS,
         Err(reason) => {
-            note!("error: {reason}");
-            ExitCode::FAILURE
+            // Whatever `--check` finds is the caller's to change.
+            let kind = if options.check { Kind::Invalid } else { Kind::Internal };
+            Failure::new(kind, kind.name(), reason).tell(options.output)
         }
     })
 }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
+use roundelay_program::Output;
 
 /// Tenants' processes train one model together through a coordinator that only ever holds masked
 /// vectors. Everything runs on this machine, over loopback, in a folder of its own.
@@ -20,7 +21,7 @@ pub struct Options {
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub rounds: u32,
     /// Dirichlet concentration of the split by label: small is uneven.
-    #[arg(long, default_value_t = 0.5)]
+    #[arg(long, default_value_t = 0.5, value_parser = concentration)]
     pub alpha: f64,
     /// Architecture.
     #[arg(long, value_enum, default_value_t = Model::Mlp)]
@@ -34,7 +35,7 @@ pub struct Options {
     /// Keep the folder of the run (certificates, stores, logs) instead of deleting it.
     #[arg(long)]
     pub keep: bool,
-    /// How the result is written; `json` ends with one JSON line.
+    /// How result and errors are written; `json` ends with one JSON line.
     #[arg(long, value_enum, default_value_t = Output::Human)]
     pub output: Output,
     /// Read the options, look for the data, and end.
@@ -78,11 +79,21 @@ impl Model {
     }
 }
 
-/// What the demo prints at its end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Output {
-    /// A table, for people.
-    Human,
-    /// One JSON line.
-    Json,
+fn concentration(text: &str) -> Result<f64, &'static str> {
+    let wrong = "the concentration is a finite number above 0, such as 0.5";
+    text.parse().ok().filter(|alpha: &f64| alpha.is_finite() && *alpha > 0.0).ok_or(wrong)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_concentration_that_is_no_finite_number_above_0_is_refused() {
+        let parse = |alpha| Options::try_parse_from(["demo", "--alpha", alpha]);
+        for alpha in ["0", "-1", "nan", "inf", "x"] {
+            assert!(parse(alpha).is_err(), "{alpha}");
+        }
+        assert_eq!(parse("0.5").unwrap().alpha, 0.5);
+    }
 }

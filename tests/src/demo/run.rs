@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
-use roundelay_program::{note, out};
+use roundelay_program::{Output, note, out};
 use roundelay_protocol::layout::Layout;
 use roundelay_protocol::manifest::Task;
 use roundelay_protocol::plan::PlanKind;
@@ -17,7 +17,7 @@ use super::baseline::Baseline;
 use super::data::DataSet;
 use super::federation::Federation;
 use super::model::Exported;
-use super::options::{Options, Output};
+use super::options::Options;
 use super::report::{Report, Round, Tenant};
 use super::task::{task_of, task_toml};
 use super::view::{self, Tap, Upload};
