@@ -33,7 +33,7 @@ pub struct Cli {
 /// Options of all verbs.
 #[derive(Debug, Clone, Args)]
 pub struct Options {
-    /// Data folder; made at first use [default: roundelay-data, or as configured]
+    /// Data folder; `serve` and `tenant add` make it [default: roundelay-data, or as configured]
     #[arg(long, global = true, value_name = "DIR")]
     pub data: Option<PathBuf>,
     /// Configuration file; docs/samples/coordinator.toml shows all keys

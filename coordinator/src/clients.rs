@@ -19,6 +19,7 @@ use crate::authority::{
     Authority, AuthorityError, BadRequest, CertificateRequest, Issued, Peer, PeerCertificate,
 };
 use crate::clock::{now_unix_ms, unix_ms};
+use crate::store::told_of_failure;
 use crate::store::{
     AuditEvent, AuditRecord, Client, IssuedCertificate, Store, StoreError, TenantStore, Write,
 };
@@ -96,8 +97,8 @@ impl ClientError {
     #[must_use]
     pub fn refused(&self) -> Refused {
         if self.code() == "internal" {
-            tracing::error!(error = %self, "a client could not be served");
-            return Refused::new("internal", "the coordinator had an internal error; try again");
+            let store = if let Self::Store(error) = self { Some(error) } else { None };
+            return told_of_failure(self, store);
         }
         Refused::new(self.code(), &self.to_string())
     }

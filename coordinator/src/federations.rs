@@ -45,6 +45,9 @@ pub enum FederationError {
     /// The owner is no member.
     #[error("the owner {0} is not among the members")]
     OwnerNotMember(TenantId),
+    /// One tenant named as two members.
+    #[error("{0} is among the members twice; name every tenant once, all of its clients take part")]
+    MemberTwice(TenantId),
     /// A tenant that is not a member, or a client that the manifest does not name.
     #[error("the manifest of this federation does not name this client")]
     NotNamed,
@@ -219,7 +222,7 @@ impl Federations {
 
     async fn first_manifest(&self, draft: Draft) -> Result<Manifest, FederationError> {
         let Draft { name, owner, members: tenants, rules, task } = draft;
-        let tenants: BTreeSet<TenantId> = tenants.into_iter().collect();
+        let tenants = distinct(tenants)?;
         if !tenants.contains(&owner) {
             return Err(FederationError::OwnerNotMember(owner));
         }
@@ -336,6 +339,17 @@ fn newest(
 ) -> Result<(SignedManifest, Option<Manifest>), FederationError> {
     let newest = manifests.pop().ok_or(FederationError::NotNamed)?;
     Ok((newest, manifests.pop().map(|before| before.manifest)))
+}
+
+/// Members as the operator names them, each once.
+fn distinct(tenants: Vec<TenantId>) -> Result<BTreeSet<TenantId>, FederationError> {
+    let mut members = BTreeSet::new();
+    for tenant in tenants {
+        if let Some(twice) = members.replace(tenant) {
+            return Err(FederationError::MemberTwice(twice));
+        }
+    }
+    Ok(members)
 }
 
 fn rows_of(located: &Located, manifest: &Manifest) -> Vec<Write> {

@@ -1,5 +1,6 @@
 //! One installation: the data folder with its lock, store, keys and blobs, and the authority and
-//! notice key that live in the store. Whatever is missing is made at first use.
+//! notice key that live in the store. Whatever is missing is made at first use, by `serve` or
+//! `tenant add`.
 //!
 //! | path | what |
 //! |---|---|
@@ -26,6 +27,11 @@ use crate::notice::NoticeKey;
 use crate::store::sqlite::SqliteStore;
 use crate::store::{InstallationSecret, Store, StoreError, TenantStore};
 
+/// The lock in a data folder.
+const LOCK: &str = "lock";
+/// The store in a data folder.
+const STORE: &str = "store.sqlite";
+
 /// Names this process in leases. The lock of the data folder admits one process at a time, and a
 /// coordinator that was killed takes its leases over at once because its name is the same.
 pub const HOLDER: &str = "embedded";
@@ -34,13 +40,24 @@ pub const HOLDER: &str = "embedded";
 #[derive(Debug, thiserror::Error)]
 pub enum InstallationError {
     /// The folder cannot be used.
-    #[error("the data folder {}: {why}", path.display())]
+    #[error(
+        "the data folder {}: {why}; make it one that this user can write, or choose another one \
+         (`--data`)",
+        path.display()
+    )]
     Folder {
         /// The folder or a file in it.
         path: PathBuf,
         /// The operating system's words.
         why: std::io::Error,
     },
+    /// No installation was ever made there.
+    #[error(
+        "{} is no data folder of a coordinator; correct the path (`--data`), or make a new one \
+         there with `serve` or `tenant add`",
+        .0.display()
+    )]
+    Missing(PathBuf),
     /// Another process uses it.
     #[error(
         "the data folder {} is in use by another process; stop that one, or choose another folder \
@@ -69,6 +86,21 @@ pub struct DataLock {
 }
 
 impl DataLock {
+    /// Takes a folder in which an installation is, and makes none.
+    pub fn take_existing(data: &Path) -> Result<Self, InstallationError> {
+        let is_there = |name: &str| {
+            let path = data.join(name);
+            path.try_exists().map_err(|why| InstallationError::Folder { path, why })
+        };
+        let missing = || InstallationError::Missing(data.to_owned());
+        // One that is just being made has its lock before its store.
+        if !is_there(STORE)? && !is_there(LOCK)? {
+            return Err(missing());
+        }
+        let lock = Self::take(data)?;
+        if is_there(STORE)? { Ok(lock) } else { Err(missing()) }
+    }
+
     /// Takes the folder for this process, making it where it is missing.
     pub fn take(data: &Path) -> Result<Self, InstallationError> {
         let at = |path: &Path| {
@@ -76,7 +108,7 @@ impl DataLock {
             move |why| InstallationError::Folder { path, why }
         };
         DirBuilder::new().recursive(true).mode(0o700).create(data).map_err(at(data))?;
-        let path = data.join("lock");
+        let path = data.join(LOCK);
         let mut options = OpenOptions::new();
         let options = options.read(true).write(true).create(true).truncate(false).mode(0o600);
         let file = options.open(&path).map_err(at(&path))?;
@@ -117,7 +149,7 @@ impl Installation {
         certificate_life: Duration,
     ) -> Result<Self, InstallationError> {
         let kms: Arc<dyn Kms> = Arc::new(FileKms::open(&lock.data.join("keys"))?);
-        let database = lock.data.join("store.sqlite");
+        let database = lock.data.join(STORE);
         let store = SqliteStore::open(&database, Arc::clone(&kms)).await?;
         let store: Arc<dyn Store> = Arc::new(store);
         let blobs = Blobs::in_folder(&lock.data.join("blobs"), kms)?;
@@ -197,6 +229,23 @@ mod tests {
         assert!(matches!(DataLock::take(folder.path()), Err(InstallationError::InUse(_))));
         drop(held);
         assert!(DataLock::take(folder.path()).is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_verb_that_needs_an_installation_makes_no_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().join("nothere");
+        let refused = DataLock::take_existing(&data).err().unwrap();
+        assert!(matches!(&refused, InstallationError::Missing(path) if *path == data));
+        assert!(!data.exists(), "{refused}");
+        std::fs::create_dir(&data).unwrap();
+        assert!(DataLock::take_existing(&data).is_err());
+        assert_eq!(std::fs::read_dir(&data).unwrap().count(), 0, "nothing was put there");
+        let held = DataLock::take(&data).unwrap();
+        let beside = DataLock::take_existing(&data).err().unwrap();
+        assert!(matches!(beside, InstallationError::InUse(_)), "one is being made: {beside}");
+        drop(Installation::open(held, LIFE).await.unwrap());
+        assert!(DataLock::take_existing(&data).is_ok());
     }
 
     #[test]

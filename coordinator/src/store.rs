@@ -45,6 +45,7 @@ pub mod write;
 pub use audit::{AuditEvent, AuditHead, AuditItem, AuditRecord};
 pub use clients::{Client, IssuedCertificate};
 pub use error::StoreError;
+pub(crate) use error::told_of_failure;
 pub use federations::{Federation, FederationState, Membership};
 pub use leases::{Fence, LeaseName, transact_leased};
 pub use models::{Metrics, Model};

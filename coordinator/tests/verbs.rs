@@ -156,7 +156,8 @@ fn what_is_wrong_is_one_line_with_a_status_that_says_which_kind() {
         ("enrol-token --tenant acme", 2, "give --address HOST:PORT"),
         ("federation status f", 9, "there is no federation `f`"),
         ("rounds f", 9, "there is no federation `f`"),
-        ("tenant list --config /nonexistent/c.toml", 2, "/nonexistent/c.toml"),
+        ("tenant list --config /nonexistent/c.toml", 3, "/nonexistent/c.toml"),
+        ("federation stop f", 9, "there is no federation `f`"),
     ];
     for (line, status, words) in cases {
         let (found, error) = failure(data, line);
@@ -165,8 +166,36 @@ fn what_is_wrong_is_one_line_with_a_status_that_says_which_kind() {
 }
 
 #[test]
+fn a_folder_or_address_that_can_t_serve_is_its_users_to_change() {
+    let folder = folder();
+    let cases = [
+        (Path::new("/proc/foo"), "127.0.0.1:0", 3, "choose another one (`--data`)"),
+        (folder.path(), "192.0.2.1:4433", 2, "192.0.2.1 is no address of this machine"),
+    ];
+    for (data, listen, status, words) in cases {
+        let (found, error) = failure_of_serve(data, listen);
+        assert_eq!((found, error.contains(words)), (status, true), "{error}");
+    }
+}
+
+#[test]
+fn a_verb_on_a_folder_that_is_no_installation_makes_none() {
+    let folder = folder();
+    let data = folder.path().join("nothere");
+    for line in ["tenant list", "client list", "federation list", "enrol-token --tenant acme"] {
+        let (status, error) = failure(&data, line);
+        assert_eq!(status, 3, "{line}: {error}");
+        assert!(error.contains("nothere is no data folder of a coordinator"), "{line}: {error}");
+        assert!(!data.exists(), "{line} made a folder");
+    }
+    answer(&data, "tenant add acme");
+    assert_eq!(answer(&data, "tenant list")["tenants"][0]["tenant"], "acme");
+}
+
+#[test]
 fn an_error_is_json_where_answers_are() {
     let folder = folder();
+    answer(folder.path(), "tenant add acme");
     let output = run(folder.path(), "federation status f --output json");
     assert_eq!(output.status.code(), Some(9));
     let error: Value = serde_json::from_slice(&output.stderr).unwrap();
@@ -181,7 +210,7 @@ fn a_key_that_does_not_exist_is_named_with_its_place_and_the_nearest() {
     std::fs::write(&config, "[limits]\nconnection_max = 3\n").unwrap();
     let line = format!("tenant list --config {}", config.display());
     let (status, error) = failure(&folder.path().join("data"), &line);
-    assert_eq!(status, 2);
+    assert_eq!(status, 3);
     assert!(error.contains("c.toml, line 2, column 1"), "{error}");
     assert!(error.contains("did you mean `connections_max`?"), "{error}");
 
@@ -191,7 +220,7 @@ fn a_key_that_does_not_exist_is_named_with_its_place_and_the_nearest() {
     let line =
         format!("federation create --name f --owner acme --members acme --task {}", task.display());
     let (status, error) = failure(&folder.path().join("data"), &line);
-    assert_eq!(status, 2);
+    assert_eq!(status, 3);
     assert!(error.contains("did you mean `batch_rows`?"), "{error}");
 }
 

@@ -1,6 +1,8 @@
 //! Why a verb failed: one line for people, a code for programs, and the kind from which the exit
 //! status of the process comes.
 
+use std::io::ErrorKind;
+
 pub use roundelay_protocol::exit::Kind;
 use serde::{Deserialize, Serialize};
 
@@ -73,6 +75,7 @@ impl From<FederationError> for AdminError {
             | FederationError::ManifestChanged => Kind::Conflict,
             FederationError::NothingChanges
             | FederationError::NoClients(_)
+            | FederationError::MemberTwice(_)
             | FederationError::OwnerNotMember(_)
             | FederationError::Manifest(_)
             | FederationError::Signature(_) => Kind::Invalid,
@@ -88,6 +91,16 @@ impl From<InstallationError> for AdminError {
     fn from(error: InstallationError) -> Self {
         match error {
             InstallationError::Store(error) => error.into(),
+            InstallationError::Folder { ref why, .. } => {
+                let (kind, code) = match why.kind() {
+                    ErrorKind::StorageFull => (Kind::Internal, "disk_full"),
+                    _ => (Kind::Configuration, "data_folder"),
+                };
+                Self::new(kind, code, error)
+            }
+            InstallationError::Missing(_) => {
+                Self::new(Kind::Configuration, "no_installation", error)
+            }
             InstallationError::InUse(_) => Self::new(Kind::Conflict, "data_in_use", error),
             InstallationError::NoticeKey | InstallationError::Authority(_) => {
                 Self::new(Kind::Damaged, "corrupt", error)

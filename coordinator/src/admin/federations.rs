@@ -9,6 +9,22 @@ use serde_json::Value;
 use super::views::{instant, last_of, state};
 use super::{Admin, AdminError, Answer, FederationView, Kind, RoundView, StatusView};
 use crate::federations::{Changes, Draft, Located};
+use crate::server::driver::DriverError;
+
+/// The driver knows ids alone; its user asked by a name.
+fn by_name(name: &str, error: DriverError) -> AdminError {
+    let message = match &error {
+        DriverError::NotRunning(_) => format!(
+            "federation `{name}` is not running; `roundelay-coordinator federation start {name}` \
+             starts it"
+        ),
+        DriverError::Finished(_) => {
+            format!("federation `{name}` has finished all rounds of its task")
+        }
+        _ => return error.into(),
+    };
+    AdminError { message, ..error.into() }
+}
 
 impl Admin {
     pub(super) async fn create_federation(
@@ -55,7 +71,8 @@ impl Admin {
             None => None,
         };
         let id = located.federation.federation;
-        server.driver().start_federation(&located.owner, id, module).await?;
+        let started = server.driver().start_federation(&located.owner, id, module).await;
+        started.map_err(|error| by_name(name, error))?;
         Ok(Answer::Federation(self.view(&federations.find(name).await?).await?))
     }
 
@@ -63,7 +80,9 @@ impl Admin {
         let federations = &self.installation.federations;
         let located = federations.find(name).await?;
         let server = self.running()?;
-        server.driver().stop_federation(&located.owner, located.federation.federation).await?;
+        let id = located.federation.federation;
+        let stopped = server.driver().stop_federation(&located.owner, id).await;
+        stopped.map_err(|error| by_name(name, error))?;
         Ok(Answer::Federation(self.view(&federations.find(name).await?).await?))
     }
 

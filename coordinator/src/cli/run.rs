@@ -48,7 +48,7 @@ fn start(cli: Cli) -> Result<Option<Answer>, AdminError> {
     })?;
     match cli.verb {
         Verb::Serve { listen } => {
-            telemetry::start(&config.log, json).map_err(invalid)?;
+            telemetry::start(&config.log, json).map_err(misconfigured)?;
             let listen = listen.unwrap_or(config.listen);
             let served = runtime.block_on(serve::serve(config, listen, json));
             // Work on other threads that nobody waits for any more is in the records.
@@ -57,7 +57,7 @@ fn start(cli: Cli) -> Result<Option<Answer>, AdminError> {
         }
         verb => {
             // A verb's own errors are its answer; of the rest only warnings are for its user.
-            telemetry::start("warn", json).map_err(invalid)?;
+            telemetry::start("warn", json).map_err(misconfigured)?;
             let request = request(verb)?;
             let _waiting = Waiting::on(&request, cli.options.output);
             runtime.block_on(perform(&config, request)).map(Some)
@@ -67,7 +67,7 @@ fn start(cli: Cli) -> Result<Option<Answer>, AdminError> {
 
 fn config(options: &Options) -> Result<Config, AdminError> {
     let mut config = match &options.config {
-        Some(file) => Config::read(file).map_err(invalid)?,
+        Some(file) => Config::read(file).map_err(misconfigured)?,
         None => Config::default(),
     };
     if let Some(data) = &options.data {
@@ -79,6 +79,11 @@ fn config(options: &Options) -> Result<Config, AdminError> {
 
 fn invalid(error: impl std::fmt::Display) -> AdminError {
     AdminError::new(Kind::Invalid, "invalid", error)
+}
+
+/// A configuration or task file that can't be read or does not hold.
+fn misconfigured(error: impl std::fmt::Display) -> AdminError {
+    AdminError::new(Kind::Configuration, "configuration", error)
 }
 
 /// A running coordinator has a working folder of its own.
@@ -101,7 +106,8 @@ fn request(verb: Verb) -> Result<Request, AdminError> {
         }
         Verb::Federation(FederationVerb::Create(create)) => federation_create(create)?,
         Verb::Federation(FederationVerb::Amend { federation, members, task }) => {
-            let terms = task.map(|file| TaskFile::read(&file).map_err(invalid)).transpose()?;
+            let terms =
+                task.map(|file| TaskFile::read(&file).map_err(misconfigured)).transpose()?;
             let terms = terms.map(|file| Box::new(file.into_parts()));
             Request::FederationAmend { federation, members, terms }
         }
@@ -128,7 +134,7 @@ fn request(verb: Verb) -> Result<Request, AdminError> {
 }
 
 fn federation_create(create: CreateFederation) -> Result<Request, AdminError> {
-    let (mut task, mut rules) = TaskFile::read(&create.task).map_err(invalid)?.into_parts();
+    let (mut task, mut rules) = TaskFile::read(&create.task).map_err(misconfigured)?.into_parts();
     task.rounds = create.rounds.unwrap_or(task.rounds);
     rules.clients_min = create.clients_min.unwrap_or(rules.clients_min);
     rules.pinned_peers_min = create.pinned_peers_min.unwrap_or(rules.pinned_peers_min);
@@ -146,7 +152,12 @@ pub(super) async fn perform(config: &Config, request: Request) -> Result<Answer,
         if let Some(answer) = socket::ask(&socket, &request).await? {
             return Ok(answer);
         }
-        match DataLock::take(&config.data) {
+        let lock = match request {
+            // The first use, as `serve` is.
+            Request::TenantAdd { .. } => DataLock::take(&config.data),
+            _ => DataLock::take_existing(&config.data),
+        };
+        match lock {
             Ok(lock) => return answer_from(lock, config, request).await,
             // Another verb is at work, or a coordinator is about to listen or to end.
             Err(InstallationError::InUse(_)) if Instant::now() < until => {

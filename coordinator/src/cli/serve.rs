@@ -103,6 +103,7 @@ impl From<ServerError> for AdminError {
         let (kind, code) = match &error {
             ServerError::Endpoint(EndpointError::InUse(_)) => (Kind::Conflict, "port_in_use"),
             ServerError::Endpoint(EndpointError::Denied(_)) => (Kind::Invalid, "port_denied"),
+            ServerError::Endpoint(EndpointError::NotHere(_)) => (Kind::Invalid, "address_not_here"),
             ServerError::Endpoint(_) => (Kind::Internal, "endpoint"),
             ServerError::Authority(_) => (Kind::Internal, "authority"),
         };

@@ -13,7 +13,7 @@ const FILE_BYTES_MAX: u64 = 16 << 20;
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
     /// It could not be read.
-    #[error("{}: {why}", path.display())]
+    #[error("{}: {why}; name one that can be read", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use roundelay_protocol::ids::TenantId;
 use roundelay_protocol::manifest::{Manifest, Rules, SignedManifest, Task};
 
-use super::{FederationError, Federations, Located, audit};
+use super::{FederationError, Federations, Located, audit, distinct};
 use crate::store::{AuditEvent, Write};
 
 /// What is to change. What is left out stays as it is, but keys: those of every member are read
@@ -61,7 +61,7 @@ impl Federations {
     ) -> Result<Manifest, FederationError> {
         let stay = || in_force.members.iter().map(|member| member.tenant.clone()).collect();
         let tenants: Vec<TenantId> = changes.members.unwrap_or_else(stay);
-        let tenants: BTreeSet<_> = tenants.into_iter().collect();
+        let tenants = distinct(tenants)?;
         if !tenants.contains(&in_force.owner) {
             return Err(FederationError::OwnerNotMember(in_force.owner.clone()));
         }

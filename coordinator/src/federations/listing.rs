@@ -9,6 +9,7 @@ use roundelay_protocol::session::{FederationSummary, Refused};
 
 use super::{FederationError, Federations, newest};
 use crate::authority::Peer;
+use crate::store::told_of_failure;
 use crate::store::{Membership, StoreError};
 
 /// Federations that are listed to one client.
@@ -73,6 +74,7 @@ impl FederationError {
             Self::Unknown(_) => "unknown_federation",
             Self::NameTaken(_) => "name_taken",
             Self::NoClients(_) => "no_clients",
+            Self::MemberTwice(_) => "member_twice",
             Self::OwnerNotMember(_) => "owner_not_member",
             Self::NotNamed => "not_named",
             Self::NothingChanges => "nothing_changes",
@@ -90,8 +92,8 @@ impl FederationError {
     #[must_use]
     pub fn refused(&self) -> Refused {
         if self.code() == "internal" {
-            tracing::error!(error = %self, "a client could not be served");
-            return Refused::new("internal", "the coordinator had an internal error; try again");
+            let store = if let Self::Store(error) = self { Some(error) } else { None };
+            return told_of_failure(self, store);
         }
         Refused::new(self.code(), &self.to_string())
     }

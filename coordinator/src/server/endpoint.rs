@@ -29,6 +29,13 @@ pub enum EndpointError {
     /// The port or address is not for this process.
     #[error("not allowed to listen on UDP {0}; ports below 1024 need a privilege (`--listen`)")]
     Denied(SocketAddr),
+    /// The address is another machine's, or nobody's.
+    #[error(
+        "{} is no address of this machine; listen on one that it has, or on all with 0.0.0.0 or \
+         [::] (`--listen`)",
+        .0.ip()
+    )]
+    NotHere(SocketAddr),
     /// The socket could not be made.
     #[error("cannot listen on UDP {listen}: {why}")]
     Socket {
@@ -86,6 +93,7 @@ impl Endpoint {
         let config = server_config(identity, authority, limits)?;
         let socket = socket(listen, limits).map_err(|why| match why.kind() {
             io::ErrorKind::AddrInUse => EndpointError::InUse(listen),
+            io::ErrorKind::AddrNotAvailable => EndpointError::NotHere(listen),
             io::ErrorKind::PermissionDenied => EndpointError::Denied(listen),
             _ => EndpointError::Socket { listen, why },
         })?;

@@ -3,9 +3,25 @@
 use std::path::PathBuf;
 
 use roundelay_protocol::ids::{FederationId, TenantId};
+use roundelay_protocol::session::Refused;
 
 use super::LeaseName;
 use crate::keys::KeyError;
+
+/// As a client is told of a failure inside the coordinator. What went wrong there is for its log
+/// alone, but for a full disk: trying again is of no use before its operator has looked.
+pub(crate) fn told_of_failure(
+    error: &dyn std::fmt::Display,
+    store: Option<&StoreError>,
+) -> Refused {
+    tracing::error!(%error, "a client could not be served");
+    if store.is_some_and(StoreError::is_disk_full) {
+        let words = "the coordinator's disk is full and it can't store this; tell its operator, \
+                     and try again once there is room";
+        return Refused::new("coordinator_disk_full", words);
+    }
+    Refused::new("internal", "the coordinator had an internal error; try again")
+}
 
 /// Why the store refused or failed. Nothing of the batch was applied, unless the variant says so.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -37,7 +53,9 @@ pub enum StoreError {
     #[error("there is no tenant {0}; add it with `roundelay-coordinator tenant add {0}`")]
     NoSuchTenant(TenantId),
     /// The tenant is there already.
-    #[error("tenant {0} exists already")]
+    #[error(
+        "tenant {0} exists already; choose another name, or go on with `enrol-token --tenant {0}`"
+    )]
     TenantExists(TenantId),
     /// A write on behalf of a tenant that is no member of the federation.
     #[error("tenant {tenant} is not a member of federation {federation}")]
@@ -152,4 +170,29 @@ pub enum StoreError {
     /// The store was shut down, or its writer has died.
     #[error("the store is closed")]
     Closed,
+}
+
+impl StoreError {
+    /// Whether a write failed for want of room.
+    #[must_use]
+    pub fn is_disk_full(&self) -> bool {
+        matches!(self, Self::DiskFull { .. } | Self::Key(KeyError::DiskFull { .. }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_hears_of_a_full_disk_and_of_no_other_failure_inside() {
+        let path = PathBuf::from("/data/store.sqlite");
+        let full = StoreError::DiskFull { what: "committing", path };
+        let told = told_of_failure(&full, Some(&full));
+        assert_eq!(told.code.to_string(), "coordinator_disk_full");
+        assert!(told.message.to_string().contains("tell its operator"), "{told:?}");
+        assert!(!told.message.to_string().contains("/data"), "{told:?}");
+        let told = told_of_failure(&StoreError::Closed, Some(&StoreError::Closed));
+        assert_eq!(told.code.to_string(), "internal");
+    }
 }

@@ -18,8 +18,8 @@ fn verbs(folder: &Path) -> (Vec<Command>, Vec<(Command, i32)>) {
     let simulate = programs.coordinator.with_file_name("roundelay-simulate");
     let xtask = programs.coordinator.with_file_name("xtask");
     let answer = vec![
-        with(&programs.coordinator, &format!("tenant list --output json --data {data}")),
         with(&programs.coordinator, &format!("tenant add acme --data {data}")),
+        with(&programs.coordinator, &format!("tenant list --output json --data {data}")),
         with(&programs.coordinator, "--help"),
         with(&programs.coordinator, "federation create --help"),
         with(&programs.coordinator, "--version"),
