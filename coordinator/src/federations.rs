@@ -138,6 +138,7 @@ pub struct Federations {
     /// Holds the leases of the federations that run, once there is one.
     writer: OnceLock<Arc<dyn Writer>>,
     changes: Mutex<()>,
+    verified: listing::Verified,
 }
 
 impl Federations {
@@ -145,7 +146,8 @@ impl Federations {
     #[must_use]
     pub fn new(store: Arc<dyn Store>, holder: &str) -> Self {
         let (holder, writer) = (holder.to_owned(), OnceLock::new());
-        Self { store, holder, writer, changes: Mutex::default() }
+        let (changes, verified) = (Mutex::default(), listing::Verified::default());
+        Self { store, holder, writer, changes, verified }
     }
 
     /// From now on this one writes: it drives federations and holds their leases. The first counts.

@@ -8,6 +8,7 @@
 //! | [`addresses`], [`places`] | how many handshakes one address may ask for, and hold at a time |
 //! | [`admission`], [`enrolment`] | who may speak what; the connections that enrol |
 //! | [`connection`], [`requests`], [`streams`] | one client's connection, frames and streams |
+//! | [`windows`] | the budget of what uploads may have in flight |
 //! | [`post`], [`registry`] | the queues to one client; who is connected |
 //! | [`framing`], [`greeting`], [`closing`] | frames under deadlines, the first one of all; why a connection ends |
 //! | [`driver`] | runs the engine of each federation |
@@ -47,14 +48,16 @@ pub mod streams;
 pub(crate) mod tests;
 pub mod tls;
 pub mod transport;
+pub mod windows;
 
 use connection::Context;
 use driver::Driver;
 use endpoint::{Endpoint, EndpointError};
 use places::Places;
 use registry::Registry;
-use streams::{Rosters, Windows};
+use streams::Rosters;
 use transport::Connection;
+use windows::Windows;
 
 /// How long the engine may take to finish the step in flight before the process ends.
 const FINISH: Duration = Duration::from_secs(20);
@@ -105,7 +108,7 @@ impl Server {
             driver,
             registry: Registry::new(limits.connections_per_tenant_max),
             strangers: Places::new(limits.enrolments_max, limits.address_enrolments_max),
-            windows: Windows::new(limits.upload_windows_bytes_total),
+            windows: Windows::new(limits),
             rosters: Rosters::new(limits.rosters_bytes_total),
             limits: *limits,
         };

@@ -14,7 +14,7 @@ pub(super) const KEYS: usize = 26;
 ///
 /// | what | of one connection | of the process |
 /// |---|---|---|
-/// | sent by the client, not read yet | `idle_window_bytes`; `upload_window_bytes` while it uploads | `connections_max` × `idle_window_bytes` + `upload_windows_bytes_total` |
+/// | sent by the client, not read yet | `idle_window_bytes`; up to `upload_window_bytes` while it uploads | `connections_max` × `idle_window_bytes` + `upload_windows_bytes_total` |
 /// | a roster that is put together | one, 4 KiB for each entry that was announced, at most 2 MiB | `rosters_bytes_total` |
 /// | sent to the client, not acknowledged | `send_window_bytes` | × `connections_max` |
 /// | waiting to be sent, for at most `stall_ms` if the client reads nothing | `outbox_max` × 64 KiB, and 16 rosters and 16 vectors: a roster is shared by all who get it but for boxes (2 MiB), a vector holds its next 8 MiB or a manifest (1 MiB) | × `connections_max` |
@@ -79,10 +79,11 @@ pub struct Limits {
     pub outbox_max: u32,
     /// Bytes that a client may have in flight while it uploads nothing. Default 64 KiB.
     pub idle_window_bytes: u32,
-    /// Bytes that a client may have in flight while it uploads. Default 4 MiB: 40 MB/s at a round
+    /// Bytes that a client may have in flight at most while it uploads. Default 4 MiB: 40 MB/s at a round
     /// trip of 100 ms.
     pub upload_window_bytes: u32,
-    /// All upload windows together. Default 256 MiB; uploads beyond it go on with the idle window.
+    /// What all uploads together may have in flight beyond their idle windows, in even shares.
+    /// Default 64 MiB; uploads beyond it go on with the idle window.
     pub upload_windows_bytes_total: u32,
     /// Bytes sent to a client and not acknowledged yet. Default 1 MiB.
     pub send_window_bytes: u32,
@@ -119,7 +120,7 @@ impl Default for Limits {
             outbox_max: 256,
             idle_window_bytes: 64 << 10,
             upload_window_bytes: 4 << 20,
-            upload_windows_bytes_total: 256 << 20,
+            upload_windows_bytes_total: 64 << 20,
             send_window_bytes: 1 << 20,
             socket_bytes: 8 << 20,
             control_bytes_per_minute: 64 << 20,

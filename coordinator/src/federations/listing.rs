@@ -1,10 +1,14 @@
 //! The federations that name a client, as it is told of them: a summary each among the control
 //! frames, and the newest manifest with its signatures as a vector.
 
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use roundelay_crypto::digest::Digest;
 use roundelay_protocol::bounded::{List, Text};
 use roundelay_protocol::codec;
 use roundelay_protocol::ids::FederationId;
-use roundelay_protocol::manifest::{Manifest, SignedManifest};
+use roundelay_protocol::manifest::{Manifest, SignatureError, SignedManifest};
 use roundelay_protocol::session::{FederationSummary, Refused};
 
 use super::{FederationError, Federations, newest};
@@ -22,6 +26,40 @@ pub struct Listing {
     pub summaries: List<FederationSummary, LISTED_MAX>,
     /// The encoded manifest with its signatures, and its hash, of each.
     pub manifests: Vec<(FederationSummary, Vec<u8>)>,
+}
+
+/// Whether the newest manifest of each federation was found complete, by what was looked at.
+///
+/// Every client of a federation that comes together asks for its manifest again and again, and each
+/// answer has to say how far its signatures are. Verified for every one of them, n clients would
+/// cost n² signatures a second, and a cohort of hundreds would never come together.
+#[derive(Debug, Default)]
+pub(super) struct Verified(Mutex<BTreeMap<FederationId, (Digest, bool)>>);
+
+impl Verified {
+    /// Whether a manifest with its signatures, encoded as `bytes`, is complete; verified anew only
+    /// where it, its signatures or its predecessor are not those that were verified last.
+    fn is_complete(
+        &self,
+        signed: &SignedManifest,
+        bytes: &[u8],
+        predecessor: Option<&Manifest>,
+    ) -> Result<bool, SignatureError> {
+        let federation = signed.manifest.federation;
+        let before = predecessor.map_or(Digest([0; 32]), Manifest::hash);
+        let looked_at = Digest::of("roundelay/listed", &[before.as_ref(), bytes]);
+        let found = self.lock().get(&federation).copied();
+        if let Some((_, is_complete)) = found.filter(|(known, _)| *known == looked_at) {
+            return Ok(is_complete);
+        }
+        let is_complete = signed.standing(predecessor)?.is_complete();
+        self.lock().insert(federation, (looked_at, is_complete));
+        Ok(is_complete)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<FederationId, (Digest, bool)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Federations {
@@ -56,8 +94,9 @@ impl Federations {
         if !names(&signed.manifest) && !predecessor.as_ref().is_some_and(names) {
             return Ok(None);
         }
-        let complete = signed.standing(predecessor.as_ref())?.is_complete();
-        Ok(Some((summary(federation, &signed, complete), codec::encode(&signed))))
+        let bytes = codec::encode(&signed);
+        let complete = self.verified.is_complete(&signed, &bytes, predecessor.as_ref())?;
+        Ok(Some((summary(federation, &signed, complete), bytes)))
     }
 }
 

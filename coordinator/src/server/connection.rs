@@ -27,8 +27,9 @@ use super::places::Places;
 use super::post::Post;
 use super::registry::Registry;
 use super::requests::Requests;
-use super::streams::{Rosters, Streams, Windows};
+use super::streams::{Rosters, Streams};
 use super::transport::{Connection, Outgoing};
+use super::windows::Windows;
 use crate::authority::PeerCertificate;
 use crate::clients::{ClientError, Clients};
 use crate::clock::now_unix_ms;
@@ -161,6 +162,7 @@ impl Session {
             connected: Arc::clone(&connected),
             context: Arc::clone(context),
             meter,
+            account: context.windows.account(Arc::clone(&connection)),
             rosters: Mutex::default(),
         };
         let context = Arc::clone(context);

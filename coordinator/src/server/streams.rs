@@ -2,7 +2,6 @@
 //! go piece by piece to the driver, as fast as it takes them.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -20,30 +19,9 @@ use super::connection::Context;
 use super::driver::{ChunkSource, Connected, SourceGone};
 use super::framing::{Frames, Meter};
 use super::transport::{Connection, Incoming};
+use super::windows::{Account, Reading};
 use crate::accumulator::UploadError;
 use crate::config::Limits;
-
-/// Bytes in one permit of the budget of upload windows.
-const PERMIT_BYTES: u32 = 64 << 10;
-
-/// The budget of upload windows, shared by all connections. An upload beyond it is not refused: it
-/// goes on with the window that every connection has.
-#[derive(Clone)]
-pub struct Windows {
-    free: Arc<Semaphore>,
-}
-
-impl Windows {
-    /// A budget of so many bytes.
-    #[must_use]
-    pub fn new(bytes_total: u32) -> Self {
-        Self { free: Arc::new(Semaphore::new((bytes_total / PERMIT_BYTES) as usize)) }
-    }
-
-    fn take(&self, bytes: u32) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.free).try_acquire_many_owned(bytes.div_ceil(PERMIT_BYTES)).ok()
-    }
-}
 
 /// The budget of rosters that are put together, shared by all connections. One beyond it waits in
 /// its stream.
@@ -73,22 +51,6 @@ impl Rosters {
     }
 }
 
-/// A connection's wider window while at least one upload is under way.
-struct Widened<'a> {
-    connection: &'a dyn Connection,
-    uploads: &'a AtomicU32,
-    idle_bytes: u32,
-    _budget: OwnedSemaphorePermit,
-}
-
-impl Drop for Widened<'_> {
-    fn drop(&mut self) {
-        if self.uploads.fetch_sub(1, Ordering::SeqCst) == 1 {
-            self.connection.allow_in_flight(self.idle_bytes);
-        }
-    }
-}
-
 /// Takes one client's streams.
 pub struct Streams {
     /// The connection.
@@ -99,6 +61,8 @@ pub struct Streams {
     pub context: Arc<Context>,
     /// The connection's bound on control frames and rosters.
     pub meter: Arc<Meter>,
+    /// What the connection holds of the budget of upload windows.
+    pub account: Arc<Account>,
     /// Held while a roster is put together.
     pub rosters: Mutex<()>,
 }
@@ -106,14 +70,14 @@ pub struct Streams {
 impl Streams {
     /// Serves until a stream breaks the rules or the connection is lost.
     pub async fn serve(self) -> Closing {
-        let (shared, uploads) = (Arc::new(self), Arc::new(AtomicU32::new(0)));
+        let shared = Arc::new(self);
         let mut running = JoinSet::new();
         loop {
             tokio::select! {
                 accepted = shared.connection.accept_uni() => match accepted {
                     Ok(incoming) => {
-                        let (shared, uploads) = (Arc::clone(&shared), Arc::clone(&uploads));
-                        running.spawn(async move { shared.stream(incoming, &uploads).await });
+                        let shared = Arc::clone(&shared);
+                        running.spawn(async move { shared.stream(incoming).await });
                     }
                     Err(lost) => return lost.into(),
                 },
@@ -126,11 +90,7 @@ impl Streams {
         }
     }
 
-    async fn stream(
-        &self,
-        incoming: Box<dyn Incoming>,
-        uploads: &AtomicU32,
-    ) -> Result<(), Closing> {
+    async fn stream(&self, incoming: Box<dyn Incoming>) -> Result<(), Closing> {
         let (limits, meter) = (&self.context.limits, Arc::clone(&self.meter));
         let mut frames = Frames::new(incoming, FRAME_BYTES_PREAUTH_MAX, limits.frame_ms, meter);
         match frames.expect("the header of a stream", limits.frame_ms).await? {
@@ -155,12 +115,13 @@ impl Streams {
                 Ok(())
             }
             StreamHeader::Vector { federation, kind: VectorKind::MaskedInput(round), bytes } => {
-                self.upload(frames, (federation, round), bytes, uploads).await
+                self.upload(frames, (federation, round), bytes).await
             }
             StreamHeader::Vector { federation, kind: VectorKind::State(version), bytes } => {
                 let (held, incoming) = frames.into_raw();
                 let stall_ms = limits.stall_ms;
-                let mut pieces = Pieces { held, incoming, stall_ms, ended: None };
+                let window = Window::Idle;
+                let mut pieces = Pieces { held, incoming, stall_ms, window, ended: None };
                 self.connected.state(federation, version, bytes, &mut pieces).await;
                 pieces.ended.map_or(Ok(()), Err)
             }
@@ -178,12 +139,11 @@ impl Streams {
         frames: Frames,
         (federation, round): (FederationId, RoundNumber),
         bytes: u64,
-        uploads: &AtomicU32,
     ) -> Result<(), Closing> {
-        let _widened = self.widen(bytes, uploads);
         let (held, incoming) = frames.into_raw();
         let stall_ms = self.context.limits.stall_ms;
-        let mut pieces = Pieces { held, incoming, stall_ms, ended: None };
+        let window = Window::Waiting(Arc::clone(&self.account), bytes);
+        let mut pieces = Pieces { held, incoming, stall_ms, window, ended: None };
         let uploaded = self.connected.upload(federation, round, bytes, &mut pieces).await;
         if let Some(closing) = pieces.ended {
             return Err(closing);
@@ -207,20 +167,6 @@ impl Streams {
         }
         Ok(())
     }
-
-    /// A wider window for an upload that needs one, if the budget has room.
-    fn widen<'a>(&'a self, bytes: u64, uploads: &'a AtomicU32) -> Option<Widened<'a>> {
-        let limits = &self.context.limits;
-        if bytes <= u64::from(limits.idle_window_bytes) {
-            return None;
-        }
-        let budget = self.context.windows.take(limits.upload_window_bytes)?;
-        if uploads.fetch_add(1, Ordering::SeqCst) == 0 {
-            self.connection.allow_in_flight(limits.upload_window_bytes);
-        }
-        let (connection, idle_bytes) = (&*self.connection, limits.idle_window_bytes);
-        Some(Widened { connection, uploads, idle_bytes, _budget: budget })
-    }
 }
 
 async fn roster(mut frames: Frames, mut assembler: Assembler) -> Result<FromClient, Closing> {
@@ -240,14 +186,32 @@ struct Pieces {
     held: Bytes,
     incoming: Box<dyn Incoming>,
     stall_ms: u32,
+    window: Window,
     ended: Option<Closing>,
+}
+
+/// What may be in flight behind a vector's header.
+enum Window {
+    /// The idle window.
+    Idle,
+    /// That, until somebody reads: whoever waits for its turn holds nothing of the budget.
+    Waiting(Arc<Account>, u64),
+    /// More, while there is room.
+    Reading(Reading),
 }
 
 #[async_trait]
 impl ChunkSource for Pieces {
     async fn next(&mut self) -> Result<Option<Bytes>, SourceGone> {
+        if let Window::Waiting(account, bytes) = &self.window {
+            self.window = Window::Reading(account.read(*bytes));
+        }
         let held = std::mem::take(&mut self.held);
-        if held.is_empty() { self.read().await } else { Ok(Some(held)) }
+        let piece = if held.is_empty() { self.read().await? } else { Some(held) };
+        if let (Window::Reading(reading), Some(piece)) = (&mut self.window, &piece) {
+            reading.took(piece.len());
+        }
+        Ok(piece)
     }
 }
 

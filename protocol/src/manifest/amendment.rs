@@ -140,17 +140,17 @@ impl Manifest {
 }
 
 impl Requirement {
-    /// Refuses a signature that is not asked for or does not verify.
+    /// Refuses a signature under `message`, the manifest's signed bytes, that is not asked for or
+    /// does not verify.
     pub(super) fn verify(
         &self,
-        manifest: &Manifest,
+        message: &[u8],
         tenant: &TenantId,
         signature: &Signature,
     ) -> Result<(), SignatureError> {
         let key = self.all_of.get(tenant).or_else(|| self.voters.get(tenant));
         let key = key.ok_or_else(|| SignatureError::NotAsked(tenant.clone()))?;
-        key.verify(manifest.signed().as_ref(), signature)
-            .map_err(|_| SignatureError::DoesNotVerify(tenant.clone()))
+        key.verify(message, signature).map_err(|_| SignatureError::DoesNotVerify(tenant.clone()))
     }
 
     /// How far these verified signers are.

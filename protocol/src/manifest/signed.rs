@@ -91,7 +91,7 @@ impl SignedManifest {
         signature: Signature,
     ) -> Result<Standing, SignatureError> {
         let requirement = self.manifest.requirement(predecessor)?;
-        requirement.verify(&self.manifest, tenant, &signature)?;
+        requirement.verify(self.manifest.signed().as_ref(), tenant, &signature)?;
         match self.signatures.binary_search_by(|(other, _)| other.cmp(tenant)) {
             Ok(at) => {
                 if let Some(entry) = self.signatures.get_mut(at) {
@@ -106,12 +106,13 @@ impl SignedManifest {
     /// How far the signatures are, each of them verified.
     pub fn standing(&self, predecessor: Option<&Manifest>) -> Result<Standing, SignatureError> {
         let requirement = self.manifest.requirement(predecessor)?;
+        let message = self.manifest.signed();
         let mut before: Option<&TenantId> = None;
         for (tenant, signature) in &self.signatures {
             if before.replace(tenant).is_some_and(|before| before >= tenant) {
                 return Err(SignatureError::Order(tenant.clone()));
             }
-            requirement.verify(&self.manifest, tenant, signature)?;
+            requirement.verify(message.as_ref(), tenant, signature)?;
         }
         Ok(requirement.standing(self.signers()))
     }
