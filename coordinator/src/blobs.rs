@@ -32,8 +32,8 @@ mod tests;
 use errors::At;
 use format::{HEADER_BYTES_MAX, Header, Layout, Sealer};
 
-/// Plaintext bytes that are sealed, written or read at a time; also the largest blob that is
-/// written in one call. At least the 5 MiB that buckets ask of a part.
+/// Plaintext bytes that are sealed and written at a time, or read where the whole is wanted; also
+/// the largest blob that is written in one call. At least the 5 MiB that buckets ask of a part.
 const PART_BYTES: usize = 8 * format::CHUNK_BYTES;
 /// Up to so many bytes a thread switch takes longer than sealing or opening them.
 const INLINE_BYTES_MAX: usize = 64 << 10;
@@ -121,7 +121,7 @@ impl Shelf {
         written
     }
 
-    /// Opens a blob for reading.
+    /// Opens a blob for reading, a chunk at a time: a reader that is slow holds no more.
     pub async fn get(&self, name: Digest) -> Result<BlobReader, StoreError> {
         let at = At { what: "reading a blob", shelf: self };
         let path = self.path(name);
@@ -137,6 +137,7 @@ impl Shelf {
             path,
             opener: Arc::new(format::Opener { key, layout }),
             header_bytes: header_bytes as u64,
+            part_bytes: format::CHUNK_BYTES,
             next_chunk: 0,
             opened: VecDeque::new(),
         })
@@ -145,8 +146,12 @@ impl Shelf {
     /// The whole of a blob in memory.
     pub async fn read(&self, name: Digest) -> Result<Vec<u8>, StoreError> {
         let mut reader = self.get(name).await?;
+        reader.part_bytes = PART_BYTES;
         let mut content = Vec::new();
         while let Some(chunk) = reader.next().await? {
+            // The length is known to be true once a chunk has opened.
+            let whole = usize::try_from(reader.bytes()).unwrap_or(0);
+            content.reserve_exact(whole.saturating_sub(content.len()));
             content.extend_from_slice(&chunk);
         }
         Ok(content)
@@ -247,6 +252,8 @@ pub struct BlobReader {
     path: ObjectPath,
     opener: Arc<format::Opener>,
     header_bytes: u64,
+    /// Plaintext bytes that are read at a time, a multiple of the chunk.
+    part_bytes: usize,
     next_chunk: u64,
     opened: VecDeque<Bytes>,
 }
@@ -269,7 +276,7 @@ impl BlobReader {
     async fn fetch(&mut self) -> Result<(), StoreError> {
         let name = self.opener.layout.name;
         let at = At { what: "reading a blob", shelf: &self.shelf };
-        let (range, chunks) = self.opener.layout.part(self.next_chunk, PART_BYTES);
+        let (range, chunks) = self.opener.layout.part(self.next_chunk, self.part_bytes);
         let range = self.header_bytes + range.start..self.header_bytes + range.end;
         let sealed = self.shelf.blobs.objects.get_range(&self.path, range.clone()).await;
         let sealed = sealed.map_err(|error| at.error(name, &error))?;

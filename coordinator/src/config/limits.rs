@@ -17,7 +17,7 @@ pub(super) const KEYS: usize = 26;
 /// | sent by the client, not read yet | `idle_window_bytes`; up to `upload_window_bytes` while it uploads | `connections_max` × `idle_window_bytes` + `upload_windows_bytes_total` |
 /// | a roster that is put together | one, 4 KiB for each entry that was announced, at most 2 MiB | `rosters_bytes_total` |
 /// | sent to the client, not acknowledged | `send_window_bytes` | × `connections_max` |
-/// | waiting to be sent, for at most `stall_ms` if the client reads nothing | `outbox_max` × 64 KiB, and 16 rosters and 16 vectors: a roster is shared by all who get it but for boxes (2 MiB), a vector holds its next 8 MiB or a manifest (1 MiB) | × `connections_max` |
+/// | waiting to be sent, for at most `stall_ms` if the client reads nothing | `outbox_max` × 64 KiB, and 16 rosters and 16 vectors: a roster is shared by all who get it but for boxes (2 MiB), and so is a vector that many get; another holds its next 1 MiB | × `connections_max` |
 ///
 /// A tenant has `connections_per_tenant_max` connections. Honest clients keep the last row at a few
 /// frames; an idle connection costs about 40 KiB.

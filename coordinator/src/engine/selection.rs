@@ -31,6 +31,10 @@ impl Selection {
     /// A cohort in which enough clients are `ready` to reach the floors, without any of the
     /// clients in `spent`; none if there is no such union of groups. The same `seed` draws the
     /// same groups.
+    ///
+    /// Whoever is not in it takes the result over from those who are, and trusts no fewer than c + 1
+    /// of the whole federation: a cohort that could leave fewer would shut everyone else out for
+    /// good. Only where some are spent already do the others go on by themselves.
     #[must_use]
     pub fn cohort(
         &self,
@@ -49,7 +53,8 @@ impl Selection {
             if cohort.is_empty() {
                 return None;
             }
-            if reaches_floors(terms, &cohort, ready) {
+            let is_enough = !spent.is_empty() || leaves_attesters(terms, cohort.len());
+            if is_enough && reaches_floors(terms, &cohort, ready) {
                 return Some(cohort);
             }
             remove_emptiest(&mut groups);
@@ -78,6 +83,12 @@ pub fn reaches_floors(
     };
     let floors = terms.floors(cohort.len());
     floors.is_ok_and(|floors| counted >= usize::from(floors.members_min()))
+}
+
+/// Whether every survivor set of such a cohort has enough members for the others to believe them.
+fn leaves_attesters(terms: &Terms, clients: usize) -> bool {
+    let floors = terms.floors(clients);
+    floors.is_ok_and(|floors| usize::from(floors.members_min()) >= terms.attesters_min())
 }
 
 fn candidates(terms: &Terms, ready: &BTreeSet<ClientId>, spent: &BTreeSet<ClientId>) -> Vec<Group> {

@@ -137,3 +137,6 @@ impl FederationError {
         Refused::new(self.code(), &self.to_string())
     }
 }
+
+#[cfg(test)]
+mod tests;

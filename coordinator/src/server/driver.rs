@@ -16,6 +16,7 @@
 //! | `desk` | where uploads of the rounds at hand go |
 //! | `load` | an engine from what is stored |
 //! | `past` | what of earlier rounds stays stored |
+//! | `sharing` | the vector that many clients are sent at once |
 //! | `task` | mail in, effects out |
 //! | `batch` | the facts of a batch as writes |
 //! | `jobs` | sums, unmasking and the server optimiser, on other threads |
@@ -48,6 +49,7 @@ mod desk;
 mod jobs;
 mod load;
 mod past;
+mod sharing;
 mod task;
 #[cfg(test)]
 mod tests;
@@ -58,6 +60,7 @@ pub use load::LoadError;
 pub use past::Keep;
 
 use desk::Desk;
+use sharing::Sharing;
 use task::Mail;
 
 /// Mail of one federation that may wait; whoever sends more waits with it.
@@ -156,6 +159,7 @@ struct Handle {
     owner: TenantId,
     mail: mpsc::Sender<Mail>,
     desk: Arc<Desk>,
+    sharing: Sharing,
     status: watch::Receiver<FederationStatus>,
     task: Mutex<Option<JoinHandle<()>>>,
 }
@@ -349,6 +353,7 @@ impl Driver {
             owner: owner.clone(),
             mail,
             desk,
+            sharing: Sharing::default(),
             status: watched,
             task: Mutex::new(Some(task)),
         });

@@ -32,10 +32,12 @@ const ROUNDS: u32 = 2;
 /// 4 × 3160 + 3160 × 3160 + 3160 × 2 weights and 6,322 biases: 10.01 million.
 const MODEL: &str = "mlp = { hidden = [3160, 3160], seed = 1 }";
 const GROWTH_MAX: f64 = 1.1;
-/// A hundred clients share the processors of this machine, so that a stage which takes each of them
-/// a tenth of a second takes longer than the 15 s that clients on machines of their own have.
+/// A hundred clients share the processors of this machine: they take long to come together, and a
+/// stage that takes each of them a tenth of a second takes longer than the 15 s that clients on
+/// machines of their own have. Every round is one of all of them.
 const CONFIGURATION: &str = "\
 [rounds]
+assembly_ms = 60000
 advertise_keys_ms = 120000
 share_keys_ms = 120000
 consistency_check_ms = 120000

@@ -133,3 +133,25 @@ proptest! {
         }
     }
 }
+
+/// A hundred clients in groups of at least three, of whom 24 may collude.
+#[test]
+fn a_cohort_too_small_for_the_others_to_believe_its_result_is_not_planned() {
+    let terms = Terms::new(manifest(&keys(100), 1, false));
+    assert_eq!(terms.attesters_min(), 25);
+    let groups = terms.groups().to_vec();
+    let ready_in = |count: usize| groups[..count].iter().flatten().copied().collect();
+    let mut planned = 0;
+    for count in 1..=groups.len() {
+        let ready: BTreeSet<_> = ready_in(count);
+        let cohort = Selection::default().cohort(&terms, &ready, &nobody(), &seed(1));
+        assert_eq!(cohort.is_some(), ready.len() >= 36, "{} are there", ready.len());
+        planned += usize::from(cohort.is_some());
+    }
+    assert!(planned > 0 && planned < groups.len());
+    // Those who were shown a set can't be had; the rest goes on.
+    let spent = terms.clients().filter(|client| !groups[0].contains(client)).collect();
+    let ready = ready_in(groups.len());
+    let cohort = Selection::default().cohort(&terms, &ready, &spent, &seed(1));
+    assert_eq!(cohort, Some(groups[0].iter().copied().collect()));
+}

@@ -230,8 +230,8 @@ impl Connected {
         let blob = blob.ok_or_else(|| {
             Refused::new("no_such_vector", "the coordinator does not have this model or aggregate")
         })?;
-        let reader = self.shared.blobs.shelf(&handle.owner, federation).get(blob).await;
-        reader.map(VectorSource::from_blob).map_err(|error| internal(&error))
+        let shelf = self.shared.blobs.shelf(&handle.owner, federation);
+        handle.sharing.source(&shelf, blob).await.map_err(|error| internal(&error))
     }
 
     async fn blob(
