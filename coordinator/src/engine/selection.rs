@@ -44,8 +44,9 @@ impl Selection {
         seed: &Digest,
     ) -> Option<BTreeSet<ClientId>> {
         let mut groups = drawn(candidates(terms, ready, spent), seed);
+        let can_be_believed = |clients| !spent.is_empty() || leaves_attesters(terms, clients);
         if let Some(wanted) = self.planned() {
-            keep_enough(&mut groups, wanted);
+            keep_enough(&mut groups, wanted, can_be_believed);
         }
         loop {
             let cohort: BTreeSet<_> =
@@ -53,8 +54,7 @@ impl Selection {
             if cohort.is_empty() {
                 return None;
             }
-            let is_enough = !spent.is_empty() || leaves_attesters(terms, cohort.len());
-            if is_enough && reaches_floors(terms, &cohort, ready) {
+            if can_be_believed(cohort.len()) && reaches_floors(terms, &cohort, ready) {
                 return Some(cohort);
             }
             remove_emptiest(&mut groups);
@@ -111,12 +111,16 @@ fn drawn(mut groups: Vec<Group>, seed: &Digest) -> Vec<Group> {
     groups
 }
 
-/// Drops the groups drawn last once enough clients are there.
-fn keep_enough(groups: &mut Vec<Group>, wanted: usize) {
-    let mut there = 0;
+/// Drops the groups drawn last once enough clients are there, and those that are planned are enough
+/// to be believed.
+fn keep_enough(groups: &mut Vec<Group>, wanted: usize, can_be_believed: impl Fn(usize) -> bool) {
+    let (mut there, mut planned) = (0, 0);
     groups.retain(|group| {
-        let needed = there < wanted;
-        there += if needed { group.ready } else { 0 };
+        let needed = there < wanted || !can_be_believed(planned);
+        if needed {
+            there += group.ready;
+            planned += group.clients.len();
+        }
         needed
     });
 }

@@ -149,6 +149,10 @@ fn a_cohort_too_small_for_the_others_to_believe_its_result_is_not_planned() {
         planned += usize::from(cohort.is_some());
     }
     assert!(planned > 0 && planned < groups.len());
+    // Fewer are wanted than can be believed.
+    let few = Selection { clients_wanted: Some(10), ..Selection::default() };
+    let cohort = few.cohort(&terms, &ready_in(groups.len()), &nobody(), &seed(1)).unwrap();
+    assert!((36..=36 + groups[0].len()).contains(&cohort.len()), "{}", cohort.len());
     // Those who were shown a set can't be had; the rest goes on.
     let spent = terms.clients().filter(|client| !groups[0].contains(client)).collect();
     let ready = ready_in(groups.len());
