@@ -100,3 +100,16 @@ impl Hash for EncapsulationKey {
         self.as_bytes().hash(state);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_decapsulation_key_that_was_wiped_has_none_of_its_bytes_left() {
+        let (mut own, _) = DecapsulationKey::from_seed(&Secret::new([7; 64]));
+        assert_ne!(own.0.as_slice(), &[0; SECRET_BYTES]);
+        wipe(&mut own.0);
+        assert_eq!(own.0.as_slice(), &[0; SECRET_BYTES]);
+    }
+}
