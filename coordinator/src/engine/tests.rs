@@ -4,6 +4,7 @@ use roundelay_crypto::tree;
 use roundelay_protocol::error::{Refusal, Stage};
 use roundelay_protocol::ids::RosterIndex;
 use roundelay_protocol::message::{Accusation, BoxDelivery, ShareCommitments, ShareLeaf};
+use roundelay_protocol::pair::Point;
 use roundelay_protocol::plan::PlanKind;
 use roundelay_protocol::round::horizontal::coordinator::AuditEntry;
 use roundelay_protocol::time::Millis;
@@ -16,9 +17,9 @@ use crate::testing::Change;
 
 mod world;
 
-use world::{At, Crash, Incident, What, World};
+use world::{Crash, Incident, What, World};
 
-fn incident(client: usize, round: u64, at: At, what: What) -> Incident {
+fn incident(client: usize, round: u64, at: Point, what: What) -> Incident {
     Incident { client, round: RoundNumber(round), at, what }
 }
 
@@ -79,7 +80,7 @@ fn each_round_is_prepared_while_the_one_before_it_trains() {
 
 #[test]
 fn a_client_that_dies_in_any_stage_costs_no_round() {
-    for at in At::ALL {
+    for at in Point::ALL {
         let mut world = World::new(5, 2, false, 3);
         world.script = vec![incident(2, 2, at, What::Restart(50))];
         world.run();
@@ -90,7 +91,7 @@ fn a_client_that_dies_in_any_stage_costs_no_round() {
 
 #[test]
 fn a_client_whose_connection_breaks_goes_on_where_it_was() {
-    for at in At::ALL {
+    for at in Point::ALL {
         let mut world = World::new(4, 2, false, 4);
         world.script = vec![incident(1, 1, at, What::Disconnect(30))];
         world.run();
@@ -103,7 +104,7 @@ fn a_client_whose_connection_breaks_goes_on_where_it_was() {
 #[test]
 fn a_client_that_is_gone_for_good_is_left_out_of_the_rounds_that_follow() {
     let mut world = World::new(5, 3, false, 5);
-    world.script = vec![incident(0, 2, At::Upload, What::Die)];
+    world.script = vec![incident(0, 2, Point::Upload, What::Die)];
     world.run();
     let status = world.status();
     assert_eq!((status.state, status.ready), (State::Finished, 4));
@@ -115,8 +116,8 @@ fn a_client_that_is_gone_for_good_is_left_out_of_the_rounds_that_follow() {
 fn a_round_that_loses_too_many_is_tried_again_with_the_same_cohort() {
     let mut world = World::new(4, 2, false, 6);
     world.script = vec![
-        incident(0, 1, At::Upload, What::Restart(3_000)),
-        incident(1, 1, At::Upload, What::Restart(3_000)),
+        incident(0, 1, Point::Upload, What::Restart(3_000)),
+        incident(1, 1, Point::Upload, What::Restart(3_000)),
     ];
     world.run();
     assert_finished(&world);
@@ -132,8 +133,8 @@ fn a_round_that_loses_too_many_is_tried_again_with_the_same_cohort() {
 fn nothing_is_tried_again_over_a_model_whose_survivor_set_was_shown() {
     let mut world = World::new(4, 2, false, 7);
     world.script = vec![
-        incident(0, 1, At::Reveal, What::Restart(100)),
-        incident(1, 1, At::Reveal, What::Restart(100)),
+        incident(0, 1, Point::Reveal, What::Restart(100)),
+        incident(1, 1, Point::Reveal, What::Restart(100)),
     ];
     world.run();
     let status = world.status();
@@ -152,7 +153,7 @@ fn nothing_is_tried_again_over_a_model_whose_survivor_set_was_shown() {
 fn failures_are_bounded_and_the_operator_may_start_again() {
     let mut world = World::new(4, 1, false, 8);
     world.pace(|pace| pace.failures_max = 3);
-    let short = |round| [0, 1].map(|who| incident(who, round, At::Upload, What::Restart(10)));
+    let short = |round| [0, 1].map(|who| incident(who, round, Point::Upload, What::Restart(10)));
     world.script = (1..12).flat_map(short).collect();
     world.run();
     let status = world.status();
@@ -168,7 +169,7 @@ fn failures_are_bounded_and_the_operator_may_start_again() {
 #[test]
 fn a_short_upload_expels_its_client_and_the_others_finish_the_round() {
     let mut world = World::new(5, 1, false, 9);
-    world.script = vec![incident(3, 1, At::Upload, What::Short(16))];
+    world.script = vec![incident(3, 1, Point::Upload, What::Short(16))];
     world.run();
     assert_finished(&world);
     let (who, fault) = &world.expelled[0];
@@ -486,7 +487,7 @@ fn after_a_failed_upload_round_members_may_leave_join_and_be_replaced() {
         let mut world = World::new(4, 2, false, 22);
         // Two have uploaded for the model; the round fails, and so does its retry.
         world.pace(|pace| pace.failures_max = 2);
-        let die = |client, round| incident(client, round, At::Upload, What::Restart(4_000));
+        let die = |client, round| incident(client, round, Point::Upload, What::Restart(4_000));
         world.script = vec![die(2, 1), die(3, 1), die(2, 2), die(3, 2)];
         world.run();
         assert_eq!(world.status().state, State::Stalled, "{change:?}");
@@ -502,7 +503,7 @@ fn after_a_failed_upload_round_members_may_leave_join_and_be_replaced() {
 fn a_set_with_too_few_of_those_who_may_have_uploaded_is_shown_to_nobody() {
     let mut world = World::new(4, 1, false, 23);
     world.pace(|pace| pace.failures_max = 1);
-    let die = |client, round| incident(client, round, At::Upload, What::Restart(4_000));
+    let die = |client, round| incident(client, round, Point::Upload, What::Restart(4_000));
     world.script = vec![die(2, 1), die(3, 1)];
     world.run();
     world.pace(|pace| pace.failures_max = 8);
@@ -521,7 +522,7 @@ fn a_set_with_too_few_of_those_who_may_have_uploaded_is_shown_to_nobody() {
 fn an_amendment_that_drops_too_many_of_those_who_may_have_uploaded_stalls_at_once_and_says_so() {
     let mut world = World::new(4, 2, false, 24);
     world.pace(|pace| pace.failures_max = 1);
-    let die = |client, round| incident(client, round, At::Upload, What::Restart(4_000));
+    let die = |client, round| incident(client, round, Point::Upload, What::Restart(4_000));
     world.script = vec![die(2, 1), die(3, 1)];
     world.run();
     for _ in 0..3 {

@@ -70,7 +70,9 @@ impl Point {
         Self::Reveal,
     ];
 
-    pub(super) fn of(message: &FromClient) -> Option<Self> {
+    /// What a client does when it sends a message; none where it takes no part any more.
+    #[must_use]
+    pub fn of(message: &FromClient) -> Option<Self> {
         match message {
             FromClient::Advert(_) => Some(Self::Advert),
             FromClient::Shares(_) => Some(Self::Shares),

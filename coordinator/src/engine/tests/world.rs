@@ -23,7 +23,7 @@ mod lives;
 mod members;
 mod work;
 
-pub(super) use clients::{At, Incident, What};
+pub(super) use clients::{Incident, What};
 pub(super) use disk::Disk;
 pub(super) use lives::Crash;
 

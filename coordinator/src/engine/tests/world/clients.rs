@@ -2,6 +2,8 @@
 
 use std::collections::VecDeque;
 
+use roundelay_protocol::pair::Point;
+
 use super::*;
 use crate::accumulator::{Undo, UploadError};
 
@@ -10,32 +12,8 @@ use crate::accumulator::{Undo, UploadError};
 pub(in crate::engine::tests) struct Incident {
     pub(in crate::engine::tests) client: usize,
     pub(in crate::engine::tests) round: RoundNumber,
-    pub(in crate::engine::tests) at: At,
+    pub(in crate::engine::tests) at: Point,
     pub(in crate::engine::tests) what: What,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::engine::tests) enum At {
-    Advert,
-    Shares,
-    Opened,
-    Upload,
-    Commit,
-    Signature,
-    Reveal,
-}
-
-impl At {
-    /// Every step of a round, in its order.
-    pub(in crate::engine::tests) const ALL: [Self; 7] = [
-        Self::Advert,
-        Self::Shares,
-        Self::Opened,
-        Self::Upload,
-        Self::Commit,
-        Self::Signature,
-        Self::Reveal,
-    ];
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -123,14 +101,8 @@ impl World {
 
     fn incident(&mut self, client: usize, out: &Out) -> Option<What> {
         let (round, at) = match out {
-            Out::Upload(round, _) => (*round, At::Upload),
-            Out::Send(round, FromClient::Advert(_)) => (*round, At::Advert),
-            Out::Send(round, FromClient::Shares(_)) => (*round, At::Shares),
-            Out::Send(round, FromClient::Opened(_)) => (*round, At::Opened),
-            Out::Send(round, FromClient::InputCommit(_)) => (*round, At::Commit),
-            Out::Send(round, FromClient::SurvivorSignature(_)) => (*round, At::Signature),
-            Out::Send(round, FromClient::Reveal(_)) => (*round, At::Reveal),
-            Out::Send(_, FromClient::Declined(_) | FromClient::Accusation(_)) => return None,
+            Out::Upload(round, _) => (*round, Point::Upload),
+            Out::Send(round, message) => (*round, Point::of(message)?),
         };
         let planned = self.script.iter().position(|incident| {
             incident.client == client && incident.round == round && incident.at == at
