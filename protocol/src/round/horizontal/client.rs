@@ -33,7 +33,7 @@ use std::sync::Arc;
 
 use rand_core::CryptoRng;
 use roundelay_crypto::digest::Digest;
-use roundelay_crypto::identity::{IdentityKey, IdentityPublic};
+use roundelay_crypto::identity::{IdentityKey, IdentityPublic, Signature};
 use roundelay_crypto::mask::MaskKey;
 
 use crate::error::{AbortReason, Refusal, Stage as StageName};
@@ -43,7 +43,7 @@ use crate::manifest::Floors;
 use crate::message::{FromClient, Published, ToClient};
 use crate::plan::{RosterPlan, TrainingPlan};
 use crate::round::horizontal::terms::Terms;
-use crate::signed::Scope;
+use crate::signed::{Scope, Statement};
 use crate::time::{Millis, Time};
 
 mod advertise;
@@ -217,6 +217,24 @@ impl Seat {
 
     fn identity<'a>(&self, core: &'a Core, index: RosterIndex) -> Option<&'a IdentityPublic> {
         core.setup.terms.identity(self.client_at(index)?)
+    }
+
+    /// How many signatures under a statement are by members that `counts` names, indices strictly
+    /// rising, up to the first that is not.
+    fn signatures(
+        &self,
+        core: &Core,
+        statement: &Statement<'_>,
+        signatures: &[(RosterIndex, Signature)],
+        counts: impl Fn(RosterIndex) -> bool,
+    ) -> usize {
+        let (message, mut previous) = (core.scope.message(statement), None);
+        let is_valid = |(signer, signature): &&(RosterIndex, Signature)| {
+            let rises = previous.replace(*signer) < Some(*signer);
+            let identity = self.identity(core, *signer).filter(|_| rises && counts(*signer));
+            identity.is_some_and(|identity| identity.verify(&message, signature).is_ok())
+        };
+        signatures.iter().take_while(is_valid).count()
     }
 
     /// Enough members are left to reach the quorum with `clients_min` honest ones.

@@ -61,6 +61,7 @@ mod core;
 mod edges;
 mod input;
 mod machine;
+mod prepared;
 mod publish;
 mod rebuild;
 mod restore;

@@ -92,16 +92,10 @@ impl Prepared {
     /// collude hold fewer than t shares of a seed, since q = t and 2t > n + c.
     fn check_opened(&self, core: &Core, plan: &TrainingPlan) -> Result<(), Refusal> {
         let statement = Statement::Opened { shares: &self.shares };
-        let mut signers = BTreeSet::new();
-        for (index, signature) in &plan.opened {
-            let known = self.prepared.binary_search(index).is_ok();
-            let identity = self.seat.identity(core, *index).filter(|_| known);
-            if identity.is_some_and(|it| core.scope.verifies(it, &statement, signature)) {
-                signers.insert(*index);
-            }
-        }
-        let present = u16::try_from(signers.len()).unwrap_or(u16::MAX);
-        let required = self.seat.plan.quorum;
+        let counts = |signer| self.prepared.binary_search(&signer).is_ok();
+        let valid = self.seat.signatures(core, &statement, &plan.opened, counts);
+        let present = u16::try_from(valid).unwrap_or(u16::MAX);
+        let required = self.seat.floors.quorum();
         if present < required { Err(Refusal::TooFewOpened { present, required }) } else { Ok(()) }
     }
 }

@@ -58,17 +58,13 @@ impl Unmask {
     /// signed. A single one that does not verify is a lie of the coordinator.
     fn check(&self, core: &Core, quorum: &Quorum) -> Result<(), Refusal> {
         let statement = Statement::Survivors { context: &self.context, set: &self.root };
-        let message = core.scope.message(&statement);
-        let mut previous = None;
-        for (signer, signature) in &quorum.signatures {
-            let identity = self.seat.identity(core, *signer);
-            let identity = identity.filter(|_| previous < Some(*signer) && self.survived(*signer));
-            previous = Some(*signer);
-            if identity.is_none_or(|identity| identity.verify(&message, signature).is_err()) {
-                return Err(Refusal::BadQuorumSignature(*signer));
-            }
+        let signatures = &quorum.signatures;
+        let counts = |signer| self.survived(signer);
+        let valid = self.seat.signatures(core, &statement, signatures, counts);
+        if let Some((liar, _)) = signatures.get(valid) {
+            return Err(Refusal::BadQuorumSignature(*liar));
         }
-        let present = u16::try_from(quorum.signatures.len()).unwrap_or(u16::MAX);
+        let present = u16::try_from(valid).unwrap_or(u16::MAX);
         let required = self.seat.floors.quorum();
         if present < required {
             return Err(Refusal::QuorumNotReached { present, required });

@@ -53,10 +53,7 @@ impl AdvertiseKeys {
 
     fn check(&self, core: &Core, from: RosterIndex, advert: &Advert) -> Result<(), Fault> {
         let statement = Statement::Advert { plan: &core.root, advert };
-        let identity = core.plan.client_at(from).and_then(|client| core.terms.identity(client));
-        let signed = identity
-            .is_some_and(|identity| core.scope.verifies(identity, &statement, &advert.signature));
-        if !signed {
+        if !core.has_signed(from, &statement, &advert.signature) {
             return Err(Fault::BadSignature);
         }
         let taken = self.adverts.values().any(|other| {

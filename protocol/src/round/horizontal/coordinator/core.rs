@@ -3,11 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use roundelay_crypto::identity::Signature;
+
 use super::machine::Stage;
 use super::*;
 use crate::manifest::Floors;
 use crate::round::horizontal::terms::Terms;
-use crate::signed::Scope;
+use crate::signed::{Scope, Statement};
 use crate::transcript::plan_root;
 
 /// The round as all stages see it.
@@ -144,6 +146,17 @@ impl Core {
     }
 
     /// Those of the members that may still answer and have not.
+    /// Whether a signature under a statement is that of a member of the cohort.
+    pub(super) fn has_signed(
+        &self,
+        by: RosterIndex,
+        statement: &Statement<'_>,
+        signature: &Signature,
+    ) -> bool {
+        let identity = self.plan.client_at(by).and_then(|client| self.terms.identity(client));
+        identity.is_some_and(|identity| self.scope.verifies(identity, statement, signature))
+    }
+
     pub(super) fn pending<'a>(
         &self,
         members: impl IntoIterator<Item = &'a RosterIndex>,

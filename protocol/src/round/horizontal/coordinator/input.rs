@@ -85,10 +85,7 @@ impl MaskedInput {
             return self.expel(core, from, Fault::OutOfStage, turn);
         }
         let statement = Statement::Input { context: &self.work.context, root: &commit.root };
-        let identity = core.plan.client_at(from).and_then(|client| core.terms.identity(client));
-        let signed = identity
-            .is_some_and(|identity| core.scope.verifies(identity, &statement, &commit.signature));
-        if !signed {
+        if !core.has_signed(from, &statement, &commit.signature) {
             return self.expel(core, from, Fault::BadSignature, turn);
         }
         self.commits.insert(from, commit);

@@ -1,5 +1,4 @@
-//! ShareKeys: collects each client's leaves and sorts them by recipient; then everything stands
-//! prepared until the training plan comes.
+//! ShareKeys: collects each client's leaves and sorts them by recipient.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -9,8 +8,8 @@ use roundelay_crypto::tree;
 
 use super::core::{Core, Turn, Waiting};
 use super::edges::Edges;
-use super::input::MaskedInput;
 use super::machine::{Event, Stage};
+use super::prepared::Opening;
 use super::*;
 use crate::limits::SEALED_SHARES_BYTES;
 use crate::message::{AdvertRoster, BoxDelivery, BoxRoster, ShareLeaf};
@@ -96,9 +95,7 @@ impl ShareKeys {
             return Err(Fault::BadLeaves);
         }
         let statement = Statement::Shares { adverts: &self.root, root: &shares.root };
-        let identity = core.plan.client_at(from).and_then(|client| core.terms.identity(client));
-        let signed = identity
-            .is_some_and(|identity| core.scope.verifies(identity, &statement, &shares.signature));
+        let signed = core.has_signed(from, &statement, &shares.signature);
         if signed { Ok(digests) } else { Err(Fault::BadSignature) }
     }
 
@@ -140,7 +137,7 @@ impl ShareKeys {
         turn.persist(Record::SharesClosed);
         let until = turn.now + core.timing.share_keys;
         let preparation = self.close(core, turn);
-        Opening { preparation, opened: BTreeMap::new(), until }.settle(core, turn)
+        Opening::new(preparation, until).settle(core, turn)
     }
 
     /// U2: those whose shares arrived and who have not left.
@@ -185,8 +182,7 @@ impl ShareKeys {
             Record::SharesClosed => {
                 let until = turn.now + core.timing.share_keys;
                 let preparation = self.close(core, turn);
-                let opening = Opening { preparation, opened: BTreeMap::new(), until };
-                Some(Stage::Opening(Box::new(opening)))
+                Some(Stage::Opening(Box::new(Opening::new(preparation, until))))
             }
             _ => None,
         }
@@ -233,140 +229,5 @@ impl Preparation {
         let adverts = &self.roster.adverts;
         let position = adverts.binary_search_by_key(&index, |(index, _)| *index).ok()?;
         adverts.get(position).map(|(_, advert)| advert)
-    }
-}
-
-/// Waits until members of U2 have signed that their boxes opened: without a quorum of these
-/// signatures nobody uploads.
-pub(super) struct Opening {
-    pub(super) preparation: Preparation,
-    opened: BTreeMap<RosterIndex, Signature>,
-    until: Time,
-}
-
-impl Opening {
-    pub(super) fn handle(mut self, core: &mut Core, event: Event, turn: &mut Turn<'_>) -> Stage {
-        match event {
-            Event::Message(from, FromClient::Opened(signature)) => {
-                self.opened(core, from, signature, turn);
-            }
-            Event::Returned(index) if !core.is_out(index) => {
-                self.preparation.resend_boxes(core, index, turn);
-            }
-            // Shares that came too late.
-            Event::Message(..) => core.late_messages += 1,
-            _ => {}
-        }
-        self.settle(core, turn)
-    }
-
-    fn opened(
-        &mut self,
-        core: &mut Core,
-        from: RosterIndex,
-        signature: Signature,
-        turn: &mut Turn<'_>,
-    ) {
-        if self.preparation.prepared.binary_search(&from).is_err() {
-            return core.expel(from, Fault::OutOfStage, turn);
-        }
-        let statement = Statement::Opened { shares: &self.preparation.shares };
-        let identity = core.plan.client_at(from).and_then(|client| core.terms.identity(client));
-        if identity.is_some_and(|it| core.scope.verifies(it, &statement, &signature)) {
-            self.opened.insert(from, signature);
-        } else {
-            core.expel(from, Fault::BadSignature, turn);
-        }
-    }
-
-    fn settle(self, core: &mut Core, turn: &mut Turn<'_>) -> Stage {
-        let members = &self.preparation.prepared;
-        let pending = core.pending(members, |index| self.opened.contains_key(index));
-        let (answers, quorum) = (self.opened.len(), core.plan.quorum);
-        let waiting = Waiting::counting(self.until, &pending, answers, quorum);
-        if core.waits(&waiting, turn) {
-            return Stage::Opening(Box::new(self));
-        }
-        if answers < usize::from(quorum) {
-            core.dropped(StageName::ShareKeys, &pending, turn);
-            return core.too_few(StageName::ShareKeys, answers, quorum, turn);
-        }
-        let opened = self.opened.into_iter().take(usize::from(quorum)).collect();
-        core.stage_began(StageName::Prepared, members.len(), turn);
-        Prepared { preparation: self.preparation, opened }.settle(core, turn)
-    }
-
-    /// Takes a record instead of a message.
-    pub(super) fn replay(
-        self,
-        core: &mut Core,
-        record: Record,
-        turn: &mut Turn<'_>,
-    ) -> Option<Stage> {
-        match record {
-            Record::Left(..) => Some(Stage::Opening(Box::new(self))),
-            Record::Training(plan) => {
-                let stage = MaskedInput::begin(core, self.preparation, plan, turn);
-                Some(Stage::MaskedInput(Box::new(stage)))
-            }
-            _ => None,
-        }
-    }
-
-    /// Goes on after a restart: what the members have signed is asked for again, with their boxes.
-    pub(super) fn resume(mut self, core: &mut Core, turn: &mut Turn<'_>) -> Stage {
-        self.until = turn.now + core.timing.share_keys;
-        for index in core.pending(&self.preparation.prepared, |_| false) {
-            self.preparation.resend_boxes(core, index, turn);
-        }
-        self.settle(core, turn)
-    }
-}
-
-/// Waits for the training plan.
-pub(super) struct Prepared {
-    pub(super) preparation: Preparation,
-    /// A quorum's signatures that their boxes opened.
-    opened: Vec<(RosterIndex, Signature)>,
-}
-
-impl Prepared {
-    pub(super) fn handle(self, core: &mut Core, event: Event, turn: &mut Turn<'_>) -> Stage {
-        if let Event::Returned(index) = event
-            && !core.is_out(index)
-        {
-            self.preparation.resend_boxes(core, index, turn);
-        }
-        self.settle(core, turn)
-    }
-
-    fn settle(self, core: &mut Core, turn: &mut Turn<'_>) -> Stage {
-        let left = core.pending(&self.preparation.prepared, |_| false).len();
-        let required = core.floors.members_min();
-        if left < usize::from(required) {
-            return core.too_few(StageName::Prepared, left, required, turn);
-        }
-        let Some(mut plan) = core.next_plan.take() else {
-            return Stage::Prepared(Box::new(self));
-        };
-        plan.active = self.active(core);
-        if plan.active.len() < usize::from(required) {
-            return core.too_few(StageName::Prepared, plan.active.len(), required, turn);
-        }
-        plan.opened = self.opened;
-        turn.persist(Record::Training(plan.clone()));
-        MaskedInput::begin(core, self.preparation, plan, turn).settle(core, turn)
-    }
-
-    /// A: those of U2 who are there; all who have not left where those who are there are too few,
-    /// since the others may come back in time.
-    fn active(&self, core: &Core) -> Vec<RosterIndex> {
-        let members = &self.preparation.prepared;
-        let there = |index: &&RosterIndex| core.is_present(**index);
-        let present = core.allowed_set(members.iter().filter(there).copied());
-        if present.len() >= usize::from(core.floors.members_min()) {
-            return present;
-        }
-        core.allowed_set(core.pending(members, |_| false))
     }
 }
