@@ -97,6 +97,7 @@ type UploadHook = Box<dyn FnMut(ClientId, Vec<u8>) -> Vec<u8>>;
 
 /// One coordinator and its clients.
 pub struct Pair {
+    options: Options,
     now: Time,
     network: Network,
     terms: Arc<Terms>,
@@ -116,7 +117,7 @@ impl Pair {
     #[must_use]
     pub fn new(options: Options) -> Self {
         let Options { clients, seed, rules, rounds, timing, patience, delay_ms, pinned, faults } =
-            options;
+            options.clone();
         let mut random = Stream::new(Secret::fill_with(|bytes| {
             bytes.iter_mut().zip(seed.to_le_bytes()).for_each(|(to, from)| *to = from);
         }));
@@ -135,6 +136,7 @@ impl Pair {
         // In the order of the roster, so that client i of a test has roster index i.
         peers.sort_by_key(|peer| peer.id);
         Self {
+            options,
             now: Time(0),
             network: Network::new(delay_ms, &mut random),
             coordinator: Coordinator::new(Arc::clone(&terms), timing, initial()),
@@ -147,6 +149,13 @@ impl Pair {
             next_round: RoundNumber(1),
             chain: None,
         }
+    }
+
+    /// A pair of the same options, to which nothing has happened yet: what this one would have done
+    /// without the test's lies.
+    #[must_use]
+    pub fn twin(&self) -> Self {
+        Self::new(self.options.clone())
     }
 
     /// What the federation's manifest says.

@@ -1,19 +1,13 @@
 //! Whole rounds through both halves, in virtual time.
 
-#[path = "rounds/attacks.rs"]
-mod attacks;
 #[path = "rounds/checks.rs"]
 mod checks;
 #[path = "rounds/dropouts.rs"]
 mod dropouts;
 #[path = "rounds/frozen.rs"]
 mod frozen;
-#[path = "rounds/liars.rs"]
-mod liars;
 #[path = "rounds/properties.rs"]
 mod properties;
-#[path = "rounds/refusals.rs"]
-mod refusals;
 #[path = "rounds/returns.rs"]
 mod returns;
 #[path = "rounds/whole.rs"]

@@ -179,7 +179,7 @@ fn a_restarted_client_goes_on_from_its_files() {
 }
 
 #[test]
-fn a_client_killed_within_a_round_sits_it_out_and_the_others_finish() {
+fn a16_a_client_killed_within_a_round_sits_it_out_and_the_others_finish() {
     let mut world = World::new(5, task(false));
     let round = world.prepare();
     world.restart(3);
@@ -269,7 +269,7 @@ fn a_client_gives_back_the_state_that_it_stands_at_and_no_other() {
 }
 
 #[test]
-fn a_coordinator_restored_from_a_backup_does_not_take_a_client_back() {
+fn a7_a_coordinator_restored_from_a_backup_does_not_take_a_client_back() {
     let mut world = World::new(5, task(false));
     let old: State = world.state.clone();
     let transcript = world.transcript;
@@ -284,7 +284,7 @@ fn a_coordinator_restored_from_a_backup_does_not_take_a_client_back() {
 }
 
 #[test]
-fn a_record_that_is_not_durable_ends_every_round_and_the_next_one_works() {
+fn a16_a_record_that_is_not_durable_ends_every_round_and_the_next_one_works() {
     let mut world = World::new(5, task(false));
     let round = world.prepare();
     world.site_input(2, Input::PersistFailed);
@@ -297,7 +297,7 @@ fn a_record_that_is_not_durable_ends_every_round_and_the_next_one_works() {
 }
 
 #[test]
-fn rounds_without_end_push_the_oldest_out_and_old_numbers_start_nothing() {
+fn a18_rounds_without_end_push_the_oldest_out_and_old_numbers_start_nothing() {
     let mut world = World::new(3, task(false));
     let rounds: Vec<RoundNumber> = (0..5).map(|_| world.prepare()).collect();
     let resumable = world.sites[0].engine.join().resumable.into_vec();

@@ -33,7 +33,7 @@ fn forged(world: &World, standing: Standing) -> Standing {
 }
 
 #[test]
-fn an_announced_state_that_does_not_follow_is_refused_and_nothing_is_trusted_after_it() {
+fn a19_an_announced_state_that_does_not_follow_is_refused_and_nothing_is_trusted_after_it() {
     // A changed state shows in the transcript, which the coordinator may also forge for this client.
     for (what, forge) in [("state", None), ("transcript", Some(Digest([1; 32])))] {
         let mut world = World::new(5, task(false));
@@ -76,7 +76,7 @@ fn an_announced_state_that_does_not_follow_is_refused_and_nothing_is_trusted_aft
 }
 
 #[test]
-fn a_client_without_its_bytes_fetches_nothing_once_the_lineage_is_broken() {
+fn a19_a_client_without_its_bytes_fetches_nothing_once_the_lineage_is_broken() {
     let mut world = World::new(5, task(false));
     world.round(PlanKind::Train);
     world.sites[0].stored = None;
@@ -90,7 +90,7 @@ fn a_client_without_its_bytes_fetches_nothing_once_the_lineage_is_broken() {
 }
 
 #[test]
-fn another_model_at_the_version_of_a_client_is_never_taken_over_whoever_has_signed_it() {
+fn a19_another_model_at_the_version_of_a_client_is_never_taken_over_whoever_has_signed_it() {
     // Named on a new connection: that alone breaks the lineage.
     let mut world = World::new(5, task(false));
     world.round(PlanKind::Train);
@@ -131,7 +131,7 @@ fn withheld() -> (World, RoundNumber) {
 }
 
 #[test]
-fn a_plan_over_another_model_at_the_version_of_a_client_is_refused_and_not_waited_for() {
+fn a7_a_plan_over_another_model_at_the_version_of_a_client_is_refused_and_not_waited_for() {
     let (mut world, next) = withheld();
     let lie = forged(&world, Standing { transcript: Digest([2; 32]), ..world.newest() });
     let victim = world.sites[0].id;
@@ -151,7 +151,7 @@ fn a_plan_over_another_model_at_the_version_of_a_client_is_refused_and_not_waite
 }
 
 #[test]
-fn a_client_that_revealed_takes_no_other_result_for_the_one_that_is_withheld_from_it() {
+fn a19_a_client_that_revealed_takes_no_other_result_for_the_one_that_is_withheld_from_it() {
     let (mut world, next) = withheld();
     // A sum of the coordinator's own making over the same model, in a round that is only prepared.
     let terms = Arc::clone(&world.terms);
@@ -188,7 +188,7 @@ fn a_client_that_revealed_takes_no_other_result_for_the_one_that_is_withheld_fro
 }
 
 #[test]
-fn an_aggregate_that_was_changed_on_its_way_is_not_applied() {
+fn a19_an_aggregate_that_was_changed_on_its_way_is_not_applied() {
     let mut world = World::new(5, task(false));
     world.round(PlanKind::Train);
     let mut first = true;
@@ -212,7 +212,7 @@ fn an_aggregate_that_was_changed_on_its_way_is_not_applied() {
 }
 
 #[test]
-fn a_state_that_is_not_the_announced_one_is_not_taken_over() {
+fn a19_a_state_that_is_not_the_announced_one_is_not_taken_over() {
     let mut world = World::new(5, task(false));
     world.round(PlanKind::Train);
     world.disconnect(4);
@@ -257,7 +257,7 @@ fn forged_for_a_newcomer() -> (World, Standing, State) {
 }
 
 #[test]
-fn a_newcomer_does_not_take_a_forged_state_from_a_lying_coordinator_and_a_colluder() {
+fn a19_a_newcomer_does_not_take_a_forged_state_from_a_lying_coordinator_and_a_colluder() {
     let (mut world, standing, forged) = forged_for_a_newcomer();
     // Nothing but its word, the word of the one who may collude, that twice, or the newcomer's own.
     for by in [&[][..], &[0], &[0, 0], &[0, 4]] {

@@ -228,7 +228,7 @@ async fn a_vector_that_is_waited_for_arrives_whole_and_once() {
 }
 
 #[tokio::test]
-async fn a_vector_longer_than_allowed_is_not_taken() {
+async fn a18_a_vector_longer_than_allowed_is_not_taken() {
     let (mut link, there, mut control, _) = link_that_waits_for(999).await;
     send_vector(&there, 1000, 1000).await;
     say(&mut control, &welcome(0)).await;
@@ -236,7 +236,7 @@ async fn a_vector_longer_than_allowed_is_not_taken() {
 }
 
 #[tokio::test]
-async fn a_vector_of_another_length_than_announced_ends_the_session() {
+async fn a18_a_vector_of_another_length_than_announced_ends_the_session() {
     for sent in [0, 5, 99, 101, 200] {
         let (mut link, there, _control, _) = link_that_waits_for(100).await;
         send_vector(&there, 100, sent).await;
@@ -246,7 +246,7 @@ async fn a_vector_of_another_length_than_announced_ends_the_session() {
 }
 
 #[tokio::test]
-async fn garbage_on_the_control_stream_ends_the_session() {
+async fn a18_garbage_on_the_control_stream_ends_the_session() {
     for garbage in [vec![0xff; 16], vec![3, 0, 0, 0, 9, 9, 9], vec![0, 0, 1, 0]] {
         let (mut link, _there, mut control) = linked().await;
         control.send(Bytes::from(garbage)).await.unwrap();

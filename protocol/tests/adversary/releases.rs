@@ -35,7 +35,7 @@ fn assert_set_rule(pair: &Pair, round: RoundNumber) {
 }
 
 #[test]
-fn a_model_over_which_a_set_was_signed_is_never_trained_from_again() {
+fn a7_a_model_over_which_a_set_was_signed_is_never_trained_from_again() {
     let mut pair = Pair::new(Options::new(5, 1));
     pair.on_message_from(|_, message| match message {
         // Everybody signs, and the shares get lost.
@@ -50,7 +50,7 @@ fn a_model_over_which_a_set_was_signed_is_never_trained_from_again() {
 }
 
 #[test]
-fn statistics_of_one_data_version_are_opened_once() {
+fn a7_statistics_of_one_data_version_are_opened_once() {
     let mut pair = Pair::new(Options::new(5, 1));
     let first = pair.round(PlanKind::Statistics);
     assert_published(&pair, first, &[0, 1, 2, 3, 4]);
@@ -81,7 +81,7 @@ fn a_round_that_nobody_signed_is_retried_with_the_same_cohort_and_new_masks() {
 }
 
 #[test]
-fn a_retry_with_another_cohort_over_the_same_model_is_refused() {
+fn a15_a_retry_with_another_cohort_over_the_same_model_is_refused() {
     // Eight clients make two groups; the retry plans one of them.
     let mut pair = Pair::new(Options::new(8, 1));
     pair.on_message_from(|_, message| match message {
@@ -103,7 +103,7 @@ fn a_retry_with_another_cohort_over_the_same_model_is_refused() {
 /// The coordinator collects vectors of two rounds over one model, without showing a set, and then
 /// asks for signatures in both.
 #[test]
-fn of_two_rounds_over_one_model_only_the_later_one_is_signed() {
+fn a10_of_two_rounds_over_one_model_only_the_later_one_is_signed() {
     let mut pair = Pair::new(Options::new(5, 1));
     let sets: Rc<RefCell<Vec<Arc<SurvivorSet>>>> = Rc::default();
     let seen = Rc::clone(&sets);
@@ -158,7 +158,7 @@ fn two_survivor_sets_shown_to_two_halves_open_neither() {
 }
 
 #[test]
-fn a_client_outside_the_survivor_set_answers_nothing() {
+fn a9_a_client_outside_the_survivor_set_answers_nothing() {
     let late = Fault::Cut {
         client: 3,
         at: Point::Commit,
@@ -210,7 +210,7 @@ fn what_the_coordinator_is_sent_looks_the_same_whatever_is_in_it() {
 /// Held-out rows of one client, from two sums over the same model: an evaluation without it, then
 /// the evaluation that rides in the train round with it.
 #[test]
-fn a_model_is_evaluated_alone_only_when_no_round_trains_from_it() {
+fn a15_a_model_is_evaluated_alone_only_when_no_round_trains_from_it() {
     let mut pair = Pair::new(Options::new(8, 1));
     let group: BTreeSet<ClientId> = pair.terms().groups().to_vec()[0].iter().copied().collect();
     let evaluation = pair.prepare_for(&group);
@@ -224,7 +224,7 @@ fn a_model_is_evaluated_alone_only_when_no_round_trains_from_it() {
 }
 
 #[test]
-fn the_last_model_is_evaluated_alone_once() {
+fn a15_the_last_model_is_evaluated_alone_once() {
     let mut pair = Pair::new(Options { rounds: 1, ..Options::new(5, 1) });
     let training = pair.round(PlanKind::Train);
     let evaluation = pair.round(PlanKind::Evaluate);

@@ -8,7 +8,7 @@ use roundelay_protocol::pair::{Options, Pair};
 use roundelay_protocol::plan::PlanKind;
 use roundelay_protocol::round::horizontal::client::{LocalFailure, Outcome};
 
-use super::{VICTIM, lie_in, lied_to};
+use crate::harness::{VICTIM, lie_in, lied_to};
 
 fn result_is_refused(reason: &Refusal, lie: impl Fn(&mut Published) + 'static) {
     let (pair, round) = lied_to(move |message| match message {
@@ -25,7 +25,7 @@ fn result_is_refused(reason: &Refusal, lie: impl Fn(&mut Published) + 'static) {
 }
 
 #[test]
-fn a_result_that_does_not_belong_to_the_plan_and_the_set_is_refused() {
+fn a19_a_result_that_does_not_belong_to_the_plan_and_the_set_is_refused() {
     let reason = Refusal::LineageBroken;
     result_is_refused(&reason, |published| published.kind = PlanKind::Evaluate);
     result_is_refused(&reason, |published| published.model_version = ModelVersion(7));
@@ -33,7 +33,7 @@ fn a_result_that_does_not_belong_to_the_plan_and_the_set_is_refused() {
 }
 
 #[test]
-fn a_result_whose_transcript_is_not_what_this_client_saw_is_refused() {
+fn a19_a_result_whose_transcript_is_not_what_this_client_saw_is_refused() {
     let reason = Refusal::TranscriptMismatch;
     result_is_refused(&reason, |published| published.transcript = Digest([1; 32]));
     result_is_refused(&reason, |published| published.aggregate = Digest([1; 32]));
@@ -41,7 +41,7 @@ fn a_result_whose_transcript_is_not_what_this_client_saw_is_refused() {
 }
 
 #[test]
-fn a_result_that_leads_to_another_state_than_announced_is_refused_by_one_that_sat_out() {
+fn a19_a_result_that_leads_to_another_state_than_announced_is_refused_by_one_that_sat_out() {
     // Without a part in the round it can't tell the transcript, but it derives the state itself.
     let reason = Refusal::LineageBroken;
     let mut pair = Pair::new(Options::new(5, 11));

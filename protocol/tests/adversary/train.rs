@@ -1,5 +1,7 @@
 //! Lies about what is computed, and a tenant's own reasons. No vector has left.
 
+use std::cell::RefCell;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use roundelay_crypto::digest::Digest;
@@ -13,9 +15,10 @@ use roundelay_protocol::plan::{PlanKind, TrainingPlan};
 use roundelay_protocol::round::horizontal::client::{Input, LocalFailure};
 use roundelay_protocol::time::Millis;
 
-use super::{VICTIM, assert_refused, lie_in, lied_to, lied_to_in_order};
-
-pub(super) const OPENED: &[Point] = &[Point::Advert, Point::Shares, Point::Opened];
+use crate::harness::{
+    OPENED, UPLOADED, VICTIM, assert_refused, assert_refused_without_twin, lie_in, lied_to,
+    lied_to_in_order,
+};
 
 fn training_is_refused(reason: &Refusal, lie: impl Fn(&mut TrainingPlan) + 'static) {
     let (pair, round) = lied_to(move |message| match message {
@@ -29,7 +32,7 @@ fn training_is_refused(reason: &Refusal, lie: impl Fn(&mut TrainingPlan) + 'stat
 }
 
 #[test]
-fn a_plan_that_departs_from_the_manifest_is_refused() {
+fn a7_a_plan_that_departs_from_the_manifest_is_refused() {
     let reason = Refusal::PlanOutsideManifest;
     training_is_refused(&reason, |plan| plan.hyperparameters.local_epochs += 1);
     training_is_refused(&reason, |plan| plan.hyperparameters.learning_rate = 0.2);
@@ -38,7 +41,7 @@ fn a_plan_that_departs_from_the_manifest_is_refused() {
 }
 
 #[test]
-fn a_plan_with_another_ring_clip_or_segment_than_the_manifests_is_refused() {
+fn a17_a_plan_with_another_ring_clip_or_segment_than_the_manifests_is_refused() {
     fn layout_is_refused(change: impl Fn(&mut Vec<Segment>) + 'static) {
         training_is_refused(&Refusal::PlanOutsideManifest, move |plan| {
             let mut segments = plan.layout.segments().to_vec();
@@ -68,23 +71,23 @@ fn a_plan_with_another_ring_clip_or_segment_than_the_manifests_is_refused() {
 }
 
 #[test]
-fn a_round_beyond_those_of_the_signed_task_is_refused() {
+fn a7_a_round_beyond_those_of_the_signed_task_is_refused() {
     let mut pair = Pair::new(Options { rounds: 1, ..Options::new(5, 11) });
     let first = pair.round(PlanKind::Train);
     crate::checks::assert_published(&pair, first, &[0, 1, 2, 3, 4]);
     let second = pair.round(PlanKind::Train);
-    assert_refused(&pair, second, &Refusal::PlanOutsideManifest, OPENED);
+    assert_refused_without_twin(&pair, second, &Refusal::PlanOutsideManifest, OPENED);
 }
 
 #[test]
-fn a_model_that_this_client_has_not_derived_is_refused() {
+fn a7_a_model_that_this_client_has_not_derived_is_refused() {
     let reason = Refusal::ModelNotDerived;
     training_is_refused(&reason, |plan| plan.model = Digest([1; 32]));
     training_is_refused(&reason, |plan| plan.model_version = ModelVersion(1));
 }
 
 #[test]
-fn statistics_over_another_version_of_the_data_are_refused() {
+fn a7_statistics_over_another_version_of_the_data_are_refused() {
     let mut pair = Pair::new(Options::new(5, 11));
     let round = pair.prepare();
     let mut plan = pair.coordinator().training_plan(round, PlanKind::Statistics);
@@ -95,13 +98,13 @@ fn statistics_over_another_version_of_the_data_are_refused() {
 }
 
 #[test]
-fn another_history_than_this_client_has_seen_is_refused() {
+fn a7_another_history_than_this_client_has_seen_is_refused() {
     let reason = Refusal::TranscriptMismatch;
     training_is_refused(&reason, |plan| plan.previous_transcript = Digest([1; 32]));
 }
 
 #[test]
-fn an_active_roster_that_is_no_subset_with_this_client_is_refused() {
+fn a5_an_active_roster_that_is_no_subset_with_this_client_is_refused() {
     let reason = Refusal::BadActiveRoster;
     training_is_refused(&reason, |plan| {
         plan.active.remove(VICTIM);
@@ -114,7 +117,7 @@ fn an_active_roster_that_is_no_subset_with_this_client_is_refused() {
 }
 
 #[test]
-fn an_active_roster_that_breaks_a_group_is_refused_where_whole_groups_are_the_rule() {
+fn a15_an_active_roster_that_breaks_a_group_is_refused_where_whole_groups_are_the_rule() {
     let mut options = Options::new(8, 11);
     options.rules.whole_groups = true;
     let mut pair = Pair::new(options);
@@ -129,8 +132,47 @@ fn an_active_roster_that_breaks_a_group_is_refused_where_whole_groups_are_the_ru
     assert_refused(&pair, round, &Refusal::BadActiveRoster, OPENED);
 }
 
+/// The contradiction comes when the vector is out: it is sent again byte for byte, or not at all.
 #[test]
-fn a_message_of_a_later_stage_or_another_plan_is_refused() {
+fn a14_another_plan_after_the_upload_gets_no_other_vector() {
+    let changes: [fn(&mut TrainingPlan); 3] = [
+        |plan| plan.model = Digest([1; 32]),
+        |plan| plan.hyperparameters.learning_rate = 0.2,
+        |plan| _ = plan.active.pop(),
+    ];
+    for change in changes {
+        let mut pair = Pair::new(Options { delay_ms: 5..=5, ..Options::new(5, 11) });
+        let (victim, plan) = (pair.ids()[VICTIM], Rc::new(RefCell::new(None)));
+        let seen = Rc::clone(&plan);
+        pair.on_message_to(move |to, message| {
+            if let (ToClient::TrainingPlan(plan), true) = (&message, to == victim) {
+                *seen.borrow_mut() = Some(plan.clone());
+            }
+            match message {
+                ToClient::SurvivorSet(_) | ToClient::Published(_) if to == victim => Vec::new(),
+                message => vec![message],
+            }
+        });
+        let round = pair.prepare();
+        pair.train(round, PlanKind::Train);
+        pair.run_for(Millis(500));
+        pair.tell(VICTIM, round, Input::Message(ToClient::ResendInput));
+        let uploads = &pair.peer(VICTIM).uploads;
+        assert_eq!(uploads.len(), 2);
+        assert_eq!(uploads[0], uploads[1], "byte for byte");
+        let mut other = plan.borrow().clone().unwrap();
+        change(&mut other);
+        pair.tell(VICTIM, round, Input::Message(ToClient::TrainingPlan(other)));
+        pair.tell(VICTIM, round, Input::Message(ToClient::ResendInput));
+        let twice = [UPLOADED, &[Point::Commit]].concat();
+        let reason = Refusal::Contradicted(Stage::MaskedInput);
+        assert_refused(&pair, round, &reason, &twice);
+        assert_eq!(pair.peer(VICTIM).uploads.len(), 2);
+    }
+}
+
+#[test]
+fn a14_a_message_of_a_later_stage_or_another_plan_is_refused() {
     let (pair, round) = lied_to(|message| match message {
         ToClient::TrainingPlan(_) => {
             vec![ToClient::SurvivorSet(Arc::new(SurvivorSet { inputs: Vec::new() }))]
@@ -181,7 +223,7 @@ fn a_client_that_withdraws_burns_its_keys() {
 }
 
 #[test]
-fn a_client_burns_its_keys_when_the_coordinator_is_silent_for_too_long() {
+fn a18_a_client_burns_its_keys_when_the_coordinator_is_silent_for_too_long() {
     let (pair, round) = lied_to(|message| match message {
         ToClient::RosterPlan(_) | ToClient::Adverts(_) => vec![message],
         _ => Vec::new(),
@@ -190,7 +232,7 @@ fn a_client_burns_its_keys_when_the_coordinator_is_silent_for_too_long() {
 }
 
 #[test]
-fn a_plan_without_a_quorum_that_opened_its_boxes_is_refused() {
+fn a11_a_plan_without_a_quorum_that_opened_its_boxes_is_refused() {
     let too_few = Refusal::TooFewOpened { present: 3, required: 4 };
     training_is_refused(&too_few, |plan| plan.opened.truncate(3));
     training_is_refused(&too_few, |plan| plan.opened[3] = plan.opened[0]);

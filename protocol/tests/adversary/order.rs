@@ -13,9 +13,7 @@ use roundelay_protocol::plan::PlanKind;
 use roundelay_protocol::round::horizontal::client::Input;
 use roundelay_protocol::time::Millis;
 
-use super::survivors::{SIGNED, UPLOADED};
-use super::train::OPENED;
-use super::{VICTIM, assert_refused};
+use crate::harness::{OPENED, SIGNED, UPLOADED, VICTIM, assert_refused_without_twin};
 
 const A_WHILE: Millis = Millis(500);
 
@@ -70,31 +68,31 @@ fn not_rising() -> Refusal {
 }
 
 #[test]
-fn adverts_of_a_round_before_one_that_was_shared_in_are_refused() {
+fn a7_adverts_of_a_round_before_one_that_was_shared_in_are_refused() {
     let (mut pair, kept) = keeping_from_victim(|message| matches!(message, ToClient::Adverts(_)));
     let (first, second) = (pair.prepare(), pair.prepare());
     pair.run_for(A_WHILE);
     let [of_first, of_second] = &kept.borrow()[..] else { panic!("a roster for each round") };
     say(&mut pair, second, of_second);
     say(&mut pair, first, of_first);
-    assert_refused(&pair, first, &not_rising(), &[Point::Advert]);
+    assert_refused_without_twin(&pair, first, &not_rising(), &[Point::Advert]);
     assert!(pair.peer(VICTIM).declined(second).next().is_none());
 }
 
 #[test]
-fn a_plan_of_a_round_before_one_that_was_uploaded_for_is_refused() {
+fn a7_a_plan_of_a_round_before_one_that_was_uploaded_for_is_refused() {
     let (mut pair, kept) = keeping_from_victim(is_plan);
     let [(first, of_first), (second, of_second)] = two_plans(&mut pair, &kept);
     say(&mut pair, second, &of_second);
     pair.run_for(A_WHILE);
     assert!(pair.peer(VICTIM).uploads.iter().any(|(round, _)| *round == second));
     say(&mut pair, first, &of_first);
-    assert_refused(&pair, first, &not_rising(), OPENED);
+    assert_refused_without_twin(&pair, first, &not_rising(), OPENED);
     assert!(!pair.peer(VICTIM).contributions.contains_key(&first), "not even trained for");
 }
 
 #[test]
-fn of_two_vectors_that_are_masked_at_once_the_earlier_rounds_does_not_follow_the_laters() {
+fn a7_of_two_vectors_that_are_masked_at_once_the_earlier_rounds_does_not_follow_the_laters() {
     let (mut pair, kept) = keeping_from_victim(is_plan);
     let [(first, of_first), (second, of_second)] = two_plans(&mut pair, &kept);
     say(&mut pair, first, &of_first);
@@ -103,7 +101,7 @@ fn of_two_vectors_that_are_masked_at_once_the_earlier_rounds_does_not_follow_the
     pair.tell(VICTIM, second, Input::Contributed);
     pair.run_for(A_WHILE);
     assert!(pair.peer(VICTIM).uploads.iter().any(|(round, _)| *round == second));
-    assert_refused(&pair, first, &not_rising(), OPENED);
+    assert_refused_without_twin(&pair, first, &not_rising(), OPENED);
 }
 
 /// Statistics and training are releases of their own, so neither stands in the other's way; the
@@ -127,19 +125,19 @@ fn statistics_before_training(
 }
 
 #[test]
-fn a_set_of_a_round_before_one_that_was_signed_is_refused() {
+fn a10_a_set_of_a_round_before_one_that_was_signed_is_refused() {
     let (mut pair, first, set) =
         statistics_before_training(|message| matches!(message, ToClient::SurvivorSet(_)));
     say(&mut pair, first, &set);
-    assert_refused(&pair, first, &Refusal::AlreadySigned, UPLOADED);
+    assert_refused_without_twin(&pair, first, &Refusal::AlreadySigned, UPLOADED);
 }
 
 #[test]
-fn a_quorum_of_a_round_before_one_that_was_revealed_in_is_refused() {
+fn a13_a_quorum_of_a_round_before_one_that_was_revealed_in_is_refused() {
     let (mut pair, first, quorum) =
         statistics_before_training(|message| matches!(message, ToClient::Quorum(_)));
     say(&mut pair, first, &quorum);
-    assert_refused(&pair, first, &Refusal::AlreadyRevealed, SIGNED);
+    assert_refused_without_twin(&pair, first, &Refusal::AlreadyRevealed, SIGNED);
 }
 
 /// A later round's result, which leads to a model of its own.
@@ -155,7 +153,7 @@ fn result() -> Published {
 }
 
 #[test]
-fn a_plan_is_held_against_a_result_that_was_applied_while_the_client_trained() {
+fn a7_a_plan_is_held_against_a_result_that_was_applied_while_the_client_trained() {
     for result_comes_first in [false, true] {
         let (mut pair, kept) = keeping_from_victim(is_plan);
         let [(first, of_first), (second, _)] = two_plans(&mut pair, &kept);
@@ -171,14 +169,14 @@ fn a_plan_is_held_against_a_result_that_was_applied_while_the_client_trained() {
         pair.tell(VICTIM, second, Input::Applied(Some(result().state)));
         pair.tell(VICTIM, first, Input::Contributed);
         // At once: nothing is masked for it.
-        assert_refused(&pair, first, &Refusal::ModelNotDerived, OPENED);
+        assert_refused_without_twin(&pair, first, &Refusal::ModelNotDerived, OPENED);
         pair.run_for(A_WHILE);
-        assert_refused(&pair, first, &Refusal::ModelNotDerived, OPENED);
+        assert_refused_without_twin(&pair, first, &Refusal::ModelNotDerived, OPENED);
     }
 }
 
 #[test]
-fn a_plan_is_held_against_a_result_that_was_applied_while_the_client_masked() {
+fn a7_a_plan_is_held_against_a_result_that_was_applied_while_the_client_masked() {
     let (mut pair, kept) = keeping_from_victim(is_plan);
     let [(first, of_first), (second, _)] = two_plans(&mut pair, &kept);
     say(&mut pair, first, &of_first);
@@ -187,11 +185,11 @@ fn a_plan_is_held_against_a_result_that_was_applied_while_the_client_masked() {
     pair.tell(VICTIM, second, Input::Applied(Some(result().state)));
     assert!(pair.peer(VICTIM).declined(first).next().is_none());
     pair.run_for(A_WHILE);
-    assert_refused(&pair, first, &Refusal::ModelNotDerived, OPENED);
+    assert_refused_without_twin(&pair, first, &Refusal::ModelNotDerived, OPENED);
 }
 
 #[test]
-fn a_set_that_was_signed_while_the_client_masked_for_the_same_model_stops_the_upload() {
+fn a10_a_set_that_was_signed_while_the_client_masked_for_the_same_model_stops_the_upload() {
     let (mut pair, kept) = keeping_from_victim(|message| {
         matches!(
             message,
@@ -212,11 +210,11 @@ fn a_set_that_was_signed_while_the_client_masked_for_the_same_model_stops_the_up
     say(&mut pair, first, &set);
     assert!(pair.peer(VICTIM).declined(first).next().is_none());
     pair.run_for(A_WHILE);
-    assert_refused(&pair, second, &Refusal::SetRule, OPENED);
+    assert_refused_without_twin(&pair, second, &Refusal::SetRule, OPENED);
 }
 
 #[test]
-fn a_plan_that_came_early_and_comes_again_with_another_content_is_refused() {
+fn a14_a_plan_that_came_early_and_comes_again_with_another_content_is_refused() {
     let (mut pair, _) = keeping_from_victim(|message| matches!(message, ToClient::Boxes(_)));
     let round = pair.prepare();
     pair.run_for(A_WHILE);
@@ -227,11 +225,11 @@ fn a_plan_that_came_early_and_comes_again_with_another_content_is_refused() {
     assert!(pair.peer(VICTIM).declined(round).next().is_none());
     say(&mut pair, round, &ToClient::TrainingPlan(Box::new(other)));
     let reason = Refusal::Contradicted(Stage::MaskedInput);
-    assert_refused(&pair, round, &reason, &[Point::Advert, Point::Shares]);
+    assert_refused_without_twin(&pair, round, &reason, &[Point::Advert, Point::Shares]);
 }
 
 #[test]
-fn a_quorum_that_came_early_and_comes_again_with_another_content_is_refused() {
+fn a13_a_quorum_that_came_early_and_comes_again_with_another_content_is_refused() {
     let (mut pair, _) = keeping_from_victim(|message| {
         !matches!(
             message,
@@ -249,5 +247,5 @@ fn a_quorum_that_came_early_and_comes_again_with_another_content_is_refused() {
     say(&mut pair, round, &quorum(Vec::new()));
     assert!(pair.peer(VICTIM).declined(round).next().is_none());
     say(&mut pair, round, &quorum(vec![(RosterIndex(0), signature)]));
-    assert_refused(&pair, round, &Refusal::AlreadyRevealed, UPLOADED);
+    assert_refused_without_twin(&pair, round, &Refusal::AlreadyRevealed, UPLOADED);
 }

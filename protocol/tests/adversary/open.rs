@@ -8,15 +8,15 @@ use roundelay_crypto::digest::Digest;
 use roundelay_crypto::tree;
 use roundelay_protocol::error::Refusal;
 use roundelay_protocol::ids::{RosterIndex, RoundNumber};
-use roundelay_protocol::message::{BoxRoster, FromClient, ShareLeaf, ToClient};
-use roundelay_protocol::pair::{Options, Pair, Point};
+use roundelay_protocol::message::{BoxDelivery, BoxRoster, FromClient, ShareLeaf, ToClient};
+use roundelay_protocol::pair::{Options, Pair};
 use roundelay_protocol::plan::PlanKind;
 use roundelay_protocol::signed::{Scope, Statement};
 use roundelay_protocol::transcript::{adverts_root, leaf_digest, plan_root};
 
-use super::{VICTIM, assert_refused, colluder, everybody, lie_in, lied_to};
-
-const SHARED: &[Point] = &[Point::Advert, Point::Shares];
+use crate::harness::{
+    SHARED, VICTIM, assert_refused, assert_refused_with_proof, colluder, everybody, lie_in, lied_to,
+};
 
 fn boxes_are_refused(reason: &Refusal, lie: impl Fn(&mut BoxRoster) + 'static) {
     let (pair, round) = lied_to(move |message| match message {
@@ -30,7 +30,7 @@ fn boxes_are_refused(reason: &Refusal, lie: impl Fn(&mut BoxRoster) + 'static) {
 }
 
 #[test]
-fn a_box_that_is_not_under_its_senders_signed_root_is_refused() {
+fn a8_a_box_that_is_not_under_its_senders_signed_root_is_refused() {
     // The victim has index 1, so the boxes of 0, 2, 3 and 4 stand in this order.
     let reason = Refusal::BadShareRoot(RosterIndex(3));
     boxes_are_refused(&reason, |roster| roster.boxes[2].signature.0[9] ^= 1);
@@ -50,7 +50,7 @@ fn a_box_that_is_not_under_its_senders_signed_root_is_refused() {
 }
 
 #[test]
-fn boxes_in_disorder_twice_or_of_strangers_are_refused() {
+fn a8_boxes_in_disorder_twice_or_of_strangers_are_refused() {
     let bad = |index| Refusal::BadBox(RosterIndex(index));
     boxes_are_refused(&bad(2), |roster| roster.boxes.swap(1, 2));
     boxes_are_refused(&bad(4), |roster| roster.boxes.push(roster.boxes[3].clone()));
@@ -59,7 +59,7 @@ fn boxes_in_disorder_twice_or_of_strangers_are_refused() {
 }
 
 #[test]
-fn a_box_addressed_to_another_client_is_refused() {
+fn a8_a_box_addressed_to_another_client_is_refused() {
     // The coordinator hands on a leaf of the right tree at the wrong place.
     let (stolen, victim) = (RosterIndex(3), VICTIM);
     let mut pair = Pair::new(Options::new(5, 11));
@@ -111,11 +111,11 @@ fn forged_leaf_is_refused(reason: &Refusal, forge: impl Fn(&mut Vec<u8>) + 'stat
         vec![message]
     });
     let round = pair.round(PlanKind::Train);
-    assert_refused(&pair, round, reason, SHARED);
+    assert_refused_with_proof(&pair, round, reason, SHARED);
 }
 
 #[test]
-fn a_box_that_does_not_open_is_refused_though_its_sender_signed_it() {
+fn a8_a_box_that_does_not_open_is_refused_though_its_sender_signed_it() {
     forged_leaf_is_refused(&Refusal::BadBox(RosterIndex(4)), |sealed| sealed[7] ^= 1);
     forged_leaf_is_refused(&Refusal::BadBox(RosterIndex(4)), |sealed| sealed.fill(0));
 }
@@ -160,13 +160,13 @@ fn forged_for_the_victim(liar: u16, forge: impl Fn(&mut ShareLeaf) + 'static) ->
 }
 
 #[test]
-fn a_leaf_for_another_client_is_refused_though_its_sender_signed_it_at_the_victims_place() {
+fn a8_a_leaf_for_another_client_is_refused_though_its_sender_signed_it_at_the_victims_place() {
     let pair = forged_for_the_victim(4, |leaf| leaf.to = RosterIndex(2));
     assert_refused(&pair, RoundNumber(1), &Refusal::BadBox(RosterIndex(4)), SHARED);
 }
 
 #[test]
-fn a_mask_ciphertext_of_the_wrong_side_is_refused_before_its_box_is_tried() {
+fn a8_a_mask_ciphertext_of_the_wrong_side_is_refused_before_its_box_is_tried() {
     // The lower one encapsulates: 0 to the victim, the victim to 4. Neither box opens, yet the
     // victim shows nobody what its boxes open with.
     for liar in [0, 4] {
@@ -181,7 +181,26 @@ fn a_mask_ciphertext_of_the_wrong_side_is_refused_before_its_box_is_tried() {
 }
 
 #[test]
-fn too_few_boxes_are_refused() {
+fn a8_a_box_of_an_earlier_round_is_refused() {
+    let mut pair = Pair::new(Options::new(5, 11));
+    let (victim, mut earlier) = (pair.ids()[VICTIM], None);
+    pair.on_message_to(move |to, mut message| {
+        if let (ToClient::Boxes(roster), true) = (&mut message, to == victim) {
+            match &earlier {
+                None => earlier = Some(roster.boxes[2].clone()),
+                Some(earlier) => Arc::make_mut(roster).boxes[2] = BoxDelivery::clone(earlier),
+            }
+        }
+        vec![message]
+    });
+    pair.round(PlanKind::Train);
+    assert!(pair.peer(VICTIM).declined(RoundNumber(1)).next().is_none());
+    let round = pair.round(PlanKind::Train);
+    assert_refused(&pair, round, &Refusal::BadShareRoot(RosterIndex(3)), SHARED);
+}
+
+#[test]
+fn a6_too_few_boxes_are_refused() {
     let reason = Refusal::TooFewMembers { present: 3, required: 4 };
     boxes_are_refused(&reason, |roster| roster.boxes.truncate(2));
 }
