@@ -3,12 +3,13 @@
 
 use std::sync::Arc;
 
+use rayon::prelude::*;
 use roundelay_crypto::chunks::{ChunkRoot, chunk_digest};
 use roundelay_crypto::digest::Digest;
 use roundelay_crypto::mask::Masks;
 use roundelay_protocol::contribution;
 use roundelay_protocol::ids::{ModelVersion, RoundNumber};
-use roundelay_protocol::layout::{Layout, ValueError};
+use roundelay_protocol::layout::{Chunk, Layout, ValueError};
 use roundelay_protocol::lineage::{LineageError, State, StateError};
 use roundelay_protocol::manifest::Task;
 use roundelay_protocol::message::Published;
@@ -19,6 +20,9 @@ use roundelay_protocol::round::horizontal::client::{LocalFailure, MaskPlan};
 use roundelay_protocol::transcript::aggregate_digest;
 
 use crate::train::{Control, TrainError, Trainer};
+
+/// Masking so many bytes costs less than waking the threads of a pool.
+const SHORT_BYTES: usize = 64 * 1024;
 
 /// The local work of one round.
 #[derive(Debug)]
@@ -135,6 +139,7 @@ impl MaskWork {
     pub fn run(self) -> Masked {
         let Self { round, contribution: Contribution { mut words }, plan } = self;
         let MaskPlan { keys, layout } = &plan;
+        let is_short = words.len() <= SHORT_BYTES;
         let mut chunks = Vec::with_capacity(layout.chunk_count());
         let mut rest = words.as_mut_slice();
         for chunk in layout.chunks() {
@@ -143,22 +148,19 @@ impl MaskWork {
             rest = after;
         }
         let masks = Masks::new(keys);
-        let digests: Vec<Digest> = parallel(chunks, |(chunk, bytes)| {
+        let mask = |(chunk, bytes): (Chunk, &mut [u8])| {
             masks.add(bytes, chunk.ring, chunk.offset as u64);
             chunk_digest(bytes)
-        });
+        };
+        let digests: Vec<Digest> = if is_short {
+            chunks.into_iter().map(mask).collect()
+        } else {
+            chunks.into_par_iter().map(mask).collect()
+        };
         let mut root = ChunkRoot::new();
         digests.iter().for_each(|digest| root.push_digest(digest));
         Masked { round, words, root: root.finish() }
     }
-}
-
-fn parallel<T: Send, R: Send>(items: Vec<T>, work: impl Fn(T) -> R + Sync + Send) -> Vec<R> {
-    use rayon::prelude::*;
-    if items.len() < 2 {
-        return items.into_iter().map(work).collect();
-    }
-    items.into_par_iter().map(work).collect()
 }
 
 impl Masked {

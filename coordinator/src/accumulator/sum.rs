@@ -97,6 +97,8 @@ const PIECE_BYTES: usize = 64 * 1024;
 /// Takes the masks of all keys off a sum, in place: on all cores of the pool, piece by piece, each
 /// in strips over all keys. `sum` has the length of the shapes together.
 pub fn unmask(sum: &mut [u8], shapes: &[Shape], keys: &[MaskKey]) {
+    #[cfg(feature = "server")]
+    let length = sum.len();
     let mut pieces = Vec::new();
     let mut rest = sum;
     for shape in shapes {
@@ -109,11 +111,11 @@ pub fn unmask(sum: &mut [u8], shapes: &[Shape], keys: &[MaskKey]) {
     let take_off = |((piece, offset), ring): ((&mut [u8], u64), Ring)| {
         masks.add(piece, ring, offset);
     };
+    // Waking the pool for a short sum costs more than its masks.
     #[cfg(feature = "server")]
-    rayon::iter::ParallelIterator::for_each(
-        rayon::iter::IntoParallelIterator::into_par_iter(pieces),
-        take_off,
-    );
-    #[cfg(not(feature = "server"))]
+    if length > PIECE_BYTES {
+        let pieces = rayon::iter::IntoParallelIterator::into_par_iter(pieces);
+        return rayon::iter::ParallelIterator::for_each(pieces, take_off);
+    }
     pieces.into_iter().for_each(take_off);
 }
