@@ -125,9 +125,9 @@ impl AgreementPublic {
     /// The bytes that [`parse`](Self::parse) takes.
     pub fn to_bytes(&self) -> Box<[u8; Self::BYTES]> {
         let mut bytes = Box::new([0; Self::BYTES]);
-        for (to, from) in bytes.iter_mut().zip(self.x25519.iter().chain(self.kem.as_bytes())) {
-            *to = *from;
-        }
+        let (x25519, kem) = bytes.split_at_mut(X25519_BYTES);
+        x25519.copy_from_slice(&self.x25519);
+        kem.copy_from_slice(self.kem.as_bytes());
         bytes
     }
 
