@@ -50,6 +50,34 @@ fn a_malleated_signature_is_refused() {
 }
 
 #[test]
+fn of_signatures_that_are_verified_together_the_first_bad_one_is_named() {
+    let keys: Vec<_> =
+        (1..=9).map(|byte| IdentityKey::from_seed(Secret::new([byte; 32]))).collect();
+    let identities: Vec<_> = keys.iter().map(IdentityKey::public).collect();
+    let message = |place: usize| vec![place as u8; 100 + place];
+    let signatures: Vec<_> =
+        keys.iter().enumerate().map(|(place, key)| key.sign(&message(place))).collect();
+    let first_bad_of = |signatures: &[Signature]| {
+        let signed = identities.iter().zip(signatures).enumerate();
+        let signed: Vec<_> =
+            signed.map(|(place, (identity, one))| (identity, message(place), one)).collect();
+        first_bad(&signed)
+    };
+    assert_eq!(first_bad_of(&signatures), None);
+    assert_eq!(first_bad_of(&[]), None);
+    for place in 0..9 {
+        let mut altered = signatures.clone();
+        altered[place].0[7] ^= 1;
+        altered[8].0[40] ^= 1;
+        assert_eq!(first_bad_of(&altered), Some(place));
+        // One that is valid, of another.
+        let mut swapped = signatures.clone();
+        swapped.swap(place, 8);
+        assert_eq!(first_bad_of(&swapped), (place != 8).then_some(place));
+    }
+}
+
+#[test]
 fn small_order_unreduced_and_impossible_points_are_no_identities() {
     let mut identity = [0; 32];
     identity[0] = 1;

@@ -33,7 +33,7 @@ use std::sync::Arc;
 
 use rand_core::CryptoRng;
 use roundelay_crypto::digest::Digest;
-use roundelay_crypto::identity::{IdentityKey, IdentityPublic, Signature};
+use roundelay_crypto::identity::{IdentityKey, IdentityPublic, Signature, first_bad};
 use roundelay_crypto::mask::MaskKey;
 
 use crate::error::{AbortReason, Refusal, Stage as StageName};
@@ -229,12 +229,13 @@ impl Seat {
         counts: impl Fn(RosterIndex) -> bool,
     ) -> usize {
         let (message, mut previous) = (core.scope.message(statement), None);
-        let is_valid = |(signer, signature): &&(RosterIndex, Signature)| {
+        let by_members = signatures.iter().map_while(|(signer, signature)| {
             let rises = previous.replace(*signer) < Some(*signer);
-            let identity = self.identity(core, *signer).filter(|_| rises && counts(*signer));
-            identity.is_some_and(|identity| identity.verify(&message, signature).is_ok())
-        };
-        signatures.iter().take_while(is_valid).count()
+            let identity = self.identity(core, *signer).filter(|_| rises && counts(*signer))?;
+            Some((identity, &message, signature))
+        });
+        let signed: Vec<_> = by_members.collect();
+        first_bad(&signed).unwrap_or(signed.len())
     }
 
     /// Enough members are left to reach the quorum with `clients_min` honest ones.

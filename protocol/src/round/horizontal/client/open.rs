@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use roundelay_crypto::agreement::{AgreementSecret, HybridSecret, decapsulate, decapsulate_after};
 use roundelay_crypto::digest::Digest;
+use roundelay_crypto::identity::first_bad;
 use roundelay_crypto::secret::Seed;
 use roundelay_crypto::tree;
 
@@ -53,18 +54,13 @@ impl Open {
     ) -> Result<Prepared, Refusal> {
         let mut roots = BTreeMap::from([(self.seat.own, &self.own_root)]);
         let (mut holdings, mut edges) = (BTreeMap::new(), BTreeMap::new());
-        let mut previous = None;
-        for delivery in &roster.boxes {
+        for (delivery, received) in roster.boxes.iter().zip(self.check_roots(core, roster)?) {
             let from = delivery.from;
-            if previous >= Some(from) || from == self.seat.own {
-                return Err(Refusal::BadBox(from));
-            }
-            previous = Some(from);
             let sent = self.sent.remove(&from).ok_or(Refusal::BadBox(from))?;
             let position = self.roster.adverts.binary_search_by_key(&from, |(index, _)| *index);
             let advert = position.ok().and_then(|position| self.roster.adverts.get(position));
             let (_, advert) = advert.ok_or(Refusal::BadBox(from))?;
-            let (holding, edge) = self.open(core, delivery, advert, sent, turn)?;
+            let (holding, edge) = self.open(core, (delivery, received), advert, sent, turn)?;
             roots.insert(from, &delivery.root);
             holdings.insert(from, holding);
             edges.insert(from, edge);
@@ -87,11 +83,11 @@ impl Open {
         })
     }
 
-    /// One box: signed by its sender for this roster and this client, and whole.
+    /// One box, with the digest of its leaf: for this client, and whole.
     fn open(
         &self,
         core: &Core,
-        delivery: &BoxDelivery,
+        (delivery, received): (&BoxDelivery, Digest),
         advert: &Advert,
         sent: SentLeaf,
         turn: &mut Turn<'_>,
@@ -99,7 +95,6 @@ impl Open {
         let (from, own) = (delivery.from, self.seat.own);
         let bad_box = Refusal::BadBox(from);
         let sender = self.seat.client_at(from).ok_or(bad_box.clone())?;
-        let received = self.check_root(core, delivery)?;
         if delivery.leaf.to != own || delivery.leaf.mask_ciphertext.is_some() != (from < own) {
             return Err(bad_box);
         }
@@ -107,10 +102,7 @@ impl Open {
         let secret = decapsulate_after(&sent.exchange, &self.boxes, box_ciphertext);
         let place = BoxPlace::new(&core.scope, &self.adverts, (from, sender), (own, core.own));
         let Some(holding) = place.open(&secret, &delivery.leaf) else {
-            let (delivery, boxes) = (delivery.clone(), *self.box_seed.expose());
-            let accusation = Box::new(Accusation { delivery, boxes });
-            turn.actions.push(Action::Send(FromClient::Accusation(accusation)));
-            return Err(bad_box);
+            return Err(self.accuse(core, delivery, turn));
         };
         let secret = match (&delivery.leaf.mask_ciphertext, sent.mask) {
             (Some(ciphertext), None) => {
@@ -121,6 +113,20 @@ impl Open {
         };
         let edge = Edge::between((from, received), (own, sent.digest));
         Ok((holding, OpenEdge { edge, secret }))
+    }
+
+    /// Shows a box that does not open. A proof for everyone has a signature that holds alone.
+    fn accuse(&self, core: &Core, delivery: &BoxDelivery, turn: &mut Turn<'_>) -> Refusal {
+        let identity = self.seat.identity(core, delivery.from);
+        let message = self.signed(core, delivery);
+        if identity.is_none_or(|it| it.verify(&message, &delivery.signature).is_err()) {
+            return Refusal::BadShareRoot(delivery.from);
+        }
+        let (delivery, boxes) = (delivery.clone(), *self.box_seed.expose());
+        let from = delivery.from;
+        let accusation = Box::new(Accusation { delivery, boxes });
+        turn.actions.push(Action::Send(FromClient::Accusation(accusation)));
+        Refusal::BadBox(from)
     }
 
     /// No more peers than may lie have signed sets with this client that it does not remember.
@@ -143,22 +149,37 @@ impl Open {
         }
     }
 
-    /// The leaf is the one for this client under the sender's signed root; gives its digest.
-    fn check_root(&self, core: &Core, delivery: &BoxDelivery) -> Result<Digest, Refusal> {
-        let BoxDelivery { from, leaf, path, root, signature } = delivery;
-        let bad_root = Refusal::BadShareRoot(*from);
-        let identity = self.seat.identity(core, *from).ok_or(bad_root.clone())?;
+    /// Every leaf is the one for this client under the root that its sender has signed for this
+    /// roster; gives the leaves' digests.
+    fn check_roots(&self, core: &Core, roster: &BoxRoster) -> Result<Vec<Digest>, Refusal> {
+        let (mut digests, mut signed, mut previous) = (Vec::new(), Vec::new(), None);
+        for delivery in &roster.boxes {
+            let from = delivery.from;
+            if previous.replace(from) >= Some(from) || !self.sent.contains_key(&from) {
+                return Err(Refusal::BadBox(from));
+            }
+            digests.push(self.leaf_in_tree(delivery).ok_or(Refusal::BadShareRoot(from))?);
+            let sender = self.seat.identity(core, from).ok_or(Refusal::BadShareRoot(from))?;
+            signed.push((sender, self.signed(core, delivery), &delivery.signature));
+        }
+        match first_bad(&signed).and_then(|bad| roster.boxes.get(bad)) {
+            Some(bad) => Err(Refusal::BadShareRoot(bad.from)),
+            None => Ok(digests),
+        }
+    }
+
+    /// What the sender of a box has signed.
+    fn signed(&self, core: &Core, delivery: &BoxDelivery) -> Vec<u8> {
+        core.scope.message(&Statement::Shares { adverts: &self.adverts, root: &delivery.root })
+    }
+
+    /// The digest of a leaf, if it has this client's place under its root.
+    fn leaf_in_tree(&self, delivery: &BoxDelivery) -> Option<Digest> {
+        let BoxDelivery { from, leaf, path, root, .. } = delivery;
         // A sender has a leaf for every advert but its own, in roster order.
         let others = self.roster.adverts.iter().filter(|(index, _)| index != from);
-        let position = others.clone().position(|(index, _)| *index == self.seat.own);
+        let position = others.clone().position(|(index, _)| *index == self.seat.own)?;
         let digest = leaf_digest(*from, leaf);
-        let in_tree = position
-            .is_some_and(|position| tree::verify(root, &digest, position, others.count(), path));
-        let statement = Statement::Shares { adverts: &self.adverts, root };
-        if in_tree && core.scope.verifies(identity, &statement, signature) {
-            Ok(digest)
-        } else {
-            Err(bad_root)
-        }
+        tree::verify(root, &digest, position, others.count(), path).then_some(digest)
     }
 }

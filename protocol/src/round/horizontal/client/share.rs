@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use roundelay_crypto::agreement::{AgreementSecret, Exchange, HybridSecret, encapsulate_after};
 use roundelay_crypto::digest::Digest;
+use roundelay_crypto::identity::first_bad;
 use roundelay_crypto::sealed::seal_once;
 use roundelay_crypto::secret::{Secret, Seed};
 use roundelay_crypto::shamir::{self, Threshold};
@@ -86,6 +87,7 @@ impl Share {
     fn check(&self, core: &Core, roster: &AdvertRoster) -> Result<(), Refusal> {
         let mut previous = None;
         let mut keys = BTreeSet::new();
+        let mut others = Vec::new();
         for (index, advert) in &roster.adverts {
             let identity = self.seat.identity(core, *index);
             let identity = identity.filter(|_| previous < Some(*index));
@@ -96,17 +98,19 @@ impl Share {
                     return Err(Refusal::OwnAdvertAltered);
                 }
             } else {
-                let statement = Statement::Advert { plan: &self.plan, advert };
-                if !core.scope.verifies(identity, &statement, &advert.signature) {
-                    return Err(Refusal::BadAdvert(*index));
-                }
+                let message = core.scope.message(&Statement::Advert { plan: &self.plan, advert });
+                others.push((*index, (identity, message, &advert.signature)));
             }
             if !keys.insert(&advert.mask) || !keys.insert(&advert.boxes) {
                 return Err(Refusal::EqualKeys);
             }
         }
-        if !roster.adverts.iter().any(|(index, _)| *index == self.seat.own) {
+        if others.len() == roster.adverts.len() {
             return Err(Refusal::OwnAdvertAltered);
+        }
+        let (indices, signed): (Vec<_>, Vec<_>) = others.into_iter().unzip();
+        if let Some(bad) = first_bad(&signed).and_then(|bad| indices.get(bad)) {
+            return Err(Refusal::BadAdvert(*bad));
         }
         self.seat.require_members(roster.adverts.len())
     }
