@@ -13,9 +13,10 @@
 //!    state, and carries out the effects that come with it.
 //! 2. On a connection it sends [`Federation::join`]; the answer is [`Input::Joined`].
 //! 3. It inputs one [`Input`] at a time and carries out the [`Effect`]s **in order**: what
-//!    [`Effect::Persist`] carries is durable before a later [`Effect::Send`] or [`Effect::Upload`]
-//!    leaves. If it can't be made durable, the driver inputs [`Input::PersistFailed`] and carries
-//!    out none of the effects that are left.
+//!    [`Effect::Persist`] carries is written before the next effect, so that the death of the
+//!    process can't undo it, and durable before a later [`Effect::Upload`] or a message that
+//!    [waits for records](FromClient::waits_for_records) leaves. If it can't be made so, the driver inputs
+//!    [`Input::PersistFailed`] and carries out none of the effects that are left.
 //! 4. [`Effect::Train`], [`Effect::Mask`] and [`Effect::Derive`] are heavy: the driver runs them on
 //!    other threads (each has a `run`) and inputs the results.
 
@@ -99,7 +100,7 @@ pub enum Input {
 /// What a driver is to do, in order.
 #[derive(Debug)]
 pub enum Effect {
-    /// Make durable before any later message leaves.
+    /// Write now, and make durable before a later upload or message that waits for it leaves.
     Persist(Record),
     /// Send to the coordinator.
     Send {

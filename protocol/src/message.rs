@@ -60,6 +60,16 @@ pub enum FromClient {
     Opened(Signature),
 }
 
+impl FromClient {
+    /// Whether what the client remembers of this must be durable before it leaves. Not so for shares
+    /// and answers to a quorum: their keys live in memory alone, so that after a loss of power
+    /// nobody could say them again, and the number of the round is spent since the advert.
+    #[must_use]
+    pub fn waits_for_records(&self) -> bool {
+        matches!(self, Self::Advert(_) | Self::InputCommit(_) | Self::SurvivorSignature(_))
+    }
+}
+
 /// A client's public keys for one round (AdvertiseKeys).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Advert {

@@ -270,7 +270,9 @@ impl Runner {
         match effect {
             Effect::Persist(record) => self.history.append(&record)?,
             Effect::Send { round, message } => {
-                self.history.sync().await?;
+                if message.waits_for_records() {
+                    self.history.sync().await?;
+                }
                 let federation = self.id;
                 self.send(&RoundMessage { federation, round, message }).await;
             }

@@ -369,8 +369,10 @@ impl Client {
     }
 
     fn effect(&mut self, effect: Effect, turn: &mut Turn<'_>) -> Result<Next, Died> {
-        if matches!(effect, Effect::Send { .. } | Effect::Upload(_)) {
-            self.sync(turn)?;
+        match &effect {
+            Effect::Upload(_) => self.sync(turn)?,
+            Effect::Send { message, .. } if message.waits_for_records() => self.sync(turn)?,
+            _ => {}
         }
         let life = self.life.as_mut().ok_or(Died)?;
         match effect {

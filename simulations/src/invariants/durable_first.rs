@@ -24,10 +24,8 @@ enum Step {
     Quorum,
     Outcome,
     Advert,
-    Shares,
     Input,
     Signature,
-    Reveal,
 }
 
 /// See the module.
@@ -115,23 +113,17 @@ fn told(message: &ToClient) -> Option<Step> {
 fn remembered(event: &Event) -> Option<Step> {
     Some(match event {
         Event::Advertised => Step::Advert,
-        Event::Shared => Step::Shares,
         Event::Uploading { .. } => Step::Input,
         Event::Signed { .. } => Step::Signature,
-        Event::Revealed => Step::Reveal,
-        Event::Stands(_) | Event::Adopted(_) | Event::Met { .. } | Event::RolledBack { .. } => {
-            return None;
-        }
+        _ => return None,
     })
 }
 
 fn said(message: &FromClient) -> Option<Step> {
     Some(match message {
         FromClient::Advert(_) => Step::Advert,
-        FromClient::Shares(_) => Step::Shares,
         FromClient::InputCommit(_) => Step::Input,
         FromClient::SurvivorSignature(_) => Step::Signature,
-        FromClient::Reveal(_) => Step::Reveal,
-        FromClient::Opened(_) | FromClient::Declined(_) | FromClient::Accusation(_) => return None,
+        _ => return None,
     })
 }
