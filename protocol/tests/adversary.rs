@@ -1,6 +1,7 @@
 //! What adversaries try, against the real machines of a round: a coordinator that lies to a client
 //! (`a1_` to `a20_`, the refusals of every implementation), clients that lie to the coordinator
-//! ([`clients`]). A refusal asserts its reason code, silence after it, and that no byte of a
+//! ([`clients`]), and attacks as a whole ([`attacks`]), each first shown to succeed against a
+//! weakened variant. A refusal asserts its reason code, silence after it, and that no byte of a
 //! secret has left ([`harness`]).
 //!
 //! | | the lie | where |
@@ -34,6 +35,8 @@ mod harness;
 
 #[path = "adversary/advertise.rs"]
 mod advertise;
+#[path = "adversary/attacks.rs"]
+mod attacks;
 #[path = "adversary/clients.rs"]
 mod clients;
 #[path = "adversary/end.rs"]

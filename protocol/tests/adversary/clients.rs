@@ -15,8 +15,9 @@ use roundelay_protocol::ids::{RosterIndex, RoundNumber};
 use roundelay_protocol::message::{AdvertRoster, FromClient, Reveal, ShareRoster, ToClient};
 use roundelay_protocol::pair::{self, Options, Pair, Point, When};
 use roundelay_protocol::plan::PlanKind;
-use roundelay_protocol::round::horizontal::coordinator::Outcome;
+use roundelay_protocol::round::horizontal::coordinator::{Input, Outcome};
 use roundelay_protocol::signed::{Scope, Statement};
+use roundelay_protocol::time::Millis;
 use roundelay_protocol::transcript::{adverts_root, leaf_digest, plan_root};
 
 use crate::checks::{assert_published, assert_sound};
@@ -337,4 +338,103 @@ fn a_contribution_that_breaks_its_check_lanes_voids_the_round() {
     assert!(pair.coordinator().expelled.iter().all(|(_, client, _)| *client != liar));
     let aborted = Outcome::Aborted(AbortReason::MasksDidNotCancel);
     assert_eq!(pair.coordinator().outcomes.get(&round), Some(&aborted));
+}
+
+#[test]
+fn swapped_shares_are_found_out_and_the_sum_is_right_all_the_same() {
+    let dropout = |client| pair::Fault::Crash {
+        client,
+        at: Point::Upload,
+        when: When::Before,
+        back_after: None,
+    };
+    let changes: [fn(&mut Reveal); 3] = [
+        |reveal| reveal.self_mask_shares.swap(0, 4),
+        |reveal| {
+            let (one, other) = (&mut reveal.self_mask_shares[1], &mut reveal.key_shares[0]);
+            std::mem::swap(one, other);
+        },
+        |reveal| reveal.self_mask_shares.reverse(),
+    ];
+    for change in changes {
+        let options = Options { delay_ms: 5..=5, faults: vec![dropout(6)], ..Options::new(7, 5) };
+        let mut pair = Pair::new(options);
+        let round = lies_in(&mut pair, move |mut message| {
+            if let FromClient::Reveal(reveal) = &mut message {
+                change(reveal);
+            }
+            vec![message]
+        });
+        assert_expelled(&pair, round, &Fault::BadShares);
+        assert_published(&pair, round, &[0, 1, 2, 3, 4, 5]);
+    }
+}
+
+#[test]
+fn two_different_signatures_over_one_set_expel_and_the_first_one_counts() {
+    let (pair, round) = lies(|message| {
+        let mut other = message.clone();
+        if let FromClient::SurvivorSignature(signed) = &mut other {
+            signed.signature.0[40] ^= 1;
+            return vec![message, other];
+        }
+        vec![message]
+    });
+    assert_expelled(&pair, round, &Fault::Equivocation);
+    assert_published(&pair, round, &[0, 1, 2, 3, 4, 5, 6]);
+}
+
+#[test]
+fn two_different_reveals_expel_and_the_first_one_counts() {
+    let (pair, round) = lies(|message| {
+        let mut other = message.clone();
+        if let FromClient::Reveal(reveal) = &mut other {
+            reveal.self_mask_shares[0][0] ^= 1;
+            return vec![message, other];
+        }
+        vec![message]
+    });
+    assert_expelled(&pair, round, &Fault::Equivocation);
+    assert_published(&pair, round, &[0, 1, 2, 3, 4, 5, 6]);
+}
+
+/// The vector is there in time and its commit comes when the set has been shown without it: with
+/// its b never revealed, the vector that the coordinator holds stays closed.
+#[test]
+fn a_commit_after_the_deadline_changes_no_set_and_opens_no_vector() {
+    let mut pair = Pair::new(Options { delay_ms: 5..=5, ..Options::new(7, 5) });
+    let (liar, kept) = (pair.ids()[LIAR], Rc::new(RefCell::new(None)));
+    let late = Rc::clone(&kept);
+    pair.on_message_from(move |from, message| match message {
+        FromClient::InputCommit(_) if from == liar => {
+            *late.borrow_mut() = Some(message);
+            Vec::new()
+        }
+        message => vec![message],
+    });
+    let round = pair.prepare();
+    pair.train(round, PlanKind::Train);
+    let signed = |pair: &Pair| {
+        let mut sent = pair.peer(0).sent.iter();
+        sent.any(|(_, message)| matches!(message, FromClient::SurvivorSignature(_)))
+    };
+    while !signed(&pair) {
+        pair.run_for(Millis(3));
+    }
+    let message = kept.borrow_mut().take().expect("it was kept back");
+    let before = pair.coordinator().late_messages(round);
+    pair.input(round, Input::Message { from: liar, message });
+    assert_eq!(pair.coordinator().late_messages(round), before + 1);
+    pair.run();
+    assert!(pair.coordinator().expelled.is_empty());
+    assert_published(&pair, round, &[0, 1, 3, 4, 5, 6]);
+    for client in [0, 1, 3, 4, 5, 6] {
+        let reveal = pair.peer(client).sent.iter().find_map(|(_, message)| match message {
+            FromClient::Reveal(reveal) => Some(reveal),
+            _ => None,
+        });
+        let reveal = reveal.expect("it is in the set");
+        assert_eq!((reveal.self_mask_shares.len(), reveal.key_shares.len()), (6, 1));
+    }
+    assert_sound(&pair);
 }

@@ -15,10 +15,11 @@ use roundelay_crypto::kdf;
 use roundelay_crypto::secret::Secret;
 use roundelay_protocol::codec;
 use roundelay_protocol::error::Refusal;
-use roundelay_protocol::ids::RoundNumber;
-use roundelay_protocol::message::{FromClient, ToClient};
+use roundelay_protocol::ids::{RosterIndex, RoundNumber};
+use roundelay_protocol::message::{Advert, AdvertRoster, FromClient, ToClient};
 use roundelay_protocol::pair::{Options, Pair, Peer, Point};
-use roundelay_protocol::plan::{PlanKind, RosterPlan};
+use roundelay_protocol::plan::{PlanKind, RosterPlan, TrainingPlan};
+use roundelay_protocol::transcript::{TrainingContext, adverts_root, plan_root, shares_root};
 
 /// The client that is lied to.
 pub(crate) const VICTIM: usize = 1;
@@ -214,4 +215,24 @@ pub(crate) fn everybody(pair: &Pair, round: RoundNumber) -> RosterPlan {
 /// The identity of a client that lies together with the coordinator.
 pub(crate) fn colluder(pair: &Pair, client: usize) -> Arc<IdentityKey> {
     Arc::clone(&pair.peer(client).setup.identity)
+}
+
+/// What the masks and signatures of a round are bound to for whoever was shown this training plan,
+/// where all clients have advertised and shared.
+pub(crate) fn context(pair: &Pair, round: RoundNumber, plan: &TrainingPlan) -> TrainingContext {
+    let roster = everybody(pair, round);
+    let (mut adverts, mut roots) = (Vec::new(), Vec::new());
+    for (client, index) in (0..pair.ids().len()).zip((0..).map(RosterIndex)) {
+        for message in messages(pair.peer(client), round) {
+            match message {
+                FromClient::Advert(advert) => adverts.push((index, Advert::clone(advert))),
+                FromClient::Shares(shares) => roots.push((index, shares.root)),
+                _ => {}
+            }
+        }
+    }
+    let adverts = adverts_root(&plan_root(&roster), &AdvertRoster { adverts });
+    let shares = shares_root(&adverts, roots.iter().map(|(index, root)| (*index, root)));
+    let prepared: Vec<RosterIndex> = roots.iter().map(|(index, _)| *index).collect();
+    TrainingContext::new(&roster, shares, &prepared, plan)
 }

@@ -29,6 +29,7 @@ fn training_is_refused(reason: &Refusal, lie: impl Fn(&mut TrainingPlan) + 'stat
         other => vec![other],
     });
     assert_refused(&pair, round, reason, OPENED);
+    assert!(!pair.peer(VICTIM).contributions.contains_key(&round), "not even trained for");
 }
 
 #[test]
