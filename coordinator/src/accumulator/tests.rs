@@ -363,3 +363,23 @@ fn a_sum_that_is_withdrawn_lets_all_memory_go_and_ends_every_upload() {
     drop(half);
     assert_eq!(sum.seal(&[]), Err(SealError::Inexact), "what is left is nobody's sum");
 }
+
+#[test]
+fn an_upload_that_breaks_off_after_any_number_of_its_bytes_leaves_nothing_in_the_sum() {
+    let vectors: Vec<_> = (0..3).map(|seed| vector(seed, 160)).collect();
+    let spooled = || Undo::in_spool(Cursor::new(Vec::new()), ());
+    for undo in [memory as fn() -> Undo, spooled] {
+        for sent in 0..=160 {
+            let sum = Accumulator::new(small(), (0..3).map(client));
+            upload(&sum, 0, &vectors[0]).unwrap();
+            let mut broken = sum.begin(client(1), 160, undo()).unwrap();
+            broken.write(&vectors[1][..sent]).unwrap();
+            upload(&sum, 2, &vectors[2]).unwrap();
+            // All bytes without the word that these were all is no upload either.
+            drop(broken);
+            let kept = [vectors[0].clone(), vectors[2].clone()];
+            let sealed = sum.seal(&[client(0), client(2)]).unwrap();
+            assert_eq!(sealed, plain_sum(&small(), &kept), "{sent} bytes");
+        }
+    }
+}
