@@ -2,7 +2,10 @@
 
     pip install torch==2.11.0
     python3 export_torchscript.py small_cnn.pt
-    roundelay-trainer inspect small_cnn.pt     # prints [task.model] for the task file
+    roundelay-trainer inspect small_cnn.pt --save initial.safetensors
+
+`inspect` prints [model.torchscript] for the task file, and saves what the operator starts the
+federation with: `roundelay-coordinator federation start NAME --initial initial.safetensors`.
 
 Only parameters are aggregated: normalise by GroupNorm or LayerNorm, not by BatchNorm.
 """

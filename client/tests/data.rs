@@ -307,6 +307,19 @@ fn numpy_arrays_become_tables_and_pictures() {
 }
 
 #[test]
+fn numpy_arrays_for_a_schema_with_categories_are_refused_for_that_before_their_shape() {
+    let folder = Folder::new();
+    folder.file("features.npy", npy("<f8", "False", "(1, 3)", &f64s(&[1.0; 3])));
+    folder.file("labels.npy", npy("<i8", "False", "(1,)", &i64s(&[1])));
+    let fault = load(folder.path(), &table()).expect_err("categories");
+    assert_eq!(
+        line_of(&folder, &fault),
+        "features.npy: holds numbers, the schema asks for categories in column \"region\" (use CSV); \
+         give a file of that kind"
+    );
+}
+
+#[test]
 fn each_fault_of_numpy_arrays_gets_one_line() {
     let labels = npy("<i8", "False", "(1,)", &i64s(&[1]));
     let line = |features: Vec<u8>, labels: &[u8]| {

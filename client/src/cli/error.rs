@@ -200,7 +200,8 @@ fn enrol_kind(error: &EnrolError) -> Kind {
 fn session_kind(error: &SessionError) -> Kind {
     use crate::session::connection::Lost;
     match error {
-        SessionError::Refused(_) | SessionError::Lost(Lost::CertificateRefused(_)) => Kind::Refused,
+        SessionError::Refused(_)
+        | SessionError::Lost(Lost::CertificateRefused(_) | Lost::Revoked) => Kind::Refused,
         SessionError::Gate(GateError::Checkpoint(error)) => checkpoint_kind(error),
         SessionError::Gate(GateError::TooLarge(_)) => Kind::Internal,
         _ => Kind::Unreachable,

@@ -24,10 +24,11 @@ pub(super) fn read(
     sink: &mut Sink,
 ) -> Result<(), DataError> {
     let mut array = Array::open(features)?;
+    // First, as no shape and no label helps where the schema wants what numbers are not.
+    let rule = Rule::new(features, schema, array.kind)?;
     let rows = check_shape(&array, sink.shape())?;
     let labels = read_labels(labels, rows, schema)?;
     sink.reserve(features, rows)?;
-    let rule = Rule::new(features, schema, array.kind)?;
     let mut values = vec![0.0; sink.shape().inputs()];
     let mut inputs = vec![0.0; values.len()];
     for (row, label) in labels.into_iter().enumerate() {

@@ -70,6 +70,12 @@ pub enum Lost {
          new enrolment token and enrol again, keys and history are kept"
     )]
     CertificateRefused(String),
+    /// The operator has revoked this client: its identity key never enrols again.
+    #[error(
+        "the coordinator has revoked this client; for another one move `identity.key` out of this \
+         client's folder, ask the operator for a new enrolment token and enrol again"
+    )]
+    Revoked,
     /// The coordinator closed the connection.
     #[error("the coordinator closed the connection ({code}): {reason}")]
     Closed {
@@ -97,7 +103,10 @@ impl Lost {
     #[must_use]
     pub fn may_pass(&self) -> bool {
         match self {
-            Self::ForeignAuthority(_) | Self::OutOfDates(_) | Self::CertificateRefused(_) => false,
+            Self::ForeignAuthority(_)
+            | Self::OutOfDates(_)
+            | Self::CertificateRefused(_)
+            | Self::Revoked => false,
             Self::Closed { code, .. } => !code.is_final(),
             _ => true,
         }

@@ -238,7 +238,7 @@ fn closed(code: Option<CloseCode>, reason: String) -> Lost {
         Some(CloseCode::CertificateExpired) => refused("it has expired"),
         Some(CloseCode::CertificateUnknown) => refused("it names no client that is known there"),
         Some(CloseCode::CertificateRequired) => refused("none was shown"),
-        Some(CloseCode::Revoked) => refused("this client was revoked"),
+        Some(CloseCode::Revoked) => Lost::Revoked,
         Some(code) => Lost::Closed { code, reason },
         None => Lost::Broken(reason),
     }
@@ -256,9 +256,7 @@ fn alerted(alert: AlertDescription, address: &str) -> Lost {
         AlertDescription::CertificateExpired => {
             Lost::CertificateRefused("it has expired".to_owned())
         }
-        AlertDescription::CertificateRevoked => {
-            Lost::CertificateRefused("it was revoked".to_owned())
-        }
+        AlertDescription::CertificateRevoked => Lost::Revoked,
         // The second one where both authorities bear one name and only the keys differ.
         AlertDescription::UnknownCA | AlertDescription::DecryptError => {
             Lost::CertificateRefused("it is from another authority".to_owned())

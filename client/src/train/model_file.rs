@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use roundelay_protocol::manifest::Task;
+use roundelay_protocol::model::ParameterSpec;
 use roundelay_protocol::statistics::Standardisation;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use zerocopy::IntoBytes;
@@ -25,9 +26,18 @@ pub(crate) struct ModelFile {
 impl ModelFile {
     /// Writes the model under the task's parameter names.
     pub(crate) fn write(&self, task: &Task, file: &Path) -> Result<(), TrainError> {
+        self.write_as(parameters(task)?, file)
+    }
+
+    /// Writes the model under these names, in this order.
+    pub(crate) fn write_as(
+        &self,
+        parameters: Vec<ParameterSpec>,
+        file: &Path,
+    ) -> Result<(), TrainError> {
         let mut unread = self.model.as_slice();
         let mut tensors = Vec::new();
-        for spec in parameters(task)? {
+        for spec in parameters {
             let values = usize::try_from(spec.values()).unwrap_or(usize::MAX);
             let (own, rest) = unread.split_at_checked(values).ok_or_else(|| short(&spec.name))?;
             unread = rest;
@@ -74,7 +84,7 @@ fn standardisation(bytes: &[u8], file: &Path) -> Result<Option<Standardisation>,
         .transpose()
 }
 
-fn parameters(task: &Task) -> Result<Vec<roundelay_protocol::model::ParameterSpec>, TrainError> {
+fn parameters(task: &Task) -> Result<Vec<ParameterSpec>, TrainError> {
     task.model.parameters(&task.schema).map_err(|error| TrainError::Task(error.to_string()))
 }
 

@@ -21,7 +21,7 @@ use network::Network;
 use parameters::Parameters;
 
 pub use device::{check_version, describe};
-pub use script::inspect;
+pub use script::{initial, inspect};
 
 /// The libtorch release that this build was made for.
 pub const LIBTORCH_VERSION: &str = super::release::OURS;

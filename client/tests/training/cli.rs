@@ -163,17 +163,28 @@ fn about_says_what_the_build_trains_with() {
 
 #[cfg(feature = "torch")]
 #[test]
-fn inspect_prints_the_model_of_a_task_file() {
+fn inspect_prints_the_model_of_a_task_file_and_saves_its_initial_parameters() {
     use roundelay_protocol::model::ModelSpec;
 
     let module = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/small_cnn.pt");
-    let output = Desk::new().run(&["inspect", module.to_str().unwrap()]);
+    let desk = Desk::new();
+    let saved = desk.path("initial.safetensors");
+    let output =
+        desk.run(&["inspect", module.to_str().unwrap(), "--save", saved.to_str().unwrap()]);
     #[derive(serde::Deserialize)]
     struct File {
         model: ModelSpec,
     }
     let file: File = toml::from_str(&String::from_utf8(output.stdout).unwrap()).unwrap();
+    let initial = roundelay_client::train::torch::initial(&module).unwrap();
     let (module, parameters) = roundelay_client::train::torch::inspect(&module).unwrap();
+    let bytes = std::fs::read(saved).unwrap();
+    let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let saved: Vec<u8> = parameters
+        .iter()
+        .flat_map(|parameter| tensors.tensor(&parameter.name).unwrap().data().to_vec())
+        .collect();
+    assert_eq!(saved, initial.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<_>>());
     assert_eq!(file.model, ModelSpec::TorchScript { module, parameters });
 }
 

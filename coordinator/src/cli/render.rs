@@ -135,8 +135,11 @@ fn in_words(value: &Value) -> String {
         Value::Array(items) => items.iter().map(in_words).collect::<Vec<_>>().join("; "),
         Value::Object(facts) => {
             let told = facts.iter().filter(|(_, value)| has_something_to_say(value));
-            let told =
-                told.map(|(key, value)| format!("{} {}", key.replace('_', " "), in_words(value)));
+            let told = told.map(|(key, value)| match (key.as_str(), in_words(value)) {
+                // What is waited for follows its title.
+                ("for", words) => words,
+                (key, words) => format!("{} {words}", key.replace('_', " ")),
+            });
             told.collect::<Vec<_>>().join(", ")
         }
         other => other.to_string(),

@@ -117,7 +117,7 @@ impl Outbox for Post {
     }
 
     fn close(&self) {
-        self.connection.close(CloseCode::Internal, "connect again to go on");
+        self.connection.close(CloseCode::Done, "connect again to go on");
     }
 }
 

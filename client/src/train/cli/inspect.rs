@@ -7,18 +7,27 @@ use clap::Args;
 use roundelay_program::Output;
 
 use crate::train::TrainError;
+#[cfg(feature = "torch")]
+use crate::train::model_file::ModelFile;
 
 /// Describe a TorchScript module.
 #[derive(Debug, Args)]
 pub(super) struct Inspect {
     /// The module's file.
     module: PathBuf,
+    /// Write its initial parameters to a safetensors file, for `federation start --initial`.
+    #[arg(long, value_name = "FILE")]
+    save: Option<PathBuf>,
 }
 
 impl Inspect {
     #[cfg(feature = "torch")]
     pub(super) fn run(&self, output: Output) -> Result<(), TrainError> {
         let (digest, parameters) = crate::train::torch::inspect(&self.module)?;
+        if let Some(file) = &self.save {
+            let model = crate::train::torch::initial(&self.module)?;
+            ModelFile { model, standardisation: None }.write_as(parameters.clone(), file)?;
+        }
         if output == Output::Json {
             let module = digest.to_string();
             let model = serde_json::json!({ "module": module, "parameters": parameters });

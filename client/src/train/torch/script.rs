@@ -28,6 +28,23 @@ pub fn inspect(file: &Path) -> Result<(Digest, Vec<ParameterSpec>), TrainError> 
     Ok((module_digest(&bytes), specs))
 }
 
+/// The initial parameters in a module's file, flat and in module order.
+///
+/// # Errors
+/// As [`inspect`], and [`TrainError::Task`] for parameters that are no 32-bit floats.
+pub fn initial(file: &Path) -> Result<Vec<f32>, TrainError> {
+    let (_, named) = open(file, &read(file)?, Device::Cpu)?;
+    let mut flat = Vec::new();
+    for (name, tensor) in named {
+        if tensor.kind() != Kind::Float {
+            return Err(not_floats(&name));
+        }
+        let values = Vec::<f32>::try_from(tensor.detach().reshape(-1)).map_err(super::internal)?;
+        flat.extend(values);
+    }
+    Ok(flat)
+}
+
 /// Loads the module that the task names and takes over its parameters.
 pub(super) fn load(
     file: &Path,
@@ -87,6 +104,10 @@ fn spec_of(name: &str, tensor: &Tensor) -> ParameterSpec {
     ParameterSpec { name: name.to_owned(), shape: shape.collect() }
 }
 
+fn not_floats(name: &str) -> TrainError {
+    TrainError::Task(format!("the module's parameter {name:?} is not of 32-bit floats"))
+}
+
 fn check_parameters(named: &Named, specs: &[ParameterSpec]) -> Result<(), TrainError> {
     if named.len() != specs.len() {
         let what = format!("the module has {} parameters, the task {}", named.len(), specs.len());
@@ -102,8 +123,7 @@ fn check_parameters(named: &Named, specs: &[ParameterSpec]) -> Result<(), TrainE
             return Err(TrainError::Task(what));
         }
         if tensor.kind() != Kind::Float {
-            let what = format!("the module's parameter {name:?} is not of 32-bit floats");
-            return Err(TrainError::Task(what));
+            return Err(not_floats(name));
         }
     }
     Ok(())

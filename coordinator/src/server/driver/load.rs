@@ -10,6 +10,7 @@ use roundelay_protocol::codec::{self, DecodeError};
 use roundelay_protocol::ids::{FederationId, ModelVersion, TenantId};
 use roundelay_protocol::lineage::{LineageError, State, StateError};
 use roundelay_protocol::manifest::{Manifest, SignatureError, SignedManifest};
+use roundelay_protocol::model::ModelSpec;
 use roundelay_protocol::round::horizontal::coordinator::Record;
 use roundelay_protocol::time::Time;
 use roundelay_protocol::transcript::NO_TRANSCRIPT;
@@ -55,6 +56,12 @@ pub enum LoadError {
         /// Why there is none.
         why: LineageError,
     },
+    /// A TorchScript module brings its initial parameters, and none were given.
+    #[error(
+        "federation {0} trains a TorchScript module: start it with `--initial FILE`, where FILE is what \
+         `roundelay-trainer inspect MODULE --save FILE` writes"
+    )]
+    NoInitial(FederationId),
     /// A stored value is damaged.
     #[error("the stored {what} of federation {federation} is damaged ({why}); restore a backup")]
     Damaged {
@@ -235,6 +242,9 @@ pub(super) async fn first_state(
         return Ok(());
     }
     let manifest = in_force(&*rows, federation).await?;
+    if module.is_none() && matches!(manifest.task.model, ModelSpec::TorchScript { .. }) {
+        return Err(LoadError::NoInitial(federation));
+    }
     let state = State::initial(&manifest.task, module)
         .map_err(|why| LoadError::FirstState { federation, why })?;
     let (store, holder, now) = (&shared.store, &shared.settings.holder, now_unix_ms());

@@ -9,6 +9,7 @@ use roundelay_crypto::identity::IdentityKey;
 use roundelay_protocol::error::{AbortReason, Refusal, Stage};
 use roundelay_protocol::ids::{ClientId, ModelVersion};
 use roundelay_protocol::manifest::SignedManifest;
+use roundelay_protocol::model::{ModelSpec, ParameterSpec};
 use roundelay_protocol::round::horizontal::coordinator::{AuditEntry, Departure};
 use roundelay_protocol::round::horizontal::terms::Terms;
 use roundelay_protocol::time::Millis;
@@ -433,6 +434,31 @@ async fn what_cannot_be_started_says_why() {
     installation.write(nowhere, writes).await.unwrap();
     let error = driver.start_federation(&owner, nowhere, None).await.unwrap_err().to_string();
     assert!(error.contains("0 of 4 signatures") && !error.contains('\n'), "{error}");
+    driver.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_torchscript_federation_does_not_start_without_its_initial_parameters_and_says_so() {
+    let installation = Installation::new(4, 1, false).await;
+    let driver = installation.driver().await;
+    let mut manifest = installation.terms.manifest().clone();
+    let federation = FederationId([8; 16]);
+    manifest.federation = federation;
+    let parameters = vec![ParameterSpec { name: "w".into(), shape: vec![2, 2] }];
+    manifest.task.model = ModelSpec::TorchScript { module: Digest([1; 32]), parameters };
+    let row = Federation {
+        federation,
+        name: "module".into(),
+        state: FederationState::Draft,
+        created_unix_ms: 1,
+    };
+    let mut writes = vec![Write::PutFederation(Box::new(row))];
+    writes.extend(manifest_writes(&signed(manifest, None)));
+    installation.write(federation, writes).await.unwrap();
+    let start = |module| driver.start_federation(installation.owner(), federation, module);
+    let error = start(None).await.unwrap_err().to_string();
+    assert!(error.contains("--initial FILE") && !error.contains('\n'), "{error}");
+    start(Some(vec![0.5; 4])).await.unwrap();
     driver.shutdown().await;
 }
 
