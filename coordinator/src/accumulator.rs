@@ -84,8 +84,8 @@ struct Uploads {
 #[derive(Debug)]
 struct Contribution {
     state: State,
-    /// Bytes of the chunk that is filling.
-    buffer: Vec<u8>,
+    /// Bytes that the chunk has which is filling.
+    filled: usize,
     /// Chunks added to the sum.
     added: usize,
     root: ChunkRoot,
@@ -246,14 +246,28 @@ impl Accumulator {
         drop(self.sum.take());
     }
 
+    /// Takes the next bytes of the chunk that is filling, and adds it once none are missing.
+    fn take(
+        &self,
+        contribution: &mut Contribution,
+        bytes: &[u8],
+        missing: usize,
+    ) -> Result<(), UploadError> {
+        let undo = contribution.undo.as_mut().ok_or(UploadError::Withdrawn)?;
+        undo.fill(bytes, missing)?;
+        contribution.filled += bytes.len();
+        if bytes.len() == missing { self.add(contribution) } else { Ok(()) }
+    }
+
     /// Adds the chunk that has just filled.
     fn add(&self, contribution: &mut Contribution) -> Result<(), UploadError> {
-        let Contribution { buffer, added, root, undo, .. } = contribution;
-        root.push(buffer);
-        let chunk = undo.as_mut().ok_or(UploadError::Withdrawn)?.keep(buffer)?;
-        self.sum.add(*added, chunk);
-        *added += 1;
-        buffer.clear();
+        let Contribution { filled, added, root, undo, .. } = contribution;
+        let undo = undo.as_mut().ok_or(UploadError::Withdrawn)?;
+        undo.keep(*filled, |chunk| {
+            root.push(chunk);
+            self.sum.add(*added, chunk);
+        })?;
+        (*added, *filled) = (*added + 1, 0);
         Ok(())
     }
 
@@ -276,14 +290,13 @@ impl Accumulator {
 impl Contribution {
     fn new(undo: Undo) -> Self {
         let root = ChunkRoot::new();
-        Self { state: State::Filling, buffer: Vec::new(), added: 0, root, undo: Some(undo) }
+        Self { state: State::Filling, filled: 0, added: 0, root, undo: Some(undo) }
     }
 
     /// Ends the upload and hands out what it takes to take it back: how many chunks it has added,
     /// and those.
     fn let_go(&mut self) -> (usize, Option<Undo>) {
         self.state = State::Over;
-        self.buffer = Vec::new();
         (std::mem::take(&mut self.added), self.undo.take())
     }
 }
@@ -313,15 +326,10 @@ impl Upload {
                 accumulator.take_back(&mut contribution);
                 return Err(Fault::WrongLength { sent, expected }.into());
             };
-            let missing = shape.bytes - contribution.buffer.len();
+            let missing = shape.bytes - contribution.filled;
             let (now, later) = bytes.split_at(missing.min(bytes.len()));
-            // At once for the whole chunk: pieces are small, and a chunk is added as one.
-            contribution.buffer.reserve_exact(missing);
-            contribution.buffer.extend_from_slice(now);
             bytes = later;
-            if contribution.buffer.len() == shape.bytes
-                && let Err(error) = accumulator.add(&mut contribution)
-            {
+            if let Err(error) = accumulator.take(&mut contribution, now, missing) {
                 accumulator.take_back(&mut contribution);
                 return Err(error);
             }
@@ -340,7 +348,7 @@ impl Upload {
         }
         let next = self.accumulator.sum.shape(contribution.added);
         if let Some(next) = next {
-            let sent = next.offset + contribution.buffer.len() as u64;
+            let sent = next.offset + contribution.filled as u64;
             self.accumulator.take_back(&mut contribution);
             return Err(Fault::WrongLength { sent, expected: self.accumulator.bytes() }.into());
         }

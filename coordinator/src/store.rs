@@ -49,7 +49,7 @@ pub(crate) use error::told_of_failure;
 pub use federations::{Federation, FederationState, Membership};
 pub use leases::{Fence, LeaseName, transact_leased};
 pub use models::{Metrics, Model};
-pub use rounds::{Round, RoundState};
+pub use rounds::{RecordsAt, Round, RoundState};
 pub use sqlite::SqliteStore;
 pub use tenants::{InstallationSecret, TOKEN_REMEMBERED_MS, Tenant};
 pub use write::Write;
@@ -177,6 +177,15 @@ pub trait TenantStore: Send + Sync {
         federation: FederationId,
         round: RoundNumber,
     ) -> Result<Vec<Record>, StoreError>;
+
+    /// Some of those records, from the beginning or behind what was read last; none at the end. A
+    /// round's records are tens of MB in a large cohort: whoever needs little of them reads so.
+    async fn next_records(
+        &self,
+        federation: FederationId,
+        round: RoundNumber,
+        after: Option<RecordsAt>,
+    ) -> Result<Option<(RecordsAt, Vec<Record>)>, StoreError>;
 
     /// Model versions of a federation, by version.
     async fn models(&self, federation: FederationId) -> Result<Vec<Model>, StoreError>;

@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::mem;
 
 /// A file, or anything that can be written and read again from the start.
 pub trait Spool: Read + Write + Seek + Send {}
@@ -13,8 +14,9 @@ pub struct Undo(Place);
 
 enum Place {
     /// In memory; what stands for that memory in a budget is held as long.
-    Memory { kept: Vec<Vec<u8>>, _hold: Box<dyn Any + Send> },
-    /// In a spool; what stands for one chunk's buffer in a budget is held as long.
+    Memory { kept: Vec<Vec<u8>>, filling: Vec<u8>, _hold: Box<dyn Any + Send> },
+    /// In a spool, the chunk that is filling too: it is in memory only while it is added. What
+    /// stands for that in a budget is held as long.
     Spool { file: Box<dyn Spool>, _hold: Box<dyn Any + Send> },
 }
 
@@ -27,7 +29,8 @@ impl std::fmt::Debug for Undo {
 impl Undo {
     /// Keeps chunks in memory. `hold` is dropped with them: a permit of a budget.
     pub fn in_memory(hold: impl Any + Send) -> Self {
-        Self(Place::Memory { kept: Vec::new(), _hold: Box::new(hold) })
+        let (kept, filling) = (Vec::new(), Vec::new());
+        Self(Place::Memory { kept, filling, _hold: Box::new(hold) })
     }
 
     /// Keeps chunks in an empty spool.
@@ -41,17 +44,32 @@ impl Undo {
         matches!(self.0, Place::Spool { .. })
     }
 
-    /// Keeps the next chunk, which is moved out of `buffer` or copied from it, and shows it as it
-    /// is kept. On an error nothing was kept.
-    pub(super) fn keep<'a>(&'a mut self, buffer: &'a mut Vec<u8>) -> io::Result<&'a [u8]> {
+    /// Takes the next bytes of the chunk that is filling, of which `missing` are missing.
+    pub(super) fn fill(&mut self, bytes: &[u8], missing: usize) -> io::Result<()> {
         match &mut self.0 {
-            Place::Memory { kept, .. } => {
-                kept.push(std::mem::take(buffer));
-                Ok(kept.last().map_or(&[], Vec::as_slice))
+            Place::Memory { filling, .. } => {
+                // At once for the whole chunk: pieces are small, and a chunk is added as one.
+                filling.reserve_exact(missing);
+                filling.extend_from_slice(bytes);
+                Ok(())
+            }
+            Place::Spool { file, .. } => file.write_all(bytes),
+        }
+    }
+
+    /// Keeps the chunk that has filled, of so many bytes, and shows it.
+    pub(super) fn keep<R>(&mut self, size: usize, show: impl FnOnce(&[u8]) -> R) -> io::Result<R> {
+        match &mut self.0 {
+            Place::Memory { kept, filling, .. } => {
+                kept.push(mem::take(filling));
+                Ok(show(kept.last().map_or(&[], Vec::as_slice)))
             }
             Place::Spool { file, .. } => {
-                file.write_all(buffer)?;
-                Ok(buffer)
+                let mut chunk = vec![0; size];
+                let back = i64::try_from(size).map_err(io::Error::other)?;
+                file.seek(SeekFrom::Current(-back))?;
+                file.read_exact(&mut chunk)?;
+                Ok(show(&chunk))
             }
         }
     }

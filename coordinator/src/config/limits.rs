@@ -83,7 +83,7 @@ pub struct Limits {
     /// trip of 100 ms.
     pub upload_window_bytes: u32,
     /// What all uploads together may have in flight beyond their idle windows, in even shares.
-    /// Default 64 MiB; uploads beyond it go on with the idle window.
+    /// Default 32 MiB; uploads beyond it go on with the idle window.
     pub upload_windows_bytes_total: u32,
     /// Bytes sent to a client and not acknowledged yet. Default 1 MiB.
     pub send_window_bytes: u32,
@@ -120,7 +120,7 @@ impl Default for Limits {
             outbox_max: 256,
             idle_window_bytes: 64 << 10,
             upload_window_bytes: 4 << 20,
-            upload_windows_bytes_total: 64 << 20,
+            upload_windows_bytes_total: 32 << 20,
             send_window_bytes: 1 << 20,
             socket_bytes: 8 << 20,
             control_bytes_per_minute: 64 << 20,

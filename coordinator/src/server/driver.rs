@@ -30,7 +30,7 @@ use async_trait::async_trait;
 use roundelay_protocol::ids::{FederationId, TenantId};
 use roundelay_protocol::round::horizontal::coordinator::Timing;
 use serde::Serialize;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use crate::accumulator::budget::Budget;
@@ -152,6 +152,8 @@ struct Shared {
     /// Held over a first start: two of them would store two first states.
     starting: tokio::sync::Mutex<()>,
     connections: AtomicU64,
+    /// Held while boxes are read back for a client.
+    resending: Arc<Semaphore>,
 }
 
 /// A federation that a task drives.
@@ -196,6 +198,7 @@ impl Driver {
             federations: Mutex::default(),
             starting: tokio::sync::Mutex::default(),
             connections: AtomicU64::new(0),
+            resending: Arc::new(Semaphore::new(1)),
         };
         let driver = Self { shared: Arc::new(shared) };
         for tenant in driver.shared.store.tenants().await? {

@@ -8,6 +8,10 @@ use roundelay_protocol::plan::PlanKind;
 use roundelay_protocol::round::horizontal::coordinator::Departure;
 use serde::{Deserialize, Serialize};
 
+/// How far a round's records have been read.
+#[derive(Debug, Clone)]
+pub struct RecordsAt(pub(super) Vec<u8>);
+
 /// One round of a federation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Round {

@@ -12,8 +12,9 @@ use roundelay_protocol::manifest::Task;
 use roundelay_protocol::message::BoxRoster;
 use roundelay_protocol::metrics::Metrics;
 use roundelay_protocol::plan::{PlanKind, TrainingPlan};
-use roundelay_protocol::round::horizontal::coordinator::{UnmaskOutcome, UnmaskPlan, stored_boxes};
+use roundelay_protocol::round::horizontal::coordinator::{StoredBoxes, UnmaskOutcome, UnmaskPlan};
 use roundelay_protocol::transcript::aggregate_digest;
+use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
 use crate::accumulator::{Accumulator, SealError, Shape, unmask};
@@ -177,16 +178,27 @@ pub(super) async fn take_state(
     Ok(Some(Given { state: Arc::new(state), blob }))
 }
 
-/// The boxes of a client, from the records of a round; none where these are gone.
+/// The boxes of a client, from the records of a round; none where these are gone. The records are
+/// read bit by bit, and for one client at a time: they are the bulk of a round's preparation.
 pub(super) async fn boxes(
     rows: Arc<dyn TenantStore>,
+    turn: Arc<Semaphore>,
     federation: FederationId,
     round: RoundNumber,
     client: ClientId,
 ) -> Result<Option<BoxRoster>, JobError> {
-    let records = rows.round_records(federation, round).await?;
-    // A digest for each edge of the round.
-    heavy(u64::MAX, move || stored_boxes(&records, client)).await
+    let _turn = turn.acquire_owned().await.map_err(|_| JobError::Died)?;
+    let (mut boxes, mut after) = (StoredBoxes::of(client), None);
+    while let Some((at, records)) = rows.next_records(federation, round, after).await? {
+        after = Some(at);
+        // A digest for each edge of the round.
+        boxes = heavy(u64::MAX, move || {
+            records.iter().for_each(|record| boxes.push(record));
+            boxes
+        })
+        .await?;
+    }
+    Ok(boxes.finish())
 }
 
 /// Runs work on a blocking thread, unless it is over sooner than that would take.

@@ -97,6 +97,25 @@ pub(super) fn rows_under(
     Ok(rows)
 }
 
+/// The first row under `prefix` whose key is above `after`.
+pub(super) fn row_behind(
+    connection: &Connection,
+    tenant: &TenantId,
+    table: Table,
+    (prefix, after): (&[u8], &[u8]),
+) -> Result<Option<SealedRow>, Fail> {
+    let row = connection
+        .prepare_cached(
+            "SELECT key, version, sealed FROM rows
+             WHERE tenant = ?1 AND kind = ?2 AND key > ?3 AND key <= ?4 ORDER BY key LIMIT 1",
+        )?
+        .query_row(params![tenant.as_str(), table.name(), after, last_under(prefix)], |row| {
+            Ok(SealedRow { key: row.get(0)?, version: row.get(1)?, sealed: row.get(2)? })
+        })
+        .optional()?;
+    Ok(row)
+}
+
 /// A key that no key under `prefix` is above: the rest of a key is at most 63 bytes, or is not
 /// all ones.
 pub(super) fn last_under(prefix: &[u8]) -> Vec<u8> {

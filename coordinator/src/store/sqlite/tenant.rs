@@ -20,8 +20,8 @@ use crate::store::audit::{self, Chain};
 use crate::store::rows::{self, Table};
 use crate::store::sealing::{At, decode, open};
 use crate::store::{
-    AuditHead, AuditItem, Client, Federation, Fence, Membership, Model, Round, StoreError,
-    TenantStore, Write,
+    AuditHead, AuditItem, Client, Federation, Fence, Membership, Model, RecordsAt, Round,
+    StoreError, TenantStore, Write,
 };
 
 /// Entries that are verified at a time.
@@ -62,6 +62,16 @@ impl SqliteTenant {
 
     async fn open(&self, table: Table, row: &SealedRow) -> Result<Secret<Vec<u8>>, StoreError> {
         open(&*self.shared.kms, &self.scope, row.at(table), &row.sealed).await
+    }
+
+    /// The records of a round in one row.
+    async fn records(&self, row: &SealedRow) -> Result<Vec<Record>, StoreError> {
+        let table = Table::Records;
+        let value = self.open(table, row).await?;
+        // A value that does not unpack is handed on whole: decoding it then says where it is.
+        let packed =
+            rows::unpack_records(value.expose()).unwrap_or_else(|| vec![value.expose().as_slice()]);
+        packed.into_iter().map(|record| decode(&self.scope, row.at(table), record)).collect()
     }
 
     async fn value<T: DeserializeOwned>(
@@ -216,15 +226,25 @@ impl TenantStore for SqliteTenant {
         let table = Table::Records;
         let mut records = Vec::new();
         for row in self.rows(table, rows::round_key(federation, round)).await? {
-            let value = self.open(table, &row).await?;
-            // A value that does not unpack is handed on whole: decoding it then says where it is.
-            let packed = rows::unpack_records(value.expose())
-                .unwrap_or_else(|| vec![value.expose().as_slice()]);
-            for record in packed {
-                records.push(decode(&self.scope, row.at(table), record)?);
-            }
+            records.append(&mut self.records(&row).await?);
         }
         Ok(records)
+    }
+
+    async fn next_records(
+        &self,
+        federation: FederationId,
+        round: RoundNumber,
+        after: Option<RecordsAt>,
+    ) -> Result<Option<(RecordsAt, Vec<Record>)>, StoreError> {
+        let prefix = rows::round_key(federation, round);
+        let after = after.map_or_else(|| prefix.clone(), |RecordsAt(key)| key);
+        let row = self.read("reading rows", move |connection, tenant| {
+            reader::row_behind(connection, tenant, Table::Records, (&prefix, &after))
+        });
+        let Some(row) = row.await? else { return Ok(None) };
+        let records = self.records(&row).await?;
+        Ok(Some((RecordsAt(row.key), records)))
     }
 
     async fn models(&self, federation: FederationId) -> Result<Vec<Model>, StoreError> {

@@ -107,6 +107,9 @@ pub(crate) async fn records_come_back_in_order_until_they_are_deleted(fixture: &
     let records = async |round| acme.round_records(federation(1), RoundNumber(round)).await;
     assert_eq!(records(1).await.unwrap(), first);
     assert_eq!(records(2).await.unwrap(), second);
+    assert_eq!(bit_by_bit(&*acme, 1).await, first);
+    assert_eq!(bit_by_bit(&*acme, 2).await, second);
+    assert_eq!(bit_by_bit(&*acme, 3).await, []);
 
     let delete = Write::DeleteRecords { federation: federation(1), round: RoundNumber(1) };
     acme.transact("test", Some(&fence), vec![delete]).await.unwrap();
@@ -115,6 +118,17 @@ pub(crate) async fn records_come_back_in_order_until_they_are_deleted(fixture: &
     let other = Write::DeleteRecords { federation: federation(1), round: RoundNumber(3) };
     acme.transact("test", Some(&fence), vec![other, append(1, vec![])]).await.unwrap();
     assert_eq!(records(2).await.unwrap(), second);
+}
+
+async fn bit_by_bit(rows: &dyn TenantStore, round: u64) -> Vec<Record> {
+    let (mut all, mut after) = (Vec::new(), None);
+    while let Some((at, mut records)) =
+        rows.next_records(federation(1), RoundNumber(round), after).await.unwrap()
+    {
+        all.append(&mut records);
+        after = Some(at);
+    }
+    all
 }
 
 pub(crate) async fn large_batches_of_records_come_back_in_order(fixture: &dyn Fixture) {
@@ -126,6 +140,7 @@ pub(crate) async fn large_batches_of_records_come_back_in_order(fixture: &dyn Fi
     acme.transact("test", Some(&fence), vec![append(1, records.clone())]).await.unwrap();
     acme.transact("test", Some(&fence), vec![append(1, vec![some_record(0, 0)])]).await.unwrap();
     let found = acme.round_records(federation(1), RoundNumber(1)).await.unwrap();
+    assert!(bit_by_bit(&*acme, 1).await == found);
     assert_eq!(found.len(), 401);
     assert_eq!(found[..400], records);
     assert_eq!(found[400], some_record(0, 0));

@@ -68,7 +68,7 @@ mod restore;
 mod share;
 mod unmask;
 
-pub use edges::stored_boxes;
+pub use edges::{StoredBoxes, stored_boxes};
 pub use machine::Round;
 pub use rebuild::DropoutKeys;
 pub use restore::RestoreError;

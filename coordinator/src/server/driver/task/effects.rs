@@ -272,9 +272,10 @@ impl Task<'_> {
     fn resend_boxes(&self, to: ClientId, round: RoundNumber) {
         let Some(seat) = self.seats.get(&to) else { return };
         let (outbox, rows) = (Arc::clone(&seat.outbox), Arc::clone(&self.rows));
+        let turn = Arc::clone(&self.place.shared.resending);
         let federation = self.place.federation;
         tokio::spawn(async move {
-            match jobs::boxes(rows, federation, round, to).await {
+            match jobs::boxes(rows, turn, federation, round, to).await {
                 Ok(Some(boxes)) => {
                     let _ = outbox.roster(federation, round, ToClient::Boxes(Arc::new(boxes)));
                 }

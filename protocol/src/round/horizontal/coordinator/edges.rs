@@ -53,22 +53,54 @@ impl Edges {
 /// records do not hold them. One digest for each edge of the round: work for another thread.
 #[must_use]
 pub fn stored_boxes(records: &[Record], client: ClientId) -> Option<BoxRoster> {
-    let (mut plan, mut senders, mut left) = (None, BTreeMap::new(), BTreeSet::new());
-    for record in records {
+    let mut boxes = StoredBoxes::of(client);
+    records.iter().for_each(|record| boxes.push(record));
+    boxes.finish()
+}
+
+/// [`stored_boxes`] from records that are pushed one by one, in their order: no more is held of
+/// them than the boxes of this client.
+#[derive(Debug)]
+pub struct StoredBoxes {
+    client: ClientId,
+    to: Option<RosterIndex>,
+    deliveries: BTreeMap<RosterIndex, BoxDelivery>,
+    left: BTreeSet<RosterIndex>,
+    /// ShareKeys has ended: whoever leaves later has sent its boxes.
+    is_closed: bool,
+}
+
+impl StoredBoxes {
+    /// Those of a client, from no record yet.
+    #[must_use]
+    pub fn of(client: ClientId) -> Self {
+        let (deliveries, left) = (BTreeMap::new(), BTreeSet::new());
+        Self { client, to: None, deliveries, left, is_closed: false }
+    }
+
+    /// Takes the next record.
+    pub fn push(&mut self, record: &Record) {
         match record {
-            Record::Planned(planned) => plan = Some(planned),
-            Record::Shares(index, shares) => drop(senders.insert(*index, shares)),
-            Record::Left(index, _) => drop(left.insert(*index)),
-            Record::SharesClosed => {
-                let to = plan?.index_of(client)?;
-                let prepared = senders.into_iter().filter(|(from, _)| !left.contains(from));
-                let deliveries = prepared.filter_map(|(from, shares)| delivery(from, shares, to));
-                return Some(BoxRoster { boxes: deliveries.collect() });
+            _ if self.is_closed => {}
+            Record::Planned(plan) => self.to = plan.index_of(self.client),
+            Record::Shares(from, shares) => {
+                let delivery = self.to.and_then(|to| delivery(*from, shares, to));
+                self.deliveries.extend(delivery.map(|delivery| (*from, delivery)));
             }
+            Record::Left(index, _) => drop(self.left.insert(*index)),
+            Record::SharesClosed => self.is_closed = true,
             _ => {}
         }
     }
-    None
+
+    /// The boxes, if the records held them.
+    #[must_use]
+    pub fn finish(self) -> Option<BoxRoster> {
+        let Self { to, deliveries, left, is_closed, .. } = self;
+        to.filter(|_| is_closed)?;
+        let prepared = deliveries.into_iter().filter(|(from, _)| !left.contains(from));
+        Some(BoxRoster { boxes: prepared.map(|(_, delivery)| delivery).collect() })
+    }
 }
 
 /// What a sender addressed to a client; none to itself.
