@@ -22,6 +22,10 @@ use crate::telemetry;
 /// How long a verb waits for another process that is about to let go of the data folder.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// Threads for work that waits for a disk. Hundreds of uploads at once would start hundreds, each with
+/// a stack and an allocator's caches, for two or three that a disk serves at a time.
+const BLOCKING_THREADS_MAX: usize = 32;
+
 /// How long work on other threads is waited for when the coordinator has stopped. With what
 /// [`Server::stop`](crate::server::Server::stop) may take it stays below 30 s.
 const LAST_WORK: Duration = Duration::from_secs(3);
@@ -42,7 +46,10 @@ pub fn run(cli: Cli) -> ExitCode {
 fn start(cli: Cli) -> Result<Option<Answer>, AdminError> {
     let config = config(&cli.options)?;
     let json = cli.options.output == Output::Json;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .max_blocking_threads(BLOCKING_THREADS_MAX)
+        .enable_all()
+        .build();
     let runtime = runtime.map_err(|error| {
         AdminError::new(Kind::Internal, "runtime", format_args!("no threads: {error}"))
     })?;
