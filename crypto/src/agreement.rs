@@ -6,50 +6,20 @@
 
 use std::fmt;
 
-use x25519_dalek::{PublicKey, StaticSecret};
-use zeroize::{ZeroizeOnDrop, Zeroizing};
+use zeroize::ZeroizeOnDrop;
 
 use crate::kdf;
 use crate::secret::{Secret, Seed};
 
 mod kem;
+mod x25519;
 
 use kem::{DecapsulationKey, EncapsulationKey};
-
-/// Bytes of an X25519 public key.
-const X25519_BYTES: usize = 32;
-/// The points of small order and their unreduced spellings (Bernstein, cr.yp.to/ecdh.html), with
-/// the highest bit clear, which X25519 does not read.
-const SMALL_ORDER: [[u8; X25519_BYTES]; 7] = [
-    [0; 32],
-    spelling(0x01, 0x00, 0x00),
-    [
-        0xe0, 0xeb, 0x7a, 0x7c, 0x3b, 0x41, 0xb8, 0xae, 0x16, 0x56, 0xe3, 0xfa, 0xf1, 0x9f, 0xc4,
-        0x6a, 0xda, 0x09, 0x8d, 0xeb, 0x9c, 0x32, 0xb1, 0xfd, 0x86, 0x62, 0x05, 0x16, 0x5f, 0x49,
-        0xb8, 0x00,
-    ],
-    [
-        0x5f, 0x9c, 0x95, 0xbc, 0xa3, 0x50, 0x8c, 0x24, 0xb1, 0xd0, 0xb1, 0x55, 0x9c, 0x83, 0xef,
-        0x5b, 0x04, 0x44, 0x5c, 0xc4, 0x58, 0x1c, 0x8e, 0x86, 0xd8, 0x22, 0x4e, 0xdd, 0xd0, 0x9f,
-        0x11, 0x57,
-    ],
-    spelling(0xec, 0xff, 0x7f),
-    spelling(0xed, 0xff, 0x7f),
-    spelling(0xee, 0xff, 0x7f),
-];
-
-/// A number by its first, its middle and its last byte.
-const fn spelling(first: u8, middle: u8, last: u8) -> [u8; X25519_BYTES] {
-    let mut bytes = [middle; X25519_BYTES];
-    bytes[0] = first;
-    bytes[X25519_BYTES - 1] = last;
-    bytes
-}
+use x25519::{BYTES as X25519_BYTES, SecretScalar, has_small_order};
 
 /// The secret half of an agreement key pair. Wiped when dropped.
 pub struct AgreementSecret {
-    /// On the heap like the other half: moving the key leaves no copy behind.
-    x25519: Box<StaticSecret>,
+    x25519: SecretScalar,
     kem: DecapsulationKey,
     public: AgreementPublic,
 }
@@ -68,11 +38,9 @@ impl AgreementSecret {
 
     /// The X25519 scalar, and the two seeds d ‖ z of ML-KEM (FIPS 203, algorithm 16).
     fn from_halves(scalar: &Seed, d_and_z: &Secret<[u8; 64]>) -> Self {
-        // The constructor takes its bytes by value; the copy that is made here is wiped.
-        let scalar = Zeroizing::new(*scalar.expose());
-        let x25519 = Box::new(StaticSecret::from(*scalar));
+        let x25519 = SecretScalar::new(scalar);
         let (kem, public) = DecapsulationKey::from_seed(d_and_z);
-        let public = AgreementPublic { x25519: PublicKey::from(&*x25519).to_bytes(), kem: public };
+        let public = AgreementPublic { x25519: x25519.public(), kem: public };
         Self { x25519, kem, public }
     }
 
@@ -86,13 +54,12 @@ impl AgreementSecret {
     /// # Errors
     /// The peer's small-order point has fixed the result.
     pub fn exchange(&self, peer: &AgreementPublic) -> Result<Exchange, AgreementError> {
-        let shared = self.x25519.diffie_hellman(&peer.x25519());
-        if shared.was_contributory() { Ok(Exchange(shared)) } else { Err(AgreementError::LowOrder) }
+        self.x25519.exchange(&peer.x25519).map(Exchange).ok_or(AgreementError::LowOrder)
     }
 }
 
 /// The X25519 half of what two key pairs share. Wiped when dropped.
-pub struct Exchange(x25519_dalek::SharedSecret);
+pub struct Exchange(Seed);
 
 /// Its one field wipes itself.
 impl ZeroizeOnDrop for Exchange {}
@@ -113,9 +80,7 @@ impl AgreementPublic {
     pub fn parse(bytes: &[u8; Self::BYTES]) -> Result<Self, AgreementError> {
         let (x25519, kem) = bytes.split_first_chunk().ok_or(AgreementError::BadKey)?;
         let kem: &[u8; kem::KEY_BYTES] = kem.try_into().map_err(|_| AgreementError::BadKey)?;
-        let mut point = *x25519;
-        point[X25519_BYTES - 1] &= 0x7f;
-        if SMALL_ORDER.contains(&point) {
+        if has_small_order(x25519) {
             return Err(AgreementError::LowOrder);
         }
         let kem = EncapsulationKey::parse(kem).ok_or(AgreementError::BadKey)?;
@@ -129,10 +94,6 @@ impl AgreementPublic {
         x25519.copy_from_slice(&self.x25519);
         kem.copy_from_slice(self.kem.as_bytes());
         bytes
-    }
-
-    fn x25519(&self) -> PublicKey {
-        PublicKey::from(self.x25519)
     }
 }
 
@@ -222,7 +183,7 @@ pub fn encapsulate_after(
     message: &Seed,
 ) -> (KemCiphertext, HybridSecret) {
     let (ciphertext, kem) = peer.kem.encapsulate(message);
-    (KemCiphertext(ciphertext), HybridSecret::new(exchange.0.as_bytes(), &kem))
+    (KemCiphertext(ciphertext), HybridSecret::new(exchange.0.expose(), &kem))
 }
 
 /// Agrees on the key that `peer` has encapsulated for us.
@@ -241,7 +202,7 @@ pub fn decapsulate_after(
     own: &AgreementSecret,
     ciphertext: &KemCiphertext,
 ) -> HybridSecret {
-    HybridSecret::new(exchange.0.as_bytes(), &own.kem.decapsulate(ciphertext.as_bytes()))
+    HybridSecret::new(exchange.0.expose(), &own.kem.decapsulate(ciphertext.as_bytes()))
 }
 
 #[cfg(feature = "serde")]

@@ -19,7 +19,9 @@ fn x25519_agrees_with_rfc_7748() {
     for case in list(text!("published/x25519"), "cases") {
         let own = with_scalar(&case.secret("scalar"));
         let shared = own.exchange(&with_x25519(case.array("u"))).ok().unwrap();
-        assert_eq!(shared.0.as_bytes(), &case.array("result"));
+        assert_eq!(shared.0.expose(), &case.array("result"));
+        let portable = own.x25519.exchange_portably(&case.array("u")).unwrap();
+        assert_eq!(portable.expose(), &case.array("result"));
     }
     // The two sides of section 6.1 also name their public keys.
     for case in list(text!("published/x25519"), "cases").iter().skip(2) {
@@ -103,6 +105,26 @@ fn points_of_small_order_are_refused_on_both_sides() {
         assert_eq!(sent.err(), Some(AgreementError::LowOrder), "{point}");
         let received = decapsulate(&own, &peer, &ciphertext);
         assert_eq!(received.err(), Some(AgreementError::LowOrder), "{point}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn both_libraries_of_x25519_give_the_same_for_any_scalar_and_point(
+        scalar: [u8; 32],
+        point: [u8; 32],
+        is_unreduced: bool,
+    ) {
+        let own = SecretScalar::new(&Secret::new(scalar));
+        let mut point = point;
+        if is_unreduced {
+            // From 2^255 - 19 on, below the highest bit, which is not read.
+            point[1..31].fill(0xff);
+            point[0] |= 0xed;
+            point[31] |= 0x7f;
+        }
+        let (one, other) = (own.exchange(&point), own.exchange_portably(&point));
+        prop_assert_eq!(one.as_ref().map(Secret::expose), other.as_ref().map(Secret::expose));
     }
 }
 
