@@ -21,7 +21,7 @@ use roundelay_protocol::transcript::aggregate_digest;
 
 use crate::train::{Control, TrainError, Trainer};
 
-/// Masking so many bytes costs less than waking the threads of a pool.
+/// Masking or deriving so many bytes costs less than waking another thread for it.
 const SHORT_BYTES: usize = 64 * 1024;
 
 /// The local work of one round.
@@ -257,6 +257,13 @@ pub enum DeriveError {
 }
 
 impl Derivation {
+    /// Whether deriving takes less than handing it to another thread does.
+    #[must_use]
+    pub fn is_short(&self) -> bool {
+        let (Self::Advance { aggregate: bytes, .. } | Self::Take { bytes, .. }) = self;
+        bytes.len() <= SHORT_BYTES
+    }
+
     /// Derives and checks.
     #[must_use]
     pub fn run(self) -> Derived {

@@ -18,7 +18,7 @@ use super::trainer::{TrainerThread, gone};
 use crate::checkpoint::federation::HistoryFile;
 use crate::checkpoint::{CheckpointError, FederationDir};
 use crate::clock::Clock;
-use crate::engine::work::{MaskWork, TrainWork, WorkFailure};
+use crate::engine::work::{Derivation, MaskWork, TrainWork, WorkFailure};
 use crate::engine::{Effect, Event, Federation, Input};
 use crate::gate::{Gate, GateError};
 use crate::identity::os_rng;
@@ -292,13 +292,7 @@ impl Runner {
             }
             Effect::FetchAttested => self.send(&FetchAttested { federation: self.id }).await,
             Effect::GiveState(state) => self.give(&state),
-            Effect::Derive(derivation) => {
-                let inbox = self.inbox.clone();
-                spawn_blocking(move || {
-                    let derived = Input::Derived(derivation.run());
-                    let _ = inbox.blocking_send(Command::Input(derived));
-                });
-            }
+            Effect::Derive(derivation) => self.derive(derivation),
             Effect::Save(state) => {
                 self.tell(Told::Model(Arc::clone(&state)));
                 self.saver.keep(state);
@@ -346,6 +340,19 @@ impl Runner {
             if let Err(GateError::Checkpoint(error)) = gate.send(&state).await {
                 on_told(id, Told::not_written(error));
             }
+        });
+    }
+
+    fn derive(&self, derivation: Box<Derivation>) {
+        let inbox = self.inbox.clone();
+        if derivation.is_short() {
+            let derived = Command::Input(Input::Derived(derivation.run()));
+            tokio::spawn(async move { inbox.send(derived).await });
+            return;
+        }
+        spawn_blocking(move || {
+            let derived = Input::Derived(derivation.run());
+            let _ = inbox.blocking_send(Command::Input(derived));
         });
     }
 

@@ -7,7 +7,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use quinn::crypto::rustls::QuicClientConfig;
-use quinn::{ConnectionError, IdleTimeout, ReadError, TransportConfig, VarInt, WriteError};
+use quinn::{
+    AckFrequencyConfig, ConnectionError, IdleTimeout, ReadError, TransportConfig, VarInt,
+    WriteError,
+};
 use roundelay_protocol::close::CloseCode;
 use roundelay_protocol::enrol::SERVER_NAME;
 use rustls::AlertDescription;
@@ -28,6 +31,8 @@ const STREAM_WINDOW_BYTES: u32 = 4 << 20;
 const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
 /// Bytes of sent data kept until they are acknowledged.
 const SEND_WINDOW_BYTES: u64 = 8 << 20;
+/// The coordinator acknowledges at the latest after so many packets.
+const PACKETS_PER_ACK: u32 = 10;
 /// Bytes of handshake data that may wait out of order.
 const HANDSHAKE_BUFFER_BYTES: usize = 32 << 10;
 /// Bytes of the socket's buffers, where the system allows it.
@@ -66,8 +71,17 @@ fn transport() -> TransportConfig {
         .crypto_buffer_size(HANDSHAKE_BUFFER_BYTES)
         .datagram_receive_buffer_size(None)
         .datagram_send_buffer_size(0)
+        .ack_frequency_config(Some(acknowledgements()))
         .allow_spin(false);
     transport
+}
+
+/// What the peer is asked for (QUIC Acknowledgement Frequency): each packet with nothing but an
+/// acknowledgement wakes a process at either end.
+fn acknowledgements() -> AckFrequencyConfig {
+    let mut config = AckFrequencyConfig::default();
+    config.ack_eliciting_threshold(VarInt::from_u32(PACKETS_PER_ACK));
+    config
 }
 
 #[async_trait]

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quinn::crypto::rustls::QuicServerConfig;
-use quinn::{ServerConfig, TokioRuntime, TransportConfig, ValidationTokenConfig};
+use quinn::{
+    AckFrequencyConfig, ServerConfig, TokioRuntime, TransportConfig, ValidationTokenConfig,
+};
 use roundelay_protocol::close::CloseCode;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::time::{Instant, timeout, timeout_at};
@@ -19,6 +21,9 @@ use super::reset::endpoint_config;
 use super::tls::{self, TlsError};
 use crate::authority::{Authority, ServerIdentity};
 use crate::config::Limits;
+
+/// Clients acknowledge at the latest after so many packets.
+const PACKETS_PER_ACK: u32 = 10;
 
 /// Why the coordinator cannot listen.
 #[derive(Debug, thiserror::Error)]
@@ -255,7 +260,16 @@ fn transport(limits: &Limits) -> TransportConfig {
         .crypto_buffer_size(limits.handshake_bytes as usize)
         .datagram_receive_buffer_size(None)
         .datagram_send_buffer_size(0)
+        .ack_frequency_config(Some(acknowledgements()))
         .allow_spin(false);
+    config
+}
+
+/// What clients are asked for (QUIC Acknowledgement Frequency): each packet with nothing but an
+/// acknowledgement wakes a process at either end.
+fn acknowledgements() -> AckFrequencyConfig {
+    let mut config = AckFrequencyConfig::default();
+    config.ack_eliciting_threshold(PACKETS_PER_ACK.into());
     config
 }
 
