@@ -26,9 +26,11 @@ use roundelay_protocol::ids::ClientId;
 
 #[cfg(feature = "server")]
 pub mod budget;
+pub mod chunks;
 pub mod sum;
 pub mod undo;
 
+pub use chunks::Chunks;
 pub use sum::{Shape, Sum, unmask};
 pub use undo::{Spool, Undo};
 

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::chunks::Chunks;
 use super::undo::Undo;
 
 /// What one permit of a semaphore stands for.
@@ -33,6 +34,7 @@ struct Shared {
     memory_units: u32,
     buffers: Arc<Semaphore>,
     buffer_units: u32,
+    chunks: Chunks,
     /// Times that memory was let go: whether the line moves.
     released: AtomicU64,
     spooled: AtomicU64,
@@ -69,6 +71,7 @@ impl Budget {
             memory_units,
             buffers: Arc::new(Semaphore::new(buffer_units as usize)),
             buffer_units,
+            chunks: Chunks::default(),
             released: AtomicU64::new(0),
             spooled: AtomicU64::new(0),
             folder,
@@ -85,12 +88,13 @@ impl Budget {
         if wanted <= self.0.memory_units
             && let Some(permit) = self.wait_in_line(wanted).await
         {
-            return Ok(Undo::in_memory(self.hold(permit)));
+            return Ok(Undo::in_memory(&self.0.chunks, self.hold(permit)));
         }
         let wanted = units(chunk_bytes_max as u64).min(self.0.buffer_units);
         let buffer = acquire(&self.0.buffers, wanted).await;
         self.0.spooled.fetch_add(1, Ordering::Relaxed);
-        Ok(Undo::in_spool(self.spool()?, buffer.map(|permit| self.hold(permit))))
+        let hold = buffer.map(|permit| self.hold(permit));
+        Ok(Undo::in_spool(self.spool()?, &self.0.chunks, hold))
     }
 
     /// Uploads that went to a spool so far.

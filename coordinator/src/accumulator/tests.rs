@@ -63,7 +63,7 @@ fn root(shapes: &[Shape], vector: &[u8]) -> Digest {
 }
 
 fn memory() -> Undo {
-    Undo::in_memory(())
+    Undo::in_memory(&Chunks::default(), ())
 }
 
 fn upload(sum: &Arc<Accumulator>, who: usize, bytes: &[u8]) -> Result<Digest, UploadError> {
@@ -140,7 +140,8 @@ fn a_client_that_begins_again_replaces_its_unfinished_upload() {
 fn a_settled_client_holds_no_undo_data_and_can_no_longer_be_taken_back() {
     let sum = Accumulator::new(small(), [client(0)]);
     let held = Arc::new(());
-    let mut upload = sum.begin(client(0), 160, Undo::in_memory(Arc::clone(&held))).unwrap();
+    let mut upload =
+        sum.begin(client(0), 160, Undo::in_memory(&Chunks::default(), Arc::clone(&held))).unwrap();
     upload.write(&vector(0, 160)).unwrap();
     upload.finish().unwrap();
     assert_eq!(Arc::strong_count(&held), 2);
@@ -199,7 +200,8 @@ fn a_full_disk_takes_one_upload_back_and_leaves_the_others_exact() {
     let other = vector(1, 160);
     upload(&sum, 1, &other).unwrap();
     let spool = FullDisk { file: Cursor::default(), room: 70 };
-    let mut failing = sum.begin(client(0), 160, Undo::in_spool(spool, ())).unwrap();
+    let mut failing =
+        sum.begin(client(0), 160, Undo::in_spool(spool, &Chunks::default(), ())).unwrap();
     assert!(matches!(failing.write(&vector(0, 160)), Err(UploadError::Spool(_))));
     drop(failing);
     assert_eq!(sum.seal(&[client(1)]).unwrap(), other);
@@ -313,7 +315,7 @@ proptest! {
 fn drive(sum: &Arc<Accumulator>, vector: &[u8], who: usize, model: &mut Model, step: Step) {
     match step {
         Step::Begin { spooled } => {
-            let spool = || Undo::in_spool(Cursor::new(Vec::new()), ());
+            let spool = || Undo::in_spool(Cursor::new(Vec::new()), &Chunks::default(), ());
             let undo = if spooled { spool() } else { memory() };
             let begun = sum.begin(client(who), 160, undo);
             assert_eq!(begun.is_err(), model.complete, "only a complete client is refused");
@@ -348,7 +350,7 @@ fn a_sum_that_is_withdrawn_lets_all_memory_go_and_ends_every_upload() {
     let sum = Accumulator::new(small(), (0..3).map(client));
     let held = Arc::new(());
     let begin = |who| {
-        let undo = Undo::in_memory(Arc::clone(&held));
+        let undo = Undo::in_memory(&Chunks::default(), Arc::clone(&held));
         sum.begin(client(who), sum.bytes(), undo).unwrap()
     };
     let bytes = vec![1; usize::try_from(sum.bytes()).unwrap()];
@@ -367,7 +369,7 @@ fn a_sum_that_is_withdrawn_lets_all_memory_go_and_ends_every_upload() {
 #[test]
 fn an_upload_that_breaks_off_after_any_number_of_its_bytes_leaves_nothing_in_the_sum() {
     let vectors: Vec<_> = (0..3).map(|seed| vector(seed, 160)).collect();
-    let spooled = || Undo::in_spool(Cursor::new(Vec::new()), ());
+    let spooled = || Undo::in_spool(Cursor::new(Vec::new()), &Chunks::default(), ());
     for undo in [memory as fn() -> Undo, spooled] {
         for sent in 0..=160 {
             let sum = Accumulator::new(small(), (0..3).map(client));

@@ -2,7 +2,8 @@
 
 use std::any::Any;
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::mem;
+
+use super::chunks::{Chunk, Chunks};
 
 /// A file, or anything that can be written and read again from the start.
 pub trait Spool: Read + Write + Seek + Send {}
@@ -10,14 +11,20 @@ pub trait Spool: Read + Write + Seek + Send {}
 impl<T: Read + Write + Seek + Send> Spool for T {}
 
 /// Where the chunks of one upload wait until the client is certain to be in the sum.
-pub struct Undo(Place);
+pub struct Undo {
+    place: Place,
+    chunks: Chunks,
+    /// What stands for the memory in a budget is held as long as the undo data.
+    _hold: Box<dyn Any + Send>,
+}
 
 enum Place {
-    /// In memory; what stands for that memory in a budget is held as long.
-    Memory { kept: Vec<Vec<u8>>, filling: Vec<u8>, _hold: Box<dyn Any + Send> },
-    /// In a spool, the chunk that is filling too: it is in memory only while it is added. What
-    /// stands for that in a budget is held as long.
-    Spool { file: Box<dyn Spool>, _hold: Box<dyn Any + Send> },
+    Memory {
+        kept: Vec<Chunk>,
+        filling: Option<Chunk>,
+    },
+    /// The chunk that is filling too: it is in memory only while it is added.
+    Spool(Box<dyn Spool>),
 }
 
 impl std::fmt::Debug for Undo {
@@ -28,47 +35,47 @@ impl std::fmt::Debug for Undo {
 
 impl Undo {
     /// Keeps chunks in memory. `hold` is dropped with them: a permit of a budget.
-    pub fn in_memory(hold: impl Any + Send) -> Self {
-        let (kept, filling) = (Vec::new(), Vec::new());
-        Self(Place::Memory { kept, filling, _hold: Box::new(hold) })
+    pub fn in_memory(chunks: &Chunks, hold: impl Any + Send) -> Self {
+        let place = Place::Memory { kept: Vec::new(), filling: None };
+        Self { place, chunks: chunks.clone(), _hold: Box::new(hold) }
     }
 
     /// Keeps chunks in an empty spool.
-    pub fn in_spool(file: impl Spool + 'static, hold: impl Any + Send) -> Self {
-        Self(Place::Spool { file: Box::new(file), _hold: Box::new(hold) })
+    pub fn in_spool(file: impl Spool + 'static, chunks: &Chunks, hold: impl Any + Send) -> Self {
+        let place = Place::Spool(Box::new(file));
+        Self { place, chunks: chunks.clone(), _hold: Box::new(hold) }
     }
 
     /// Whether keeping and reading back may wait for a disk.
     #[must_use]
     pub fn is_spooled(&self) -> bool {
-        matches!(self.0, Place::Spool { .. })
+        matches!(self.place, Place::Spool(_))
     }
 
     /// Takes the next bytes of the chunk that is filling, of which `missing` are missing.
     pub(super) fn fill(&mut self, bytes: &[u8], missing: usize) -> io::Result<()> {
-        match &mut self.0 {
+        match &mut self.place {
             Place::Memory { filling, .. } => {
                 // At once for the whole chunk: pieces are small, and a chunk is added as one.
-                filling.reserve_exact(missing);
-                filling.extend_from_slice(bytes);
+                filling.get_or_insert_with(|| self.chunks.lend(missing)).extend(bytes);
                 Ok(())
             }
-            Place::Spool { file, .. } => file.write_all(bytes),
+            Place::Spool(file) => file.write_all(bytes),
         }
     }
 
     /// Keeps the chunk that has filled, of so many bytes, and shows it.
     pub(super) fn keep<R>(&mut self, size: usize, show: impl FnOnce(&[u8]) -> R) -> io::Result<R> {
-        match &mut self.0 {
-            Place::Memory { kept, filling, .. } => {
-                kept.push(mem::take(filling));
-                Ok(show(kept.last().map_or(&[], Vec::as_slice)))
+        match &mut self.place {
+            Place::Memory { kept, filling } => {
+                kept.extend(filling.take());
+                Ok(show(kept.last().map_or(&[], |chunk| chunk)))
             }
-            Place::Spool { file, .. } => {
-                let mut chunk = vec![0; size];
+            Place::Spool(file) => {
+                let mut chunk = self.chunks.lend(size);
                 let back = i64::try_from(size).map_err(io::Error::other)?;
                 file.seek(SeekFrom::Current(-back))?;
-                file.read_exact(&mut chunk)?;
+                file.read_exact(chunk.whole(size))?;
                 Ok(show(&chunk))
             }
         }
@@ -80,11 +87,11 @@ impl Undo {
         sizes: impl Iterator<Item = usize>,
         mut each: impl FnMut(usize, &[u8]),
     ) -> io::Result<()> {
-        match self.0 {
+        match self.place {
             Place::Memory { kept, .. } => {
                 kept.into_iter().enumerate().for_each(|(index, chunk)| each(index, &chunk));
             }
-            Place::Spool { mut file, .. } => {
+            Place::Spool(mut file) => {
                 file.seek(SeekFrom::Start(0))?;
                 let mut buffer = Vec::new();
                 for (index, size) in sizes.enumerate() {

@@ -63,7 +63,7 @@ async fn a_spool_is_its_owners_alone_and_its_errors_name_the_folder() {
     assert_eq!(mode & 0o777, 0o600);
     // A device that is always full.
     spool.file = OpenOptions::new().read(true).write(true).open("/dev/full").unwrap();
-    let mut undo = Undo::in_spool(spool, ());
+    let mut undo = Undo::in_spool(spool, &Chunks::default(), ());
     let full = undo.fill(&[7; 1 << 16], 1 << 16).unwrap_err();
     let place = folder.path().join("spool");
     assert!(full.to_string().starts_with(&place.display().to_string()), "{full}");

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use roundelay_coordinator::accumulator::{Accumulator, Undo, Upload, UploadError};
+use roundelay_coordinator::accumulator::{Accumulator, Chunks, Undo, Upload, UploadError};
 use roundelay_protocol::ids::{ClientId, RoundNumber};
 
 use super::Mail;
@@ -88,7 +88,7 @@ impl Uploads {
 
     fn begin(&self, client: ClientId, round: RoundNumber, bytes: u64) -> (Stream, Option<Mail>) {
         let Some(accumulator) = self.desk.get(&round) else { return (Stream::Refused, None) };
-        match accumulator.begin(client, bytes, Undo::in_memory(())) {
+        match accumulator.begin(client, bytes, Undo::in_memory(&Chunks::default(), ())) {
             Ok(upload) => (Stream::Taken(Box::new(upload), Arc::clone(accumulator)), None),
             Err(error) => (Stream::Refused, refused(client, round, error, Arc::clone(accumulator))),
         }

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use roundelay_protocol::pair::Point;
 
 use super::*;
-use crate::accumulator::{Undo, UploadError};
+use crate::accumulator::{Chunks, Undo, UploadError};
 
 /// Something that happens to a client when it is about to send something in a round.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -132,7 +132,7 @@ impl World {
                 let Some(accumulator) = self.accumulators.get(&round) else { return };
                 let expected = accumulator.bytes();
                 let uploaded = accumulator
-                    .begin(id, expected, Undo::in_memory(()))
+                    .begin(id, expected, Undo::in_memory(&Chunks::default(), ()))
                     .and_then(|mut upload| upload.write(&bytes).and_then(|()| upload.finish()));
                 match uploaded {
                     Ok(root) => self.tell(Event::Uploaded { client: id, round, root }),

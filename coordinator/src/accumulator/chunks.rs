@@ -1,0 +1,139 @@
+//! Memory for chunks, used again from upload to upload.
+//!
+//! Undo data is most of what a coordinator holds while uploads come, it comes and goes with each of
+//! them and on any thread. Left to an allocator, as much again stays behind as was in use (decision
+//! 0084). Lent from one place it never takes more than was out at one time, and with the last chunk
+//! everything goes back to the system.
+
+use std::ops::Deref;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Where chunks are lent from.
+#[derive(Debug, Clone, Default)]
+pub struct Chunks(Arc<Mutex<Shelf>>);
+
+#[derive(Debug, Default)]
+struct Shelf {
+    free: Vec<Vec<u8>>,
+    lent: usize,
+}
+
+/// The memory of one chunk, which fills. Dropped, it can be lent again.
+#[derive(Debug)]
+pub(super) struct Chunk {
+    bytes: Vec<u8>,
+    home: Chunks,
+}
+
+impl Chunks {
+    /// An empty chunk with room for `size` bytes.
+    pub(super) fn lend(&self, size: usize) -> Chunk {
+        let mut shelf = self.shelf();
+        shelf.lent += 1;
+        let bytes = shelf.of(size);
+        drop(shelf);
+        let bytes = bytes.unwrap_or_else(|| Vec::with_capacity(size));
+        Chunk { bytes, home: self.clone() }
+    }
+
+    fn shelf(&self) -> MutexGuard<'_, Shelf> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Shelf {
+    /// A free chunk of exactly this size. Where there is none, others make room for a new one: what
+    /// is free and what is lent are never more together than was lent at some time.
+    fn of(&mut self, size: usize) -> Option<Vec<u8>> {
+        let fitting = self.free.iter().rposition(|free| free.capacity() == size);
+        if let Some(at) = fitting {
+            return Some(self.free.swap_remove(at));
+        }
+        let mut room = 0;
+        while room < size
+            && let Some(other) = self.free.pop()
+        {
+            room += other.capacity();
+        }
+        None
+    }
+}
+
+impl Chunk {
+    pub(super) fn extend(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    /// All of its `size` bytes, to be written.
+    pub(super) fn whole(&mut self, size: usize) -> &mut [u8] {
+        self.bytes.resize(size, 0);
+        &mut self.bytes
+    }
+}
+
+impl Deref for Chunk {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for Chunk {
+    fn drop(&mut self) {
+        let mut bytes = std::mem::take(&mut self.bytes);
+        bytes.clear();
+        let mut shelf = self.home.shelf();
+        shelf.lent -= 1;
+        shelf.free.push(bytes);
+        if shelf.lent == 0 {
+            shelf.free = Vec::new();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn held(chunks: &Chunks) -> usize {
+        chunks.shelf().free.iter().map(Vec::capacity).sum()
+    }
+
+    #[test]
+    fn a_chunk_that_came_back_is_lent_again_and_empty() {
+        let chunks = Chunks::default();
+        let _other = chunks.lend(64);
+        let mut first = chunks.lend(64);
+        first.extend(&[7; 64]);
+        let address = first.as_ptr();
+        drop(first);
+        let mut again = chunks.lend(64);
+        assert!(again.is_empty());
+        assert_eq!(again.whole(64).as_ptr(), address);
+        assert_eq!(*again, [0; 64]);
+    }
+
+    #[test]
+    fn with_the_last_chunk_all_memory_goes_back() {
+        let chunks = Chunks::default();
+        let lent: Vec<_> = (0..8).map(|_| chunks.lend(64)).collect();
+        let last = chunks.lend(64);
+        drop(lent);
+        assert_eq!(held(&chunks), 8 * 64);
+        drop(last);
+        assert_eq!(held(&chunks), 0);
+    }
+
+    #[test]
+    fn a_chunk_of_another_size_takes_the_place_of_free_ones() {
+        let chunks = Chunks::default();
+        let _stays = chunks.lend(64);
+        let lent: Vec<_> = (0..4).map(|_| chunks.lend(64)).collect();
+        drop(lent);
+        let _long = chunks.lend(100);
+        assert_eq!(held(&chunks), 2 * 64, "two of 64 bytes made room for one of 100");
+        let _short = chunks.lend(16);
+        assert_eq!(held(&chunks), 64);
+    }
+}
