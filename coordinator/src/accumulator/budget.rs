@@ -1,10 +1,11 @@
-//! One fixed budget of memory for the undo data of all uploads, and what happens above it.
+//! One fixed budget of memory for what grows with a cohort: the undo data of all uploads, and the
+//! vectors that many clients are sent from memory. And what happens above it.
 //!
 //! An upload that finds room keeps its undo data in memory. One that finds none waits, unread, in
 //! line: its client feels the back pressure of its stream. When the line has not moved for a while
-//! (slow clients hold the memory), the next in line goes on with a spool instead. Spooled uploads
-//! need memory for one chunk each and take it from a smaller budget of their own, so that they
-//! never wait for the ones in memory.
+//! (slow clients hold the memory), the next in line goes on with a spool instead. A spooled upload
+//! needs memory for one chunk while that chunk is added. A small part of the budget is kept for
+//! these, so that they never wait for the ones in memory, only in turn for each other.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -23,8 +24,10 @@ use super::undo::Undo;
 const UNIT_BYTES: u64 = 4 << 10;
 /// A line that has not moved for so long sends its first to the spool.
 const PATIENCE: Duration = Duration::from_millis(500);
+/// The part of the budget for chunks of spooled uploads that are being added.
+const TURNS_PART: u64 = 32;
 
-/// Memory for undo data, shared by all rounds of a coordinator.
+/// Memory that all rounds of a coordinator share.
 #[derive(Debug, Clone)]
 pub struct Budget(Arc<Shared>);
 
@@ -32,8 +35,8 @@ pub struct Budget(Arc<Shared>);
 struct Shared {
     memory: Arc<Semaphore>,
     memory_units: u32,
-    buffers: Arc<Semaphore>,
-    buffer_units: u32,
+    turns: Arc<Semaphore>,
+    turn_units: u32,
     chunks: Chunks,
     /// Times that memory was let go: whether the line moves.
     released: AtomicU64,
@@ -43,10 +46,14 @@ struct Shared {
 
 /// A part of the memory, given back when it is dropped.
 #[derive(Debug)]
-struct Hold {
+pub struct Hold {
     shared: Arc<Shared>,
     permit: Option<OwnedSemaphorePermit>,
 }
+
+/// Memory for one chunk of a spooled upload, until it is dropped.
+#[derive(Debug)]
+pub struct Turn(#[expect(dead_code, reason = "held, not read")] Option<OwnedSemaphorePermit>);
 
 impl Drop for Hold {
     fn drop(&mut self) {
@@ -56,21 +63,20 @@ impl Drop for Hold {
 }
 
 impl Budget {
-    /// `memory_bytes` for undo data in all, three quarters of it for uploads that stay in memory
-    /// and one for the buffers of spooled ones. Spools are files without a name in `folder`, which
-    /// is made if it is not there.
+    /// `memory_bytes` in all. Spools are files without a name in `folder`, which is made if it is
+    /// not there.
     ///
     /// # Errors
     /// The folder can't be made.
     pub fn new(memory_bytes: u64, folder: PathBuf) -> io::Result<Self> {
         fs::create_dir_all(&folder)?;
-        let buffer_units = units(memory_bytes / 4);
-        let memory_units = units(memory_bytes - memory_bytes / 4);
+        let for_turns = memory_bytes / TURNS_PART;
+        let (turn_units, memory_units) = (units(for_turns), units(memory_bytes - for_turns));
         Ok(Self(Arc::new(Shared {
             memory: Arc::new(Semaphore::new(memory_units as usize)),
             memory_units,
-            buffers: Arc::new(Semaphore::new(buffer_units as usize)),
-            buffer_units,
+            turns: Arc::new(Semaphore::new(turn_units as usize)),
+            turn_units,
             chunks: Chunks::default(),
             released: AtomicU64::new(0),
             spooled: AtomicU64::new(0),
@@ -82,19 +88,30 @@ impl Budget {
     ///
     /// # Errors
     /// A spool is needed and its file can't be made.
-    pub async fn place(&self, upload_bytes: u64, chunk_bytes_max: usize) -> io::Result<Undo> {
+    pub async fn place(&self, upload_bytes: u64) -> io::Result<Undo> {
         // The chunk that is filling and the chunks that are kept: one upload and no more.
-        let wanted = units(upload_bytes);
-        if wanted <= self.0.memory_units
-            && let Some(permit) = self.wait_in_line(wanted).await
-        {
-            return Ok(Undo::in_memory(&self.0.chunks, self.hold(permit)));
+        if let Some(hold) = self.room(upload_bytes).await {
+            return Ok(Undo::in_memory(&self.0.chunks, hold));
         }
-        let wanted = units(chunk_bytes_max as u64).min(self.0.buffer_units);
-        let buffer = acquire(&self.0.buffers, wanted).await;
         self.0.spooled.fetch_add(1, Ordering::Relaxed);
-        let hold = buffer.map(|permit| self.hold(permit));
-        Ok(Undo::in_spool(self.spool()?, &self.0.chunks, hold))
+        Ok(Undo::in_spool(self.spool()?, &self.0.chunks))
+    }
+
+    /// Waits in line for so much memory; none where the line stands still, or where that is more
+    /// than all there is.
+    pub async fn room(&self, bytes: u64) -> Option<Hold> {
+        let wanted = units(bytes);
+        if wanted > self.0.memory_units {
+            return None;
+        }
+        let permit = self.wait_in_line(wanted).await?;
+        Some(Hold { shared: Arc::clone(&self.0), permit: Some(permit) })
+    }
+
+    /// Waits until a spooled upload may add what it was sent: a chunk of it is in memory then.
+    pub async fn turn(&self, chunk_bytes_max: usize) -> Turn {
+        let wanted = units(chunk_bytes_max as u64).min(self.0.turn_units);
+        Turn(acquire(&self.0.turns, wanted).await)
     }
 
     /// Uploads that went to a spool so far.
@@ -103,7 +120,7 @@ impl Budget {
         self.0.spooled.load(Ordering::Relaxed)
     }
 
-    /// Bytes of memory that are free for undo data now.
+    /// Bytes of memory that are free now, but for turns.
     #[must_use]
     pub fn free_bytes(&self) -> u64 {
         self.0.memory.available_permits() as u64 * UNIT_BYTES
@@ -120,10 +137,6 @@ impl Budget {
                 Err(_) => {}
             }
         }
-    }
-
-    fn hold(&self, permit: OwnedSemaphorePermit) -> Hold {
-        Hold { shared: Arc::clone(&self.0), permit: Some(permit) }
     }
 
     /// A file that has no name as soon as it is open: nothing is left of it after a crash.

@@ -200,8 +200,7 @@ fn a_full_disk_takes_one_upload_back_and_leaves_the_others_exact() {
     let other = vector(1, 160);
     upload(&sum, 1, &other).unwrap();
     let spool = FullDisk { file: Cursor::default(), room: 70 };
-    let mut failing =
-        sum.begin(client(0), 160, Undo::in_spool(spool, &Chunks::default(), ())).unwrap();
+    let mut failing = sum.begin(client(0), 160, Undo::in_spool(spool, &Chunks::default())).unwrap();
     assert!(matches!(failing.write(&vector(0, 160)), Err(UploadError::Spool(_))));
     drop(failing);
     assert_eq!(sum.seal(&[client(1)]).unwrap(), other);
@@ -315,7 +314,7 @@ proptest! {
 fn drive(sum: &Arc<Accumulator>, vector: &[u8], who: usize, model: &mut Model, step: Step) {
     match step {
         Step::Begin { spooled } => {
-            let spool = || Undo::in_spool(Cursor::new(Vec::new()), &Chunks::default(), ());
+            let spool = || Undo::in_spool(Cursor::new(Vec::new()), &Chunks::default());
             let undo = if spooled { spool() } else { memory() };
             let begun = sum.begin(client(who), 160, undo);
             assert_eq!(begun.is_err(), model.complete, "only a complete client is refused");
@@ -369,7 +368,7 @@ fn a_sum_that_is_withdrawn_lets_all_memory_go_and_ends_every_upload() {
 #[test]
 fn an_upload_that_breaks_off_after_any_number_of_its_bytes_leaves_nothing_in_the_sum() {
     let vectors: Vec<_> = (0..3).map(|seed| vector(seed, 160)).collect();
-    let spooled = || Undo::in_spool(Cursor::new(Vec::new()), &Chunks::default(), ());
+    let spooled = || Undo::in_spool(Cursor::new(Vec::new()), &Chunks::default());
     for undo in [memory as fn() -> Undo, spooled] {
         for sent in 0..=160 {
             let sum = Accumulator::new(small(), (0..3).map(client));

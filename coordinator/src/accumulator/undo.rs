@@ -14,16 +14,12 @@ impl<T: Read + Write + Seek + Send> Spool for T {}
 pub struct Undo {
     place: Place,
     chunks: Chunks,
-    /// What stands for the memory in a budget is held as long as the undo data.
-    _hold: Box<dyn Any + Send>,
 }
 
 enum Place {
-    Memory {
-        kept: Vec<Chunk>,
-        filling: Option<Chunk>,
-    },
-    /// The chunk that is filling too: it is in memory only while it is added.
+    /// In memory; what stands for that memory in a budget is held as long.
+    Memory { kept: Vec<Chunk>, filling: Option<Chunk>, _hold: Box<dyn Any + Send> },
+    /// In a spool, the chunk that is filling too: it is in memory only while it is added.
     Spool(Box<dyn Spool>),
 }
 
@@ -36,14 +32,13 @@ impl std::fmt::Debug for Undo {
 impl Undo {
     /// Keeps chunks in memory. `hold` is dropped with them: a permit of a budget.
     pub fn in_memory(chunks: &Chunks, hold: impl Any + Send) -> Self {
-        let place = Place::Memory { kept: Vec::new(), filling: None };
-        Self { place, chunks: chunks.clone(), _hold: Box::new(hold) }
+        let place = Place::Memory { kept: Vec::new(), filling: None, _hold: Box::new(hold) };
+        Self { place, chunks: chunks.clone() }
     }
 
     /// Keeps chunks in an empty spool.
-    pub fn in_spool(file: impl Spool + 'static, chunks: &Chunks, hold: impl Any + Send) -> Self {
-        let place = Place::Spool(Box::new(file));
-        Self { place, chunks: chunks.clone(), _hold: Box::new(hold) }
+    pub fn in_spool(file: impl Spool + 'static, chunks: &Chunks) -> Self {
+        Self { place: Place::Spool(Box::new(file)), chunks: chunks.clone() }
     }
 
     /// Whether keeping and reading back may wait for a disk.
@@ -67,7 +62,7 @@ impl Undo {
     /// Keeps the chunk that has filled, of so many bytes, and shows it.
     pub(super) fn keep<R>(&mut self, size: usize, show: impl FnOnce(&[u8]) -> R) -> io::Result<R> {
         match &mut self.place {
-            Place::Memory { kept, filling } => {
+            Place::Memory { kept, filling, .. } => {
                 kept.extend(filling.take());
                 Ok(show(kept.last().map_or(&[], |chunk| chunk)))
             }

@@ -10,8 +10,8 @@ fn budget(bytes: u64) -> (tempfile::TempDir, Budget) {
 async fn undo_data_stays_in_memory_while_the_budget_lasts_and_the_memory_comes_back() {
     let (_folder, budget) = budget(1 << 20);
     let free = budget.free_bytes();
-    let first = budget.place(300 << 10, 64 << 10).await.unwrap();
-    let second = budget.place(300 << 10, 64 << 10).await.unwrap();
+    let first = budget.place(300 << 10).await.unwrap();
+    let second = budget.place(300 << 10).await.unwrap();
     assert!(!first.is_spooled() && !second.is_spooled());
     assert_eq!(budget.free_bytes(), free - (600 << 10));
     drop((first, second));
@@ -22,12 +22,12 @@ async fn undo_data_stays_in_memory_while_the_budget_lasts_and_the_memory_comes_b
 async fn an_upload_waits_while_the_line_moves_and_then_stays_in_memory() {
     let (_folder, budget) = budget(1 << 20);
     let mut held = Vec::new();
-    for _ in 0..6 {
-        held.push(budget.place(128 << 10, 64 << 10).await.unwrap());
+    for _ in 0..7 {
+        held.push(budget.place(128 << 10).await.unwrap());
     }
     let waiting = tokio::spawn({
         let budget = budget.clone();
-        async move { budget.place(512 << 10, 64 << 10).await.unwrap() }
+        async move { budget.place(512 << 10).await.unwrap() }
     });
     for upload in held.drain(..4) {
         tokio::time::sleep(PATIENCE / 2).await;
@@ -40,8 +40,8 @@ async fn an_upload_waits_while_the_line_moves_and_then_stays_in_memory() {
 #[tokio::test(start_paused = true)]
 async fn an_upload_goes_to_a_spool_once_the_line_stands_still() {
     let (folder, budget) = budget(1 << 20);
-    let _slow = budget.place(700 << 10, 64 << 10).await.unwrap();
-    let spooled = budget.place(700 << 10, 64 << 10).await.unwrap();
+    let _slow = budget.place(700 << 10).await.unwrap();
+    let spooled = budget.place(700 << 10).await.unwrap();
     assert!(spooled.is_spooled());
     assert_eq!(budget.spooled(), 1);
     let left = fs::read_dir(folder.path().join("spool")).unwrap().count();
@@ -51,7 +51,7 @@ async fn an_upload_goes_to_a_spool_once_the_line_stands_still() {
 #[tokio::test]
 async fn an_upload_larger_than_the_budget_is_spooled_without_waiting() {
     let (_folder, budget) = budget(1 << 20);
-    assert!(budget.place(1 << 30, 64 << 10).await.unwrap().is_spooled());
+    assert!(budget.place(1 << 30).await.unwrap().is_spooled());
 }
 
 #[tokio::test]
@@ -63,12 +63,24 @@ async fn a_spool_is_its_owners_alone_and_its_errors_name_the_folder() {
     assert_eq!(mode & 0o777, 0o600);
     // A device that is always full.
     spool.file = OpenOptions::new().read(true).write(true).open("/dev/full").unwrap();
-    let mut undo = Undo::in_spool(spool, &Chunks::default(), ());
+    let mut undo = Undo::in_spool(spool, &Chunks::default());
     let full = undo.fill(&[7; 1 << 16], 1 << 16).unwrap_err();
     let place = folder.path().join("spool");
     assert!(full.to_string().starts_with(&place.display().to_string()), "{full}");
     assert_eq!(full.kind(), io::ErrorKind::StorageFull);
     fs::remove_dir(&place).unwrap();
-    let gone = budget.place(1 << 30, 64 << 10).await.unwrap_err();
+    let gone = budget.place(1 << 30).await.unwrap_err();
     assert!(gone.to_string().contains(&place.display().to_string()), "{gone}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn spooled_uploads_take_turns_and_never_wait_for_those_in_memory() {
+    let (_folder, budget) = budget(4 << 20);
+    let _all_there_is = budget.room(budget.free_bytes()).await.unwrap();
+    let first = budget.turn(64 << 10).await;
+    let _second = budget.turn(64 << 10).await;
+    let third = tokio::time::timeout(PATIENCE, budget.turn(64 << 10));
+    assert!(third.await.is_err(), "a 32nd part of 4 MiB is two chunks of 64 KiB");
+    drop(first);
+    budget.turn(64 << 10).await;
 }

@@ -170,7 +170,7 @@ impl Connected {
         chunks: &mut dyn ChunkSource,
     ) -> Result<Option<Digest>, UploadError> {
         accumulator.admits(self.peer.client, bytes)?;
-        let place = self.shared.budget.place(bytes, accumulator.chunk_bytes_max());
+        let place = self.shared.budget.place(bytes);
         let undo = tokio::select! {
             undo = place => undo?,
             () = closes.closed() => return Err(UploadError::Withdrawn),
@@ -184,8 +184,10 @@ impl Connected {
             };
             match piece {
                 Ok(Some(piece)) if upload.is_spooled() => {
+                    let turn = self.shared.budget.turn(accumulator.chunk_bytes_max()).await;
                     upload = off_thread(move || {
                         upload.write(&piece)?;
+                        drop(turn);
                         Ok(upload)
                     })
                     .await?;
@@ -231,7 +233,11 @@ impl Connected {
             Refused::new("no_such_vector", "the coordinator does not have this model or aggregate")
         })?;
         let shelf = self.shared.blobs.shelf(&handle.owner, federation);
-        handle.sharing.source(&shelf, blob).await.map_err(|error| internal(&error))
+        handle
+            .sharing
+            .source(&shelf, blob, &self.shared.budget)
+            .await
+            .map_err(|error| internal(&error))
     }
 
     async fn blob(

@@ -8,6 +8,7 @@ use roundelay_crypto::digest::Digest;
 use tokio::sync::Mutex;
 
 use super::boundary::VectorSource;
+use crate::accumulator::budget::{Budget, Hold};
 use crate::blobs::Shelf;
 use crate::store::StoreError;
 
@@ -16,24 +17,32 @@ mod tests;
 
 /// The one vector that is shared now. Nobody keeps it but those who are being sent it.
 #[derive(Default)]
-pub(super) struct Sharing(Mutex<Option<(Digest, Weak<Vec<u8>>)>>);
+pub(super) struct Sharing(Mutex<Option<(Digest, Weak<Whole>)>>);
 
-/// One client's hold on it: the pieces that are on their way.
-struct Hold(Arc<Vec<u8>>);
+/// The vector, and the room that it takes.
+struct Whole {
+    bytes: Vec<u8>,
+    _room: Hold,
+}
 
-impl AsRef<[u8]> for Hold {
+/// What one client is being sent of it.
+struct Sent(Arc<Whole>);
+
+impl AsRef<[u8]> for Sent {
     fn as_ref(&self) -> &[u8] {
-        &self.0
+        &self.0.bytes
     }
 }
 
 impl Sharing {
-    /// A vector on its way out. While another one is shared, it is read for this client alone, a
-    /// small part at a time: a client that takes its vector slowly has one be held, and not all.
+    /// A vector on its way out. While another one is shared, and where the budget has no room for
+    /// it, it is read for this client alone, a small part at a time: a client that takes its vector
+    /// slowly has one be held, and not all.
     pub(super) async fn source(
         &self,
         shelf: &Shelf,
         blob: Digest,
+        budget: &Budget,
     ) -> Result<VectorSource, StoreError> {
         let mut shared = self.0.lock().await;
         let held = shared.as_ref().and_then(|(name, whole)| Some((*name, whole.upgrade()?)));
@@ -42,11 +51,15 @@ impl Sharing {
             Some(_) => return shelf.get(blob).await.map(VectorSource::from_blob),
             None => {
                 // Whoever comes meanwhile waits for the same.
-                let whole = Arc::new(shelf.read(blob).await?);
+                let reader = shelf.get(blob).await?;
+                let Some(room) = budget.room(reader.bytes()).await else {
+                    return Ok(VectorSource::from_blob(reader));
+                };
+                let whole = Arc::new(Whole { bytes: shelf.read(blob).await?, _room: room });
                 *shared = Some((blob, Arc::downgrade(&whole)));
                 whole
             }
         };
-        Ok(VectorSource::from_memory(Bytes::from_owner(Hold(whole))))
+        Ok(VectorSource::from_memory(Bytes::from_owner(Sent(whole))))
     }
 }

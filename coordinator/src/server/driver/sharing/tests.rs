@@ -24,18 +24,37 @@ async fn a_hundred_clients_are_sent_the_same_bytes_and_another_vector_part_by_pa
     let newest = shelf.put(newest.into()).await.unwrap();
     let older = shelf.put(older.into()).await.unwrap();
     let sharing = Sharing::default();
+    let budget = Budget::new(8 << 20, folder.path().join("spool")).unwrap();
     let mut pieces = Vec::new();
     for _ in 0..100 {
-        pieces.push(first(&mut sharing.source(&shelf, newest).await.unwrap()).await);
+        pieces.push(first(&mut sharing.source(&shelf, newest, &budget).await.unwrap()).await);
     }
     assert!(pieces.iter().all(|piece| piece.as_ptr() == pieces[0].as_ptr()), "nothing is copied");
-    let mut alone = sharing.source(&shelf, older).await.unwrap();
+    let mut alone = sharing.source(&shelf, older, &budget).await.unwrap();
     let piece = first(&mut alone).await;
     assert!(piece.iter().all(|byte| *byte == 2) && piece.len() <= 1 << 20);
     pieces.clear();
-    let mut shared = sharing.source(&shelf, older).await.unwrap();
+    let mut shared = sharing.source(&shelf, older, &budget).await.unwrap();
     assert_ne!(first(&mut shared).await.as_ptr(), piece.as_ptr(), "the newest was let go");
-    let again = first(&mut sharing.source(&shelf, older).await.unwrap()).await;
-    let same = first(&mut sharing.source(&shelf, older).await.unwrap()).await;
+    let again = first(&mut sharing.source(&shelf, older, &budget).await.unwrap()).await;
+    let same = first(&mut sharing.source(&shelf, older, &budget).await.unwrap()).await;
     assert_eq!(again.as_ptr(), same.as_ptr());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_vector_takes_its_room_from_the_budget_and_is_read_part_by_part_where_there_is_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let shelf = shelf(folder.path()).await;
+    let blob = shelf.put(vec![1; 3 << 20].into()).await.unwrap();
+    let budget = Budget::new(8 << 20, folder.path().join("spool")).unwrap();
+    let free = budget.free_bytes();
+    let sharing = Sharing::default();
+    let shared = sharing.source(&shelf, blob, &budget).await.unwrap();
+    assert_eq!(budget.free_bytes(), free - (3 << 20));
+    drop(shared);
+    assert_eq!(budget.free_bytes(), free);
+    let _uploads = budget.room(6 << 20).await.unwrap();
+    let mut alone = sharing.source(&shelf, blob, &budget).await.unwrap();
+    assert_eq!(budget.free_bytes(), free - (6 << 20));
+    assert!(first(&mut alone).await.len() <= 1 << 20);
 }

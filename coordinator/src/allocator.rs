@@ -1,0 +1,31 @@
+//! How the C library's allocator is set: so that what is freed goes back, and is used by others.
+//!
+//! Uploads are chunks of 1 MiB among packets of 1.4 kB, on all threads. As it comes, the allocator
+//! keeps eight arenas for each processor, and keeps chunks too once the first one was freed (it
+//! raises its own threshold); as much again stays resident as is in use (decision 0084).
+
+/// Longer blocks are mapped one by one, and unmapped when they are freed. glibc's first threshold.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+const MAPPED_FROM_BYTES: libc::c_int = 128 << 10;
+
+/// Sets it, before any thread but the first is there. Where the C library is another one, nothing.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[expect(unsafe_code, reason = "FFI: the C library's settings have no safe interface")]
+pub(crate) fn settle() {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let arenas = libc::c_int::try_from(processors.max(2)).unwrap_or(libc::c_int::MAX);
+    let settings = [
+        (libc::M_ARENA_MAX, arenas),
+        (libc::M_MMAP_THRESHOLD, MAPPED_FROM_BYTES),
+        (libc::M_TRIM_THRESHOLD, MAPPED_FROM_BYTES),
+    ];
+    for (setting, value) in settings {
+        // SAFETY: takes two numbers, and keeps them under the allocator's own lock. A number that it
+        // does not know it refuses, and everything works as before.
+        unsafe { libc::mallopt(setting, value) };
+    }
+}
+
+/// Nothing is set: the C library is not glibc.
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+pub(crate) fn settle() {}
