@@ -84,7 +84,7 @@ impl Config {
         within("token_minutes", self.token_minutes, 1, 1440)?;
         within("certificate_seconds", self.certificate_seconds, 6, 604_800)?;
         self.limits.check()?;
-        self.rounds.check()
+        self.rounds.check(&self.limits)
     }
 }
 

@@ -28,7 +28,7 @@ pub(super) async fn serve(
     let lock = take(&config).await?;
     let installation = Installation::open(lock, config.certificate_life()).await?;
     let installation = Arc::new(installation);
-    let settings = config.rounds.settings(installation.spool());
+    let settings = config.rounds.settings(&config.limits, installation.spool());
     let (store, blobs) = (Arc::clone(&installation.store), installation.blobs.clone());
     let driver = Driver::start(store, blobs, settings).await?;
     let server = Arc::new(Server::bind(listen, &installation, driver, &config.limits)?);

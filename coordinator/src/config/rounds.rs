@@ -6,7 +6,7 @@ use roundelay_protocol::round::horizontal::coordinator::Timing;
 use roundelay_protocol::time::Millis;
 use serde::Deserialize;
 
-use super::within;
+use super::{Limits, within};
 use crate::engine::scheduler::Pace;
 use crate::engine::selection::Selection;
 use crate::installation::HOLDER;
@@ -47,9 +47,11 @@ pub struct Rounds {
     /// How long a client whose connection went is waited for once all others have answered.
     /// Default 5,000.
     pub grace_ms: u32,
-    /// Memory for what would take back unfinished uploads, in bytes, over all rounds. Above it
-    /// such data is spooled to disk. Default 256 MiB.
-    pub undo_bytes: u32,
+    /// Memory for vectors on their way, in bytes, over all rounds: the upload windows, what would
+    /// take back unfinished uploads, and what many clients are sent at once. Above it uploads are
+    /// spooled to disk, and vectors read for each client anew. Default 256 MiB, at least twice
+    /// `limits.upload_windows_bytes_total`.
+    pub memory_bytes: u32,
     /// The newest model versions whose states are kept, and the newest results whose aggregates are.
     /// Version 0 is kept too; the others can't be exported any more. Default 8, at least 2.
     pub versions_kept: u32,
@@ -73,7 +75,7 @@ impl Default for Rounds {
             consistency_check_ms: 30_000,
             unmasking_ms: 120_000,
             grace_ms: 5_000,
-            undo_bytes: 256 << 20,
+            memory_bytes: 256 << 20,
             versions_kept: 8,
             rounds_kept: 1_000,
         }
@@ -81,8 +83,9 @@ impl Default for Rounds {
 }
 
 impl Rounds {
-    pub(super) fn check(&self) -> Result<(), String> {
+    pub(super) fn check(&self, limits: &Limits) -> Result<(), String> {
         const DAY_MS: u32 = 24 * 3600 * 1000;
+        let memory_bytes_min = limits.upload_windows_bytes_total.saturating_mul(2);
         let ranges = [
             ("over_selection_permille", self.over_selection_permille, 0, 10_000),
             ("assembly_ms", self.assembly_ms, 0, DAY_MS),
@@ -95,7 +98,7 @@ impl Rounds {
             ("consistency_check_ms", self.consistency_check_ms, 10, DAY_MS),
             ("unmasking_ms", self.unmasking_ms, 10, DAY_MS),
             ("grace_ms", self.grace_ms, 0, DAY_MS),
-            ("undo_bytes", self.undo_bytes, 1 << 20, u32::MAX),
+            ("memory_bytes", self.memory_bytes, memory_bytes_min, u32::MAX),
             ("versions_kept", self.versions_kept, 2, 1_000_000),
             ("rounds_kept", self.rounds_kept, self.versions_kept.max(16), 1_000_000),
         ];
@@ -109,7 +112,7 @@ impl Rounds {
 
     /// How the driver drives, with its spools in a folder.
     #[must_use]
-    pub fn settings(&self, spool: PathBuf) -> DriverSettings {
+    pub fn settings(&self, limits: &Limits, spool: PathBuf) -> DriverSettings {
         let ms = |ms: u32| Millis(u64::from(ms));
         let over = u16::try_from(self.over_selection_permille).unwrap_or(u16::MAX);
         let selection =
@@ -129,9 +132,10 @@ impl Rounds {
             unmasking: ms(self.unmasking_ms),
             grace: ms(self.grace_ms),
         };
-        let undo_bytes = u64::from(self.undo_bytes);
+        let windows = limits.upload_windows_bytes_total;
+        let budget_bytes = u64::from(self.memory_bytes.saturating_sub(windows));
         let count = |count| usize::try_from(count).unwrap_or(usize::MAX);
         let keep = Keep { versions: count(self.versions_kept), rounds: count(self.rounds_kept) };
-        DriverSettings { holder: HOLDER.to_owned(), undo_bytes, keep, spool, pace, timing }
+        DriverSettings { holder: HOLDER.to_owned(), budget_bytes, keep, spool, pace, timing }
     }
 }

@@ -72,8 +72,9 @@ pub struct DriverSettings {
     /// Names this process in leases. The same name takes its leases over from itself, so a
     /// coordinator that was killed goes on at once.
     pub holder: String,
-    /// Memory for the undo data of all uploads together; above it uploads wait or are spooled.
-    pub undo_bytes: u64,
+    /// Memory for undo data, and for vectors that many clients are sent; above it uploads wait or
+    /// are spooled.
+    pub budget_bytes: u64,
     /// How much of each federation's past is kept.
     pub keep: Keep,
     /// Folder of the spools.
@@ -187,7 +188,7 @@ impl Driver {
         blobs: Blobs,
         settings: DriverSettings,
     ) -> Result<Self, DriverError> {
-        let (path, bytes) = (settings.spool.clone(), settings.undo_bytes);
+        let (path, bytes) = (settings.spool.clone(), settings.budget_bytes);
         let budget =
             Budget::new(bytes, path.clone()).map_err(|why| DriverError::Spool { path, why })?;
         let shared = Shared {

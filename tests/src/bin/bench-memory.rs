@@ -7,8 +7,8 @@
 //! than one of some, and a round over n of them expands n² masks of 40 MB. Two train rounds and the
 //! last evaluation.
 //!
-//! What may grow with the clients is undo data, up to its budget (`rounds.undo_bytes`); both sides
-//! run under the same, which ten uploads of 40 MB fill.
+//! What may grow with the clients is vectors on their way, up to their budget
+//! (`rounds.memory_bytes`); both sides run under the same, which ten uploads of 40 MB fill.
 
 use std::path::Path;
 use std::process::ExitCode;

@@ -46,7 +46,7 @@ struct Installation {
 fn settings(folder: &Path) -> DriverSettings {
     DriverSettings {
         holder: "test".into(),
-        undo_bytes: 1 << 20,
+        budget_bytes: 1 << 20,
         keep: Keep { versions: 100, rounds: 1000 },
         spool: folder.join("spool"),
         pace: Pace { assembly: Millis(200), retry: Millis(20), ..Pace::default() },
@@ -528,7 +528,7 @@ async fn a_spool_that_cannot_be_written_costs_rounds_and_nothing_else() {
     let spool = installation.folder.path().join("spool");
     // Nothing fits in memory, and the folder is gone.
     let mut settings = settings(installation.folder.path());
-    (settings.undo_bytes, settings.timing.masked_input) = (0, Millis(1_500));
+    (settings.budget_bytes, settings.timing.masked_input) = (0, Millis(1_500));
     let driver = installation.driver_with(settings).await;
     std::fs::remove_dir(&spool).unwrap();
     let running = installation.site().run(&driver);

@@ -168,7 +168,13 @@ impl Coordinator {
 
 async fn driver(installation: &Installation) -> Driver {
     let (store, blobs) = (Arc::clone(&installation.store), installation.blobs.clone());
-    Driver::start(store, blobs, Rounds::default().settings(installation.spool())).await.unwrap()
+    Driver::start(
+        store,
+        blobs,
+        Rounds::default().settings(&Limits::default(), installation.spool()),
+    )
+    .await
+    .unwrap()
 }
 
 /// A client made by hand.
