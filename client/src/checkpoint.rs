@@ -83,6 +83,18 @@ pub enum CheckpointError {
     /// The disk is full.
     #[error("the disk is full: {} was not written and nothing was lost; free some space and try again", .0.display())]
     DiskFull(PathBuf),
+    /// This user may not read or write there.
+    #[error(
+        "{}: {error}; run it as the user who enrolled here and who may write all of this folder, \
+         or name another one with --dir",
+        .path.display()
+    )]
+    Denied {
+        /// The file.
+        path: PathBuf,
+        /// Its error.
+        error: io::Error,
+    },
     /// The operating system refused.
     #[error("{}: {error}", .path.display())]
     Io {
@@ -104,6 +116,9 @@ pub(crate) fn at(path: &Path, error: io::Error) -> CheckpointError {
     match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
             CheckpointError::DiskFull(path.to_owned())
+        }
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            CheckpointError::Denied { path: path.to_owned(), error }
         }
         _ => CheckpointError::Io { path: path.to_owned(), error },
     }
@@ -191,6 +206,14 @@ impl StateDir {
         found.sort_unstable();
         Ok(found)
     }
+
+    /// Whether there are federations here and every one of them has finished.
+    #[must_use]
+    pub fn has_finished(&self) -> bool {
+        let found = self.federations().unwrap_or_default();
+        let finished = |one| self.federation(one).is_ok_and(|dir| dir.has_finished());
+        !found.is_empty() && found.into_iter().all(finished)
+    }
 }
 
 /// Holds a state directory for this process. The operating system lets go of it however the process
@@ -215,6 +238,18 @@ fn make_folder(folder: &Path) -> Result<(), CheckpointError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_folder_that_may_not_be_written_is_one_line_that_says_by_whom() {
+        for kind in [io::ErrorKind::PermissionDenied, io::ErrorKind::ReadOnlyFilesystem] {
+            let line = at(Path::new("acme/lock"), kind.into()).to_string();
+            assert!(
+                line.starts_with("acme/lock: ") && line.contains("user who enrolled"),
+                "{line}"
+            );
+            assert!(!line.contains('\n'), "{line}");
+        }
+    }
 
     #[test]
     fn two_daemons_cannot_share_a_directory() {

@@ -30,9 +30,13 @@ const STATUS_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Runs until it is stopped, or as the arguments say.
 pub(crate) fn run(dir: PathBuf, arguments: &RunArguments, output: Output) -> Result<(), CliError> {
-    let _enrolled = StateDir::open(&dir)?;
+    let state = StateDir::open(&dir)?;
     let file = arguments.reach.config.clone().unwrap_or_else(|| dir.join("client.toml"));
-    let config = configuration(&file, arguments)?;
+    let config = match configuration(&file, arguments) {
+        // Where everything has finished, data is needed no more.
+        Err(ConfigError::NoData(_)) if arguments.once && state.has_finished() => Config::default(),
+        config => config?,
+    };
     start_log(&config, &file, output)?;
     let board = Arc::new(Mutex::new(Board::default()));
     let reporter = Reporter::new(output, Arc::clone(&board));
@@ -51,7 +55,6 @@ pub(crate) fn run(dir: PathBuf, arguments: &RunArguments, output: Output) -> Res
     if let Some(hours) = config.patience_hours {
         builder = builder.patience(Duration::from_secs(u64::from(hours) * 60 * 60));
     }
-    let state = StateDir::open(&dir)?;
     let make = move |manifest: &Manifest| config.trainer(manifest, &state.names(), &file);
     let client = builder.trainers(make).build()?;
     let scribe = Scribe::start(dir, board).map_err(ClientError::Runtime)?;

@@ -24,7 +24,7 @@ use std::sync::Arc;
 
 use roundelay_crypto::digest::Digest;
 use roundelay_crypto::identity::Signature;
-use roundelay_protocol::error::{AbortReason, Refusal};
+use roundelay_protocol::error::{AbortReason, Fault, Refusal};
 use roundelay_protocol::ids::{ModelVersion, RoundNumber};
 use roundelay_protocol::lineage::{Attested, Standing, State};
 use roundelay_protocol::message::{FromClient, ToClient};
@@ -206,6 +206,13 @@ pub enum Event {
         round: RoundNumber,
         /// Why.
         reason: AbortReason,
+    },
+    /// The coordinator found this client at fault and plans it for no other round.
+    Expelled {
+        /// The round.
+        round: RoundNumber,
+        /// What it is said to have done.
+        fault: Fault,
     },
     /// This client took over a model that its peers trained without it.
     CaughtUp {

@@ -169,7 +169,7 @@ pub struct CreateFederation {
     #[arg(long)]
     pub owner: TenantId,
     /// Tenants whose enrolled clients take part, the owner included
-    #[arg(long, value_delimiter = ',', value_name = "A,B,C")]
+    #[arg(long, required = true, value_delimiter = ',', value_name = "A,B,C")]
     pub members: Vec<TenantId>,
     /// Task file; docs/samples/task-*.toml show all keys
     #[arg(long, value_name = "FILE")]

@@ -328,6 +328,13 @@ pub enum Effect {
 }
 
 impl Effect {
+    fn expelled(&self) -> Option<ClientId> {
+        match self {
+            Self::Expelled { client, .. } => Some(*client),
+            _ => None,
+        }
+    }
+
     /// Whether somebody else can tell that it was carried out: everything to persist has to be
     /// durable before.
     #[must_use]

@@ -27,7 +27,7 @@ use crate::store::{
 mod amendment;
 mod listing;
 
-pub use amendment::Changes;
+pub use amendment::{Changes, Left};
 pub use listing::Listing;
 
 /// Why a federation could not be drafted, found or signed.

@@ -90,6 +90,18 @@ pub enum KeyError {
         /// Where.
         path: PathBuf,
     },
+    /// This user may not read or write there.
+    #[error(
+        "no permission at {} while {what}; let this user read and write all that is in the data \
+         folder, or choose another one (`--data`)",
+        path.display()
+    )]
+    Denied {
+        /// What was being done.
+        what: &'static str,
+        /// Where.
+        path: PathBuf,
+    },
     /// The operating system refused.
     #[error("{what} at {}: {why}", path.display())]
     Failed {

@@ -12,7 +12,7 @@ use roundelay_crypto::identity::Signature;
 use roundelay_crypto::tree::Path;
 use serde::{Deserialize, Serialize};
 
-use crate::error::{AbortReason, Refusal};
+use crate::error::{AbortReason, Fault, Refusal};
 use crate::ids::{ModelVersion, RosterIndex, RoundNumber};
 use crate::plan::{PlanKind, RosterPlan, TrainingPlan};
 
@@ -37,6 +37,9 @@ pub enum ToClient {
     Published(Published),
     /// The round ended without a result. Its keys are burned.
     Aborted(AbortReason),
+    /// The coordinator found this client at fault: it is out of the round, and is planned for no
+    /// other one before it joins again.
+    Expelled(Fault),
 }
 
 /// What a client sends to the coordinator within a round.

@@ -1,4 +1,4 @@
-//! Words from outside on a terminal: a name that moves the cursor, clears a line or turns the
+//! Words on a terminal, above all those from outside: a name that moves the cursor, clears a line or turns the
 //! direction of writing could show other fingerprints than the ones that stand there.
 
 use std::borrow::Cow;
@@ -27,6 +27,13 @@ pub fn shown(text: &str) -> Cow<'_, str> {
     Cow::Owned(plain)
 }
 
+/// A number of things, as people count them: `1 round`, `2 rounds`.
+#[must_use]
+pub fn counted(count: u64, thing: &str) -> String {
+    let s = if count == 1 { "" } else { "s" };
+    format!("{count} {thing}{s}")
+}
+
 fn acts(c: char) -> bool {
     let turns = matches!(
         c,
@@ -52,5 +59,13 @@ mod tests {
             assert!(!is_plain(&text), "{c:?}");
             assert_eq!(shown(&text), format!("yes{}[2K", c.escape_unicode()));
         }
+    }
+
+    #[test]
+    fn one_thing_is_counted_without_an_s() {
+        assert_eq!(
+            [0, 1, 2].map(|count| counted(count, "round")),
+            ["0 rounds", "1 round", "2 rounds"]
+        );
     }
 }

@@ -27,3 +27,5 @@ mod refused;
 mod restored;
 #[path = "federation/stopped.rs"]
 mod stopped;
+#[path = "federation/told.rs"]
+mod told;

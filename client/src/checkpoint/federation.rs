@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use roundelay_crypto::digest::Digest;
 use roundelay_protocol::codec;
 use roundelay_protocol::ids::{FederationId, RoundNumber};
 use roundelay_protocol::round::horizontal::client::{Event, Record};
@@ -20,6 +21,7 @@ use crate::outbound::MaskedVector;
 
 const HISTORY: Kind = Kind { name: "history", format: 2 };
 const STATE: Kind = Kind { name: "state", format: 1 };
+const FINISHED: Kind = Kind { name: "finished", format: 1 };
 /// Bytes that a history may have before it is compacted, and at least twice what it then has.
 const COMPACT_BYTES: u64 = 256 << 10;
 /// Bytes of one record of the history at most.
@@ -83,6 +85,27 @@ impl FederationDir {
     /// The file is damaged or newer.
     pub fn state(&self, bytes_max: u64) -> Result<Option<Vec<u8>>, CheckpointError> {
         read_sealed(&self.path("state"), STATE, bytes_max.saturating_add(256))
+    }
+
+    /// Remembers that all rounds of a manifest's task are done, and that their last result is here.
+    ///
+    /// # Errors
+    /// It can't be written.
+    pub fn keep_finished(&self, manifest: Digest) -> Result<(), CheckpointError> {
+        write_sealed(&self.path("finished"), FINISHED, Access::Plain, &manifest.0)
+    }
+
+    /// Whether nothing is left to do here under the manifest in force, as far as is remembered. A
+    /// coordinator that was restored from a backup may yet ask for the result.
+    #[must_use]
+    pub fn has_finished(&self) -> bool {
+        // What can't be read is read, and told of, by whoever needs it.
+        let Ok(Some(finished)) = read_sealed(&self.path("finished"), FINISHED, 256) else {
+            return false;
+        };
+        let pins = self.pins().ok().filter(|pins| pins.next.is_none());
+        let in_force = pins.and_then(|pins| pins.in_force);
+        in_force.is_some_and(|pinned| finished == pinned.hash().0)
     }
 
     /// Stores a masked vector durably, to be sent. The file is never opened after a restart (its
@@ -227,7 +250,6 @@ fn event_name(event: &Event) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use roundelay_crypto::digest::Digest;
     use roundelay_protocol::ids::{ClientId, ModelVersion};
     use roundelay_protocol::lineage::Standing;
     use roundelay_protocol::plan::PlanKind;

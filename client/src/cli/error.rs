@@ -218,6 +218,7 @@ fn client_kind(error: &ClientError) -> Kind {
             Cause::Manifest => Kind::Manifest,
             Cause::State => Kind::Configuration,
             Cause::Internal => Kind::Internal,
+            Cause::Expelled => Kind::Refused,
         },
         ClientError::Deadline { .. } => Kind::Deadline,
         ClientError::Incomplete(_) | ClientError::Runtime(_) => Kind::Internal,

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::{Duration, UNIX_EPOCH};
 
 use roundelay_protocol::manifest::readable;
+use roundelay_protocol::plain::counted;
 use serde_json::json;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -92,11 +93,11 @@ fn print(site: &Site, running: bool, last: Option<&Status>, sent: &Sent) {
             .evaluation
             .map(|it| format!("; accuracy {:.4} at version {}", it.accuracy, it.version));
         tell!(
-            "  {:<12} {}; model version {}, {} rounds{}",
+            "  {:<12} {}; model version {}, {}{}",
             federation.name,
             federation.stage,
             federation.version,
-            federation.rounds,
+            counted(federation.rounds, "round"),
             evaluation.unwrap_or_default()
         );
         if let Some(over) = &federation.over {

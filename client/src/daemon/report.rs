@@ -95,7 +95,10 @@ impl Told {
             }
             ClientEvent::Federation {
                 federation,
-                news: FederationEvent::Waiting { reason, .. } | FederationEvent::NotTaken { reason },
+                news:
+                    FederationEvent::Waiting { reason, .. }
+                    | FederationEvent::NotTaken { reason }
+                    | FederationEvent::Amending { reason },
             } => self.waiting.insert(*federation, reason.clone()).as_ref() == Some(reason),
             _ => false,
         }

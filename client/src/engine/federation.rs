@@ -112,7 +112,7 @@ impl Federation {
         let standing = self.stands();
         Join {
             federation: self.id(),
-            manifest: self.setup.terms.hash(),
+            manifest: self.manifest(),
             highest_round: self.history.highest_round(),
             resumable: List::clipped(resumable.map(|(round, _)| *round)),
             attestation: self.attestation().map(|(_, signature)| signature),
@@ -138,6 +138,18 @@ impl Federation {
     #[must_use]
     pub fn is_idle(&self) -> bool {
         self.rounds.is_empty() && self.catching.is_none() && self.wanted.is_none()
+    }
+
+    /// Whether the newest result is held here, after [`Input::Ended`], and is to be trusted.
+    #[must_use]
+    pub fn holds_the_end(&self) -> bool {
+        self.is_idle() && !self.broken
+    }
+
+    /// Hash of the manifest that it runs under.
+    #[must_use]
+    pub fn manifest(&self) -> Digest {
+        self.setup.terms.hash()
     }
 
     /// Whether a round is under way here.
@@ -413,6 +425,7 @@ impl Federation {
                 Event::Published { round, kind, version, survivors, metrics }
             }
             Outcome::Aborted(reason) => Event::Aborted { round, reason },
+            Outcome::Expelled(fault) => Event::Expelled { round, fault },
             Outcome::Broken(refusal) => {
                 return self.break_lineage(&format!("round {round}: {refusal}"), effects);
             }

@@ -115,8 +115,8 @@ impl FederationStanding {
                 self.over = Some(reason.clone());
             }
             FederationEvent::Stopped { .. } => STOPPED.clone_into(&mut self.stage),
-            FederationEvent::Over { reason } => {
-                "over".clone_into(&mut self.stage);
+            FederationEvent::Over { name, reason } => {
+                self.set(name, "over");
                 self.over = Some(reason.clone());
             }
             _ => {}

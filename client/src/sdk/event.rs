@@ -204,8 +204,15 @@ pub enum FederationEvent {
         /// Why.
         reason: String,
     },
-    /// The federation's rounds are over.
+    /// An amendment that this tenant has signed is not in force yet; rounds go on meanwhile.
+    Amending {
+        /// What it waits for, and for whom.
+        reason: String,
+    },
+    /// The federation's rounds are over, or this client's part in them.
     Over {
+        /// The federation's name.
+        name: String,
         /// Why.
         reason: String,
     },
@@ -283,7 +290,10 @@ impl FederationEvent {
             }
             FederationNews::Told(Told::Model(_)) => return None,
             FederationNews::Failed(reason) => Self::Failed { reason: reason.clone() },
-            FederationNews::Over(reason) => Self::Over { reason: reason.clone() },
+            FederationNews::Amending { why } => Self::Amending { reason: why.clone() },
+            FederationNews::Over { name, reason } => {
+                Self::Over { name: name.clone(), reason: reason.clone() }
+            }
         })
     }
 
@@ -322,6 +332,9 @@ impl FederationEvent {
             }
             EngineEvent::Aborted { round, reason } => {
                 Self::Aborted { round: round.0, reason: reason.to_string() }
+            }
+            EngineEvent::Expelled { round, fault } => {
+                Self::Failed { reason: format!("expelled from round {round}: {fault}") }
             }
             EngineEvent::CaughtUp { version } => Self::CaughtUp { version: version.0 },
             EngineEvent::NotCaughtUp(reason) => Self::NotCaughtUp { reason: reason.clone() },
@@ -410,7 +423,10 @@ impl fmt::Display for FederationEvent {
             Self::Stopped { reason } => {
                 write!(f, "{reason}; this client takes part again once it is started")
             }
-            Self::Over { reason } => write!(f, "over: {reason}"),
+            Self::Amending { reason } => {
+                write!(f, "the amendment that this tenant has signed: {reason}")
+            }
+            Self::Over { reason, .. } => write!(f, "over: {reason}"),
         }
     }
 }

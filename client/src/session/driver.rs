@@ -15,13 +15,13 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::SessionError;
 use super::backoff::Backoff;
 use super::connection::{Dialer, Lost};
-use super::federation::{Command, OnTold, Told};
+use super::federation::{Command, Finishing, OnTold, Told};
 use super::link::{Allowances, Inbound, Link};
 use super::notice::{BadNotice, Notices, Obeyed};
 use super::site::Site;
 use crate::checkpoint::CheckpointError;
 use crate::clock::{Clock, unix_ms};
-use crate::engine::Input;
+use crate::engine::{Event, Input};
 use crate::gate::Gate;
 use crate::identity::certificate::CertificateError;
 use crate::identity::os_rng;
@@ -244,7 +244,7 @@ impl Driver {
                 }),
                 _ = stop.wait_for(|stop| *stop) => return Ok(Dialled::End(End::Stopped)),
                 Some(note) = self.notes.1.recv() => {
-                    self.note(note);
+                    self.note(note).await;
                     if self.is_over()? {
                         return Ok(Dialled::End(End::Over));
                     }
@@ -276,7 +276,7 @@ impl Driver {
                 () = tokio::time::sleep_until(until) => return Ok(()),
                 _ = stop.wait_for(|stop| *stop) => return Ok(()),
                 Some(note) = self.notes.1.recv() => {
-                    self.note(note);
+                    self.note(note).await;
                     if self.is_over()? {
                         return Ok(());
                     }
@@ -328,7 +328,7 @@ impl Driver {
                     }
                 },
                 Some(note) = self.notes.1.recv() => {
-                    self.note(note);
+                    self.note(note).await;
                     self.join_all().await;
                 }
                 _ = listing.tick() => {
@@ -430,6 +430,11 @@ impl Driver {
                 let notes = notes.clone();
                 // A driver that is gone has ended already.
                 tokio::spawn(async move { notes.send(Note::Unwritable(error)).await });
+            }
+            Told::Event(Event::Expelled { round, fault }) => {
+                let (notes, note) = (notes.clone(), Note::Expelled { federation, round, fault });
+                // As above.
+                tokio::spawn(async move { notes.send(note).await });
             }
             told => on_news(News::Federation(federation, FederationNews::Told(told))),
         })

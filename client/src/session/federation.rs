@@ -52,9 +52,18 @@ pub(crate) enum Command {
     /// End, and tell when everything is stored.
     Stop(oneshot::Sender<()>),
     /// The federation is over: apply what was published, then end and tell.
-    Finish(oneshot::Sender<()>),
+    Finish(Finishing),
     /// A masked vector is durable, or could not be stored.
     Stored(RoundNumber, Result<MaskedVector, CheckpointError>),
+}
+
+/// The end of a federation, as its task is told of it.
+#[derive(Debug)]
+pub(crate) struct Finishing {
+    /// To be told once the last result was applied.
+    pub(crate) done: oneshot::Sender<()>,
+    /// All rounds of its task are done.
+    pub(crate) finished: bool,
 }
 
 /// What a federation's task tells.
@@ -124,7 +133,7 @@ struct Runner {
     /// Uploads under way.
     uploads: BTreeMap<RoundNumber, AbortHandle>,
     /// The federation is over: whom to tell once the last result was applied, and by when.
-    finishing: Option<(oneshot::Sender<()>, Instant)>,
+    finishing: Option<(Finishing, Instant)>,
     deadline: Option<Time>,
     /// Something could not be written: what the engine knows is ahead of what is durable, so that
     /// nothing that rests on it may be said any more.
@@ -184,8 +193,8 @@ impl Runner {
                     self.tell(Told::Paused);
                 }
                 Some(Command::Stored(round, stored)) => self.stored(round, stored).await,
-                Some(Command::Finish(done)) => {
-                    self.finishing = Some((done, Instant::now() + FINISH_MAX));
+                Some(Command::Finish(finishing)) => {
+                    self.finishing = Some((finishing, Instant::now() + FINISH_MAX));
                     self.input(Input::Ended).await;
                 }
                 Some(Command::Stop(done)) => return self.stop(done).await,
@@ -203,7 +212,7 @@ impl Runner {
         while let Some(command) = commands.recv().await {
             match command {
                 Command::Stop(done) => return self.stop(done).await,
-                Command::Finish(done) => unfinished.push(done),
+                Command::Finish(finishing) => unfinished.push(finishing),
                 Command::Join | Command::Input(_) | Command::Pause | Command::Stored(..) => {}
             }
         }
@@ -212,8 +221,13 @@ impl Runner {
     /// Whom to tell that the last result was applied, once that is so.
     fn has_finished(&mut self) -> Option<oneshot::Sender<()>> {
         let idle = self.engine.is_idle();
-        let finished = self.finishing.take_if(|(_, until)| idle || *until <= Instant::now());
-        finished.map(|(done, _)| done)
+        let ended = self.finishing.take_if(|(_, until)| idle || *until <= Instant::now());
+        let (Finishing { done, finished }, _) = ended?;
+        if finished && self.engine.holds_the_end() {
+            let kept = self.dir.keep_finished(self.engine.manifest());
+            self.tell_if_failed(kept);
+        }
+        Some(done)
     }
 
     fn wakes_at(&self) -> Option<Instant> {

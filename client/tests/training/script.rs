@@ -127,6 +127,18 @@ fn a_file_that_is_not_the_tasks_module_is_refused() {
 }
 
 #[test]
+fn a_module_without_parameters_is_nothing_to_train_and_inspect_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let module = folder.path().join("relu.pt");
+    let mut relu = |inputs: &[tch::Tensor]| vec![inputs[0].relu()];
+    let input = tch::Tensor::zeros([1, 4], (tch::Kind::Float, tch::Device::Cpu));
+    let traced = tch::CModule::create_by_tracing("Relu", "forward", &[input], &mut relu).unwrap();
+    traced.save(&module).unwrap();
+    let line = torch::inspect(&module).unwrap_err().to_string();
+    assert!(line.contains("relu.pt has no parameters") && !line.contains('\n'), "{line}");
+}
+
+#[test]
 fn a_module_whose_shape_differs_from_the_tasks_is_refused() {
     let with = |change: fn(&mut Vec<ParameterSpec>)| {
         let mut task = task_of(&example());

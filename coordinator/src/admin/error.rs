@@ -44,6 +44,9 @@ impl From<StoreError> for AdminError {
             StoreError::DiskFull { .. } | StoreError::Key(KeyError::DiskFull { .. }) => {
                 (Kind::Internal, "disk_full")
             }
+            StoreError::Denied { .. } | StoreError::Key(KeyError::Denied { .. }) => {
+                (Kind::Configuration, "denied")
+            }
             StoreError::Corrupt { .. } => (Kind::Damaged, "corrupt"),
             StoreError::Unsealable { .. } => (Kind::Damaged, "unsealable"),
             StoreError::AuditBroken { .. } => (Kind::Damaged, "audit_broken"),

@@ -6,7 +6,7 @@ use roundelay_protocol::ids::TenantId;
 use roundelay_protocol::manifest::{Rules, Task};
 use serde_json::Value;
 
-use super::views::{instant, last_of, state};
+use super::views::{instant, last_of, latest, state};
 use super::{Admin, AdminError, Answer, FederationView, Kind, RoundView, StatusView};
 use crate::federations::{Changes, Draft, Located};
 use crate::server::driver::DriverError;
@@ -112,7 +112,7 @@ impl Admin {
             engine: engine.unwrap_or(Value::Null),
             trouble: driven.and_then(|status| status.trouble),
             model: rows.models(id).await?.last().map(Into::into),
-            last_round: rows.rounds(id).await?.last().map(Into::into),
+            last_round: latest(&rows.rounds(id).await?).map(Into::into),
         })))
     }
 

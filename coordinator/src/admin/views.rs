@@ -25,6 +25,13 @@ pub(super) fn last_of<T>(rows: &[T], last: Option<u32>) -> &[T] {
     &rows[rows.len().saturating_sub(last)..]
 }
 
+/// The round that people mean by the last one: not the one that is prepared while it runs.
+pub(super) fn latest(rounds: &[Round]) -> Option<&Round> {
+    let newest = |wanted: fn(&Round) -> bool| rounds.iter().rev().find(|round| wanted(round));
+    newest(|round| round.state == RoundState::Running && round.kind.is_some())
+        .or_else(|| newest(|round| round.state != RoundState::Running))
+}
+
 /// A tenant.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TenantView {
@@ -144,7 +151,8 @@ pub struct StatusView {
     pub trouble: Option<String>,
     /// The newest model version, if there is one.
     pub model: Option<ModelView>,
-    /// The last round, if there was one.
+    /// The round that runs, else the last one that ended. The one that is prepared meanwhile stands
+    /// apart, in `engine`.
     pub last_round: Option<RoundView>,
 }
 
@@ -157,7 +165,7 @@ pub struct RoundView {
     pub kind: Option<String>,
     /// The model version that it starts from.
     pub model_version: Option<u64>,
-    /// `running`, `published` or `aborted`.
+    /// `preparing` until its training plan, then `running`, `published` or `aborted`.
     pub state: String,
     /// Why it was aborted.
     pub reason: Option<String>,
@@ -201,6 +209,7 @@ impl LeftView {
 impl From<&Round> for RoundView {
     fn from(round: &Round) -> Self {
         let (state, reason) = match &round.state {
+            RoundState::Running if round.kind.is_none() => ("preparing", None),
             RoundState::Running => ("running", None),
             RoundState::Published => ("published", None),
             RoundState::Aborted(reason) => ("aborted", Some(reason.to_string())),
@@ -274,4 +283,43 @@ pub struct AuditView {
     pub entries: u64,
     /// The last link of its chain.
     pub head: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use roundelay_protocol::error::AbortReason;
+    use roundelay_protocol::ids::RoundNumber;
+    use roundelay_protocol::plan::PlanKind;
+
+    use super::*;
+
+    fn round(number: u64, kind: Option<PlanKind>, state: RoundState) -> Round {
+        Round {
+            round: RoundNumber(number),
+            kind,
+            model_version: None,
+            state,
+            began_unix_ms: 0,
+            ended_unix_ms: None,
+            cohort: 4,
+            survivors: 0,
+            dropouts: 0,
+            aggregate: None,
+            left: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn the_last_round_is_the_one_that_runs_and_not_the_one_that_is_prepared_meanwhile() {
+        let published = round(1, Some(PlanKind::Train), RoundState::Published);
+        let running = round(2, Some(PlanKind::Train), RoundState::Running);
+        let prepared = round(3, None, RoundState::Running);
+        let burned = round(3, None, RoundState::Aborted(AbortReason::PreparationBurned));
+        let number = |rounds: &[Round]| latest(rounds).map(|round| round.round.0);
+        assert_eq!(number(&[published.clone(), running.clone(), prepared.clone()]), Some(2));
+        assert_eq!(number(&[published.clone(), running, burned]), Some(2));
+        assert_eq!(number(&[published, prepared.clone()]), Some(1), "the last one that ended");
+        assert_eq!(RoundView::from(&prepared).state, "preparing");
+        assert_eq!(number(&[prepared]), None);
+    }
 }

@@ -25,6 +25,9 @@ impl At<'_> {
             Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {
                 StoreError::DiskFull { what: self.what, path }
             }
+            Some(io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem) => {
+                StoreError::Denied { what: self.what, path }
+            }
             _ => StoreError::Failed { what: self.what, path, why: error.to_string() },
         }
     }

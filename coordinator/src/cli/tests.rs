@@ -64,6 +64,7 @@ fn nonsense_is_refused_by_name() {
         ("serve --listen nowhere", ErrorKind::ValueValidation),
         ("tenant list --output yaml", ErrorKind::InvalidValue),
         ("rounds", ErrorKind::MissingRequiredArgument),
+        ("federation create --name f --owner a --task t", ErrorKind::MissingRequiredArgument),
     ];
     for (line, expected) in cases {
         assert_eq!(parse(line).unwrap_err().kind(), expected, "{line}");

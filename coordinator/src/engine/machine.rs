@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use roundelay_crypto::digest::Digest;
 use roundelay_protocol::error::AbortReason;
 use roundelay_protocol::ids::{ClientId, RoundNumber, TenantId};
-use roundelay_protocol::message::Published;
+use roundelay_protocol::message::{Published, ToClient};
 use roundelay_protocol::metrics::Metrics;
 use roundelay_protocol::plan::{PlanKind, TrainingPlan};
 use roundelay_protocol::round::horizontal::coordinator::{Departure, Input, Outcome};
@@ -196,9 +196,14 @@ impl Engine {
             Slot::Training => &mut self.training,
             Slot::Ahead => &mut self.ahead,
         };
+        let before = effects.len();
         let mut sink = Sink { effects, ready: self.members.ready() };
         let outcome = live.as_mut().and_then(|live| live.handle(now, input, &mut sink));
+        let expelled = effects.iter().skip(before).filter_map(Effect::expelled);
+        let expelled: Vec<ClientId> = expelled.collect();
         self.finish(slot, outcome, now, effects);
+        // Whoever was told of its fault is planned for nothing before it joins again.
+        expelled.into_iter().for_each(|client| self.left(client, now, effects));
     }
 
     fn start(&mut self, effects: &mut Vec<Effect>) {
@@ -250,6 +255,10 @@ impl Engine {
         effects.push(Effect::Admit { client, standing: newest.standing });
         self.tell_end(client, effects);
         self.lineage.forget(client);
+        if let Some(expelled) = self.expelled_from(client, join) {
+            // It was away when that was told, and waits in that round.
+            return effects.push(expelled);
+        }
         if self.is_ahead(client, join) {
             // Whatever it took part in on another connection, it does so no more.
             return self.withdraw(client, now, effects);
@@ -259,6 +268,16 @@ impl Engine {
         }
         self.tell_again(client, join, effects);
         self.arrive(client, now, effects);
+    }
+
+    /// What tells a client that a round of which it still holds keys goes on without it.
+    fn expelled_from(&self, client: ClientId, join: &Join) -> Option<Effect> {
+        [&self.training, &self.ahead].into_iter().flatten().find_map(|live| {
+            let (round, fault) = (live.number(), live.expelled(client)?);
+            let message = ToClient::Expelled(fault.clone());
+            let waits = join.resumable.contains(&round);
+            waits.then(|| Effect::Send { to: vec![client], round, message })
+        })
     }
 
     /// A client may be planned for rounds from now on, and goes on with those that it is in.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use roundelay_protocol::error::{AbortReason, Refusal, Stage};
+use roundelay_protocol::error::{AbortReason, Fault, Refusal, Stage};
 use roundelay_protocol::ids::{ClientId, RoundNumber};
 use roundelay_protocol::message::ToClient;
 use roundelay_protocol::plan::RosterPlan;
@@ -352,6 +352,14 @@ impl Live {
     /// Clients that declined or were expelled.
     pub(super) fn left(&self) -> &[Left] {
         &self.facts.left
+    }
+
+    /// What a client was expelled for, if it was.
+    pub(super) fn expelled(&self, client: ClientId) -> Option<&Fault> {
+        self.left().iter().find_map(|left| match &left.departure {
+            Departure::Expelled(fault) if left.client == client => Some(fault),
+            _ => None,
+        })
     }
 
     pub(super) fn status(&self) -> RoundStatus {

@@ -22,7 +22,8 @@ pub enum Denied {
     NotAMember,
     /// It pinned another manifest.
     #[error(
-        "this client pinned manifest {pinned}, the federation runs under {current}; compare the two and sign again"
+        "this client pinned manifest {pinned}, the federation runs under {current}; look at that \
+         one with `manifest show` and sign it"
     )]
     OtherManifest {
         /// What it pinned.
@@ -42,8 +43,8 @@ pub enum Denied {
     OtherState(ModelVersion),
     /// It ended a round for everybody, and was proved to have lied.
     #[error(
-        "this client is not planned any more, since it ended a round for everybody: {0}; its \
-         tenant finds out why, then the owner starts the federation again"
+        "this client is not planned any more, since it ended a round for everybody: {0}; find out \
+         why, have the operator start the federation again, then start this client again"
     )]
     Barred(Fault),
     /// It reports a round number far above any that was planned.
@@ -58,7 +59,9 @@ impl Denied {
         Refused::new(self.code(), &self.to_string())
     }
 
-    fn code(&self) -> &'static str {
+    /// The stable code for programs.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
         match self {
             Self::NotAMember => "not_a_member",
             Self::OtherManifest { .. } => "other_manifest",
@@ -145,9 +148,9 @@ impl Members {
         }
     }
 
-    /// A client may not take part for now; whether it might until here.
-    pub fn bar(&mut self, client: ClientId, fault: Fault) -> bool {
-        self.barred.insert(client, fault).is_none()
+    /// A client may not take part for now.
+    pub fn bar(&mut self, client: ClientId, fault: Fault) {
+        self.barred.insert(client, fault);
     }
 
     /// Whoever was barred may try again.

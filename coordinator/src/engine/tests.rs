@@ -23,14 +23,16 @@ fn incident(client: usize, round: u64, at: Point, what: What) -> Incident {
     Incident { client, round: RoundNumber(round), at, what }
 }
 
-/// Everything is done, and everyone holds the very same model.
+/// Everything is done, and everyone who was not expelled holds the very same model.
 fn assert_finished(world: &World) {
     let status = world.status();
     assert_eq!(status.state, State::Finished, "{status:?}");
     let progress = world.progress();
-    for client in &world.clients {
-        assert_eq!(client.standing().state, progress.state);
-        assert_eq!(client.state.hash(), progress.state);
+    for (who, client) in world.clients.iter().enumerate() {
+        if world.heard.iter().all(|(expelled, _)| *expelled != who) {
+            assert_eq!(client.standing().state, progress.state);
+            assert_eq!(client.state.hash(), progress.state);
+        }
     }
     assert_eq!(world.disk.state, Some(State::Finished));
     assert!(world.disk.records.is_empty(), "records of rounds that are over are forgotten");
@@ -177,6 +179,7 @@ fn a_short_upload_expels_its_client_and_the_others_finish_the_round() {
     let first = world.disk.rounds.values().next().unwrap();
     assert_eq!((first.survivors, first.dropouts), (4, 1));
     assert_eq!(world.status().expelled.len(), 1);
+    assert_eq!(world.heard, world.expelled, "it is told of what it is blamed for");
 }
 
 #[test]
@@ -513,6 +516,7 @@ fn a_set_with_too_few_of_those_who_may_have_uploaded_is_shown_to_nobody() {
     world.script = (2..5).map(|round| die(2, round)).collect();
     world.tell(Event::Start);
     world.go_on();
+    assert_eq!(world.expelled, []);
     assert_members_finished(&world, &[2, 3, 4, 5]);
     let too_few = AbortReason::TooFewClients { stage: Stage::MaskedInput, present: 1, required: 2 };
     assert!(world.outcomes().contains(&RoundState::Aborted(too_few)), "{:?}", world.outcomes());
@@ -571,6 +575,7 @@ fn a_client_that_was_proved_to_lie_is_left_out_until_the_federation_is_started_a
     world.go_on();
     assert_eq!(world.status().state, State::Finished);
     assert_eq!(world.expelled, [(2, Fault::FalseAccusation)]);
+    assert_eq!(world.heard, world.expelled, "it is told of what it is blamed for");
     let last = world.disk.rounds.values().last().unwrap();
     assert_eq!((last.survivors, last.dropouts), (4, 1));
     world.return_now(2);

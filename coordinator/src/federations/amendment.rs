@@ -3,10 +3,13 @@
 
 use std::collections::BTreeSet;
 
-use roundelay_protocol::ids::TenantId;
+use roundelay_crypto::digest::Digest;
+use roundelay_protocol::ids::{FederationId, TenantId};
 use roundelay_protocol::manifest::{Manifest, Rules, SignedManifest, Task};
+use roundelay_protocol::session::Refused;
 
 use super::{FederationError, Federations, Located, audit, distinct};
+use crate::authority::Peer;
 use crate::store::{AuditEvent, Write};
 
 /// What is to change. What is left out stays as it is, but keys: those of every member are read
@@ -19,7 +22,57 @@ pub struct Changes {
     pub terms: Option<(Task, Rules)>,
 }
 
+/// How a client ceased to take part in a federation.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{who} by version {version} of its manifest, {manifest}; what it gave to published models \
+     stays in them"
+)]
+pub struct Left {
+    who: String,
+    version: u32,
+    manifest: Digest,
+}
+
+impl Left {
+    /// As the client is told.
+    #[must_use]
+    pub fn refused(&self) -> Refused {
+        Refused::new("left", &self.to_string())
+    }
+}
+
 impl Federations {
+    /// The amendment that took a client out which once took part: the first one in force behind the
+    /// manifest that it has pinned. None for a client that never did: others' federations are
+    /// nobody's business.
+    pub async fn left(
+        &self,
+        peer: &Peer,
+        owner: &TenantId,
+        federation: FederationId,
+        pinned: Digest,
+    ) -> Result<Option<Left>, FederationError> {
+        let manifests = self.store.tenant(owner).manifests(federation).await?;
+        let names = |manifest: &Manifest| {
+            let mut clients = manifest.clients();
+            clients.any(|named| named.id == peer.client && *named.tenant == peer.tenant)
+        };
+        let was_in = |signed: &&[SignedManifest]| {
+            signed.first().is_some_and(|first| first.manifest.hash() == pinned)
+        };
+        let since = (0..manifests.len()).map(|at| &manifests[at..]).find(was_in);
+        let since = since.filter(|since| since.first().is_some_and(|one| names(&one.manifest)));
+        for pair in since.unwrap_or_default().windows(2) {
+            let [before, after] = pair else { continue };
+            let complete = after.standing(Some(&before.manifest))?.is_complete();
+            if complete && !names(&after.manifest) {
+                return Ok(Some(left_by(peer, &after.manifest)));
+            }
+        }
+        Ok(None)
+    }
+
     /// Drafts an amendment of the manifest in force. A draft that waited for signatures is
     /// replaced.
     pub async fn amend(
@@ -102,4 +155,13 @@ impl Federations {
     pub async fn check_signed(&self, located: &Located) -> Result<(), FederationError> {
         self.in_force(located).await.map(|_| ())
     }
+}
+
+fn left_by(peer: &Peer, amendment: &Manifest) -> Left {
+    let stays = amendment.tenants().any(|tenant| *tenant == peer.tenant);
+    let who = match stays {
+        true => "this client was taken out of the federation".to_owned(),
+        false => format!("tenant {} has left the federation", peer.tenant),
+    };
+    Left { who, version: amendment.version, manifest: amendment.hash() }
 }

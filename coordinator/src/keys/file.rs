@@ -149,6 +149,9 @@ fn failed(what: &'static str, path: &Path, error: &io::Error) -> KeyError {
     let path = path.to_owned();
     match error.kind() {
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => KeyError::DiskFull { what, path },
+        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
+            KeyError::Denied { what, path }
+        }
         _ => KeyError::Failed { what, path, why: error.to_string() },
     }
 }

@@ -18,6 +18,7 @@ use super::driver::{Connected, VectorSource};
 use super::framing::Frames;
 use super::post::Post;
 use crate::authority::{Peer, PeerCertificate};
+use crate::engine::tenant::Denied;
 use crate::federations::{Listing, Signed};
 
 /// Answers one client's control frames.
@@ -64,8 +65,9 @@ impl Requests {
             }
             // The driver answers a join itself, ahead of what the rounds have to say.
             ToCoordinator::Join(join) => {
-                let federation = join.federation;
+                let (federation, pinned) = (join.federation, join.manifest);
                 if let Err(refused) = self.connected.join(join).await {
+                    let refused = self.left(federation, pinned, refused).await;
                     self.refuse(federation, refused).await;
                 }
             }
@@ -110,6 +112,18 @@ impl Requests {
                 self.post.reply(ToClient::SignatureTaken { signatures, required }).await;
             }
             Err(error) => self.refuse(federation, error.refused()).await,
+        }
+    }
+
+    /// A client that is no member, but was one, hears how that ended.
+    async fn left(&self, federation: FederationId, pinned: Digest, refused: Refused) -> Refused {
+        let owner = self.connected.owner(federation);
+        let Some(owner) = owner.filter(|_| &*refused.code == Denied::NotAMember.code()) else {
+            return refused;
+        };
+        match self.context.federations.left(&self.peer, &owner, federation, pinned).await {
+            Ok(left) => left.map_or(refused, |left| left.refused()),
+            Err(error) => error.refused(),
         }
     }
 

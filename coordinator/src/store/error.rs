@@ -103,6 +103,18 @@ pub enum StoreError {
         /// Where.
         path: PathBuf,
     },
+    /// This user may not read or write there.
+    #[error(
+        "no permission at {} while {what}; let this user read and write all that is in the data \
+         folder, or choose another one (`--data`)",
+        path.display()
+    )]
+    Denied {
+        /// What was being done.
+        what: &'static str,
+        /// Where.
+        path: PathBuf,
+    },
     /// Bytes on disk are not what was written.
     #[error("{} is damaged ({what}); restore it from a backup", path.display())]
     Corrupt {

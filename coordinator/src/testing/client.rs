@@ -9,6 +9,7 @@ use roundelay_crypto::chunks::ChunkRoot;
 use roundelay_crypto::identity::{IdentityKey, Signature};
 use roundelay_crypto::mask::{MaskKey, add_masks};
 use roundelay_protocol::contribution;
+use roundelay_protocol::error::Fault;
 use roundelay_protocol::ids::{ClientId, RoundNumber, TenantId};
 use roundelay_protocol::layout::Layout;
 use roundelay_protocol::lineage::State;
@@ -81,6 +82,14 @@ impl TestClient {
             diverges: false,
             rng: ChaCha20Rng::seed_from_u64(seed),
         }
+    }
+
+    /// What it was told that it is expelled for.
+    pub(crate) fn expelled(&self) -> Option<&Fault> {
+        self.outcomes.values().find_map(|outcome| match outcome {
+            Outcome::Expelled(fault) => Some(fault),
+            _ => None,
+        })
     }
 
     /// From now on its training gives NaN.

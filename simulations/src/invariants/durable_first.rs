@@ -106,7 +106,7 @@ fn told(message: &ToClient) -> Option<Step> {
         ToClient::SurvivorSet(_) => Step::Set,
         ToClient::Quorum(_) => Step::Quorum,
         ToClient::Published(_) | ToClient::Aborted(_) => Step::Outcome,
-        ToClient::ResendInput => return None,
+        ToClient::ResendInput | ToClient::Expelled(_) => return None,
     })
 }
 

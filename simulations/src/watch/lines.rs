@@ -157,7 +157,9 @@ fn told(message: &ToClient) -> String {
             short(&published.aggregate),
             short(&published.state)
         ),
-        ToClient::ResendInput | ToClient::Aborted(_) => format!("{message:?}"),
+        ToClient::ResendInput | ToClient::Aborted(_) | ToClient::Expelled(_) => {
+            format!("{message:?}")
+        }
     }
 }
 

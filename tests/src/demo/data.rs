@@ -2,7 +2,7 @@
 //! reads.
 
 use std::fs;
-use std::io::{Read as _, Write as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
 /// Rows with their labels, in the form in which they are written for a trainer.
@@ -192,8 +192,14 @@ fn read_idx(folder: &Path, name: &str) -> Result<Idx, String> {
         (packed, bytes)
     } else {
         let read = fs::read(&plain);
-        let bytes =
-            read.map_err(|error| format!("can't read {}[.gz]: {error}", plain.display()))?;
+        let bytes = read.map_err(|error| match error.kind() {
+            ErrorKind::NotFound => format!(
+                "{}: there is no {name} and no {name}.gz; give --data a folder with MNIST's four \
+                 IDX files: images and labels of `train-` and of `t10k-`",
+                folder.display()
+            ),
+            _ => format!("can't read {}: {error}", plain.display()),
+        })?;
         (plain, bytes)
     };
     let [0, 0, 8, dimensions, ..] = bytes[..] else {
@@ -228,4 +234,23 @@ fn gunzip(file: &Path) -> Result<Vec<u8>, String> {
 
 fn wrong(file: &Path, why: &str) -> String {
     format!("{} can't be used: {why}", file.display())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_without_pictures_is_told_what_belongs_into_it() {
+        let folder = tempfile::tempdir().unwrap();
+        for data in [folder.path(), &folder.path().join("nothing")] {
+            let line = DataSet::idx(data).err().unwrap();
+            assert!(line.starts_with(&data.display().to_string()), "{line}");
+            assert!(
+                line.contains("train-images-idx3-ubyte.gz") && line.contains("t10k-"),
+                "{line}"
+            );
+            assert!(!line.contains('\n'), "{line}");
+        }
+    }
 }

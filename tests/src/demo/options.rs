@@ -21,7 +21,7 @@ pub struct Options {
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub rounds: u32,
     /// Dirichlet concentration of the split by label: small is uneven.
-    #[arg(long, default_value_t = 0.5, value_parser = concentration)]
+    #[arg(long, default_value_t = 0.5, value_parser = concentration, allow_negative_numbers = true)]
     pub alpha: f64,
     /// Architecture.
     #[arg(long, value_enum, default_value_t = Model::Mlp)]
@@ -91,8 +91,9 @@ mod tests {
     #[test]
     fn a_concentration_that_is_no_finite_number_above_0_is_refused() {
         let parse = |alpha| Options::try_parse_from(["demo", "--alpha", alpha]);
-        for alpha in ["0", "-1", "nan", "inf", "x"] {
-            assert!(parse(alpha).is_err(), "{alpha}");
+        for alpha in ["0", "-1", "-0.5", "nan", "inf", "x"] {
+            let error = parse(alpha).unwrap_err().to_string();
+            assert!(error.contains("above 0"), "{alpha}: {error}");
         }
         assert_eq!(parse("0.5").unwrap().alpha, 0.5);
     }

@@ -9,6 +9,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use roundelay_program::{Output, note, out};
 use roundelay_protocol::layout::Layout;
 use roundelay_protocol::manifest::Task;
+use roundelay_protocol::plain::counted;
 use roundelay_protocol::plan::PlanKind;
 use roundelay_simulations::partition::dirichlet_by_label;
 use serde_json::Value;
@@ -249,12 +250,12 @@ impl<'a> Prepared<'a> {
 
     fn subtitle(&self, options: &Options) -> String {
         format!(
-            "{}: {} rows over {} tenants (Dirichlet {}), {} rounds of {}, {} test rows",
+            "{}: {} rows over {} tenants (Dirichlet {}), {} of {}, {} test rows",
             self.data.name,
             self.data.train.len(),
             self.tenants.len(),
             options.alpha,
-            self.task.rounds,
+            counted(u64::from(self.task.rounds), "round"),
             options.model.in_words(),
             self.data.test.len(),
         )

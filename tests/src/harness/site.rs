@@ -107,6 +107,11 @@ impl Site {
         self.process.as_mut().is_none_or(|process| process.ended().is_some())
     }
 
+    /// The exit status of a daemon that has ended by itself.
+    pub fn exit_status(&mut self) -> Option<i32> {
+        self.process.as_mut()?.ended()?.code()
+    }
+
     /// The process id of the daemon, while it runs.
     #[must_use]
     pub fn id(&self) -> Option<u32> {

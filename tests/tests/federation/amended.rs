@@ -38,6 +38,11 @@ fn leave(small: &mut Small) {
     let shown = leaver.verb(&["manifest", "show"]).expect("an answer");
     assert_eq!(shown, json!([]), "the federation is none of its business any more");
     small.federation.sites[4].kill();
+    let ended = small.federation.sites[4].verb(&["run", "--once", "--deadline", "20"]);
+    let ended = ended.expect("nothing is left for it to do");
+    let over = ended["federations"][0]["over"].as_str().unwrap_or_default();
+    let words = ["tenant-4 has left", "version 1 of its manifest"];
+    assert!(words.iter().all(|word| over.contains(word)), "{ended}");
 }
 
 /// The third tenant loses its client's identity key, enrols a new one, and the others agree to it.

@@ -7,13 +7,14 @@ use std::time::SystemTime;
 
 use roundelay_crypto::digest::Digest;
 use roundelay_protocol::codec;
+use roundelay_protocol::error::Fault;
 use roundelay_protocol::ids::{ClientId, FederationId, ModelVersion, RoundNumber};
 use roundelay_protocol::limits::MANIFEST_BYTES_MAX;
 use roundelay_protocol::lineage::{LineageError, State};
-use roundelay_protocol::manifest::{Pinned, SignatureError, SignedManifest};
+use roundelay_protocol::manifest::{Pinned, SignatureError, SignedManifest, Standing};
 use roundelay_protocol::round::horizontal::client::Setup;
 use roundelay_protocol::round::horizontal::terms::Terms;
-use roundelay_protocol::session::FederationSummary;
+use roundelay_protocol::session::{FederationSummary, RoundsEnd};
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 
@@ -44,8 +45,10 @@ pub(crate) enum FederationNews {
     Told(Told),
     /// It can't run here.
     Failed(String),
+    /// An amendment that this tenant has agreed to is not in force here yet.
+    Amending { why: String },
     /// Its rounds are over.
-    Over(String),
+    Over { name: String, reason: String },
 }
 
 /// What keeps a federation from running here.
@@ -61,6 +64,8 @@ pub enum Cause {
     State,
     /// This program.
     Internal,
+    /// The coordinator found this client at fault.
+    Expelled,
 }
 
 /// Why a federation can't run here.
@@ -80,6 +85,15 @@ pub(crate) enum PlaceError {
          `manifest sign FEDERATION --compared NAME,…`"
     )]
     TooFewCompared { required: u16, compared: usize },
+    #[error(
+        "the coordinator expelled this client from round {round}: {fault}; no sound client does \
+         that: look for a failing disk or memory, other software between the two, or a build that \
+         was changed, then start this client again"
+    )]
+    Expelled { round: RoundNumber, fault: Fault },
+    /// It was expelled before, and is not taken in again.
+    #[error("the coordinator refuses: {0}")]
+    Barred(String),
     #[error("internal error: {0}")]
     Internal(String),
 }
@@ -93,6 +107,7 @@ impl PlaceError {
             Self::Train(_) => Cause::Trainer,
             Self::Pins(PinsError::Pin(_)) | Self::TooFewCompared { .. } => Cause::Manifest,
             Self::Pins(PinsError::Checkpoint(_)) | Self::Checkpoint(_) => Cause::State,
+            Self::Expelled { .. } | Self::Barred(_) => Cause::Expelled,
             Self::Lineage(_) | Self::Internal(_) => Cause::Internal,
         }
     }
@@ -144,6 +159,16 @@ impl Place {
         }
     }
 
+    /// The federation's name, by the manifest in force.
+    pub(super) fn name(&self) -> Option<String> {
+        Some(self.pins()?.in_force.as_ref()?.manifest().name.to_string())
+    }
+
+    /// Whether a manifest was agreed to that is not in force here.
+    pub(super) fn has_agreed_to_more(&self) -> bool {
+        self.pins().is_some_and(|pins| pins.next.is_some())
+    }
+
     fn pins_mut(&mut self) -> Option<&mut Pins> {
         match self {
             Self::Waiting(pins) | Self::Preparing { pins } | Self::Running { pins, .. } => {
@@ -163,7 +188,9 @@ pub(super) enum Note {
         prepared: Result<Box<(Parts, DataSummary)>, PlaceError>,
     },
     /// It is over, and its last result was applied.
-    Finished { federation: FederationId, reason: String },
+    Finished { federation: FederationId, name: String, reason: String },
+    /// The coordinator expelled this client from a round.
+    Expelled { federation: FederationId, round: RoundNumber, fault: Fault },
     /// Its files can't be written any more.
     Unwritable(CheckpointError),
 }
@@ -216,7 +243,7 @@ impl Driver {
     }
 
     pub(super) fn has_waiting_manifest(&self) -> bool {
-        self.places.values().any(|place| place.pins().is_some_and(|pins| pins.next.is_some()))
+        self.places.values().any(Place::has_agreed_to_more)
     }
 
     /// The coordinator's list: tells of what this tenant has not agreed to.
@@ -258,6 +285,11 @@ impl Driver {
         let runs = matches!(place, Place::Running { .. } | Place::Preparing { .. });
         if runs && !self.joins.is_outdated(federation) {
             // A round under the one in force may be under way, and needs this client to its end.
+            let predecessor = pins.in_force.as_ref().map(Pinned::manifest);
+            if let Ok(standing) = signed.standing(predecessor) {
+                let news = FederationNews::Amending { why: awaits(standing) };
+                (self.on_news)(News::Federation(federation, news));
+            }
             return Ok(());
         }
         let name = signed.manifest.name.to_string();
@@ -333,12 +365,15 @@ impl Driver {
     }
 
     /// A federation reports.
-    pub(super) fn note(&mut self, note: Note) {
+    pub(super) async fn note(&mut self, note: Note) {
         match note {
+            Note::Expelled { federation, round, fault } => {
+                self.turned_out(federation, PlaceError::Expelled { round, fault }).await;
+            }
             Note::Prepared { federation, manifest, prepared } => {
                 self.prepared(federation, manifest, prepared);
             }
-            Note::Finished { federation, reason } => self.over(federation, reason),
+            Note::Finished { federation, name, reason } => self.over(federation, name, reason),
             Note::Unwritable(error) => self.unwritable(error),
         }
     }
@@ -369,6 +404,15 @@ impl Driver {
         }
     }
 
+    /// The coordinator wants nothing more of this client in a federation: that one's task ends.
+    pub(super) async fn turned_out(&mut self, federation: FederationId, error: PlaceError) {
+        let Some(place) = self.places.get(&federation) else { return };
+        let name = place.name().unwrap_or_else(|| federation.to_string());
+        super::stop_task(place).await;
+        self.joins.forget(federation);
+        self.fail(federation, name, error);
+    }
+
     /// The first reason is the one that is told.
     fn unwritable(&mut self, error: CheckpointError) {
         self.unwritable = self.unwritable.take().or(Some(error));
@@ -379,9 +423,17 @@ impl Driver {
             Ok(full) => return self.unwritable(full),
             Err(error) => error,
         };
+        if matches!(error, PlaceError::Train(_)) && self.has_finished(federation) {
+            // Without data there is nothing more to do for it here, and nothing left to do.
+            return self.over(federation, name, RoundsEnd::Finished.to_string());
+        }
         let news = FederationNews::Failed(error.to_string());
         (self.on_news)(News::Federation(federation, news));
         self.places.insert(federation, Place::Failed { name, error });
+    }
+
+    fn has_finished(&self, federation: FederationId) -> bool {
+        self.site.dir.federation(federation).is_ok_and(|dir| dir.has_finished())
     }
 
     /// Whether there is nothing left to run.
@@ -404,6 +456,16 @@ impl Driver {
         }
         Ok(self.settings.once)
     }
+}
+
+/// What an amendment waits for while rounds go on under the manifest before it.
+fn awaits(standing: Standing) -> String {
+    let Standing { signatures, required, missing } = standing;
+    if missing.is_empty() {
+        return "every signature is there; it takes force between two rounds".to_owned();
+    }
+    let error = SignatureError::Incomplete { signatures, required, missing };
+    format!("{error}; rounds go on under the manifest before it")
 }
 
 /// The peers that count for `pinned_peers_min`: those whose fingerprints the tenant has compared.

@@ -8,8 +8,8 @@ use roundelay_protocol::session::{Refused, RoundsEnd};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::federations::{FederationNews, Note, Place};
-use super::{Command, Driver, News};
+use super::federations::{FederationNews, Note, Place, PlaceError};
+use super::{Command, Driver, Finishing, News};
 
 /// A federation that was refused is tried again after this long: it may not have been started yet.
 const RETRY_FIRST: Duration = Duration::from_millis(250);
@@ -105,12 +105,40 @@ impl Driver {
         if code == "other_manifest" {
             self.joins.outdated.extend(federation);
         }
+        if let Some(federation) = federation
+            && self.is_the_last_word(federation, refused).await
+        {
+            return self.join_all().await;
+        }
         let words = format!("{} ({code})", refused.message);
         (self.on_news)(match federation {
-            Some(federation) => News::Federation(federation, FederationNews::NotTaken(words)),
+            Some(federation) => News::Federation(federation, self.not_taken(federation, words)),
             None => News::Warning(format!("the coordinator refuses: {words}")),
         });
         self.join_all().await;
+    }
+
+    /// Whether the coordinator takes this client in never again: nothing is left to wait for.
+    async fn is_the_last_word(&mut self, federation: FederationId, refused: &Refused) -> bool {
+        let words = refused.message.to_string();
+        match refused.code.as_str() {
+            "barred" => self.turned_out(federation, PlaceError::Barred(words)).await,
+            "left" => self.ends(federation, words, false).await,
+            _ => return false,
+        }
+        true
+    }
+
+    /// Why this client waits: an amendment that its tenant has agreed to comes by itself.
+    fn not_taken(&self, federation: FederationId, words: String) -> FederationNews {
+        let comes = self.joins.is_outdated(federation)
+            && self.places.get(&federation).is_some_and(Place::has_agreed_to_more);
+        if comes {
+            let why = "it takes force now, and is fetched from the coordinator".to_owned();
+            FederationNews::Amending { why }
+        } else {
+            FederationNews::NotTaken(words)
+        }
     }
 
     /// The operator has stopped a federation: this client stays joined, so that it is planned again
@@ -126,31 +154,35 @@ impl Driver {
     /// way: the task applies it, and then ends by itself. Should the connection be lost meanwhile,
     /// it joins again to ask for the rest.
     pub(super) async fn ended(&mut self, federation: FederationId, end: RoundsEnd) {
+        self.ends(federation, end.to_string(), end == RoundsEnd::Finished).await;
+    }
+
+    async fn ends(&mut self, federation: FederationId, reason: String, finished: bool) {
         let Some(place) = self.places.get_mut(&federation) else { return };
         if matches!(place, Place::Ending { .. } | Place::Over) {
             return;
         }
-        let reason = end.to_string();
+        let name = place.name().unwrap_or_else(|| federation.to_string());
         let inbox = place.inbox().cloned();
-        let (done, finished) = oneshot::channel();
+        let (done, over) = oneshot::channel();
         let finishing = match &inbox {
-            Some(inbox) => inbox.send(Command::Finish(done)).await.is_ok(),
+            Some(inbox) => inbox.send(Command::Finish(Finishing { done, finished })).await.is_ok(),
             None => false,
         };
         let Some(inbox) = inbox.filter(|_| finishing) else {
-            return self.over(federation, reason);
+            return self.over(federation, name, reason);
         };
         *place = Place::Ending { inbox };
         let notes = self.notes.0.clone();
         tokio::spawn(async move {
-            let _ = finished.await;
-            let _ = notes.send(Note::Finished { federation, reason }).await;
+            let _ = over.await;
+            let _ = notes.send(Note::Finished { federation, name, reason }).await;
         });
     }
 
-    pub(super) fn over(&mut self, federation: FederationId, reason: String) {
+    pub(super) fn over(&mut self, federation: FederationId, name: String, reason: String) {
         self.joins.forget(federation);
         self.places.insert(federation, Place::Over);
-        (self.on_news)(News::Federation(federation, FederationNews::Over(reason)));
+        (self.on_news)(News::Federation(federation, FederationNews::Over { name, reason }));
     }
 }

@@ -11,6 +11,7 @@ use roundelay_protocol::ids::RoundNumber;
 use roundelay_protocol::layout::Layout;
 use roundelay_protocol::manifest::Task;
 use roundelay_protocol::metrics::Metrics;
+use roundelay_protocol::plain::counted;
 use roundelay_protocol::plan::PlanKind;
 use roundelay_protocol::schema::Schema;
 use roundelay_protocol::statistics::Standardisation;
@@ -129,13 +130,13 @@ fn print(outcome: &Outcome, output: Output) {
         return;
     }
     tell!(
-        "alone: accuracy {:.4}, loss {:.4} on {} rows, after {} rounds over {} rows \
+        "alone: accuracy {:.4}, loss {:.4} on {}, after {} over {} \
          ({:.1} s, {:.0} rows/s)",
         last.accuracy(),
         last.loss(),
-        last.rows,
-        outcome.curve.len(),
-        outcome.rows,
+        counted(last.rows, "row"),
+        counted(outcome.curve.len() as u64, "round"),
+        counted(outcome.rows, "row"),
         outcome.seconds,
         rows_per_second,
     );

@@ -20,10 +20,18 @@ const MODULE_BYTES_MAX: u64 = 16 << 30;
 /// What a task says of a module: its digest and its parameters in module order.
 ///
 /// # Errors
-/// [`TrainError::Installation`] where the file is missing or holds no TorchScript module.
+/// [`TrainError::Installation`] where the file is missing or holds no TorchScript module,
+/// [`TrainError::Model`] where the module has no parameters.
 pub fn inspect(file: &Path) -> Result<(Digest, Vec<ParameterSpec>), TrainError> {
     let bytes = read(file)?;
     let (_, named) = open(file, &bytes, Device::Cpu)?;
+    if named.is_empty() {
+        return Err(TrainError::Model(format!(
+            "{} has no parameters, so there is nothing to train: export a module whose layers are \
+             its attributes, without freezing it",
+            file.display()
+        )));
+    }
     let specs = named.iter().map(|(name, tensor)| spec_of(name, tensor)).collect();
     Ok((module_digest(&bytes), specs))
 }

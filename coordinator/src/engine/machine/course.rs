@@ -124,7 +124,7 @@ impl Engine {
         let Some(live) = self.slot(slot).take() else { return };
         self.take_leave(&live);
         self.last = Some(live.summary(RoundState::of(&outcome), Some(now)));
-        self.bar(&live, now, effects);
+        self.bar(&live);
         match outcome {
             Outcome::Published(published) => self.reached(&live, &published, effects),
             Outcome::Aborted(reason) => {
@@ -177,12 +177,12 @@ impl Engine {
 
     /// Whoever is proved to have ended a round for everybody would do so again: it is as good as
     /// absent, until the owner starts the federation again.
-    fn bar(&mut self, live: &Live, now: Time, effects: &mut Vec<Effect>) {
+    fn bar(&mut self, live: &Live) {
         for Left { client, departure } in live.left() {
-            let Departure::Expelled(fault) = departure else { continue };
-            if fault.ends_rounds() && self.members.bar(*client, fault.clone()) {
-                effects.push(Effect::Disconnect(*client));
-                self.left(*client, now, effects);
+            if let Departure::Expelled(fault) = departure
+                && fault.ends_rounds()
+            {
+                self.members.bar(*client, fault.clone());
             }
         }
     }

@@ -54,6 +54,8 @@ pub(super) struct World {
     /// Clients that were told of the end.
     pub(super) ended: BTreeSet<usize>,
     pub(super) expelled: Vec<(usize, Fault)>,
+    /// Clients that were told that they are expelled, and why.
+    pub(super) heard: Vec<(usize, Fault)>,
     /// Signatures under states that were given to clients.
     pub(super) attested: Vec<(Vec<ClientId>, Attested)>,
     /// Clients that were asked for a state.
@@ -102,6 +104,7 @@ impl World {
             refused: Vec::new(),
             ended: BTreeSet::new(),
             expelled: Vec::new(),
+            heard: Vec::new(),
             attested: Vec::new(),
             asked: Vec::new(),
             forged: BTreeSet::new(),

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use roundelay_crypto::digest::Digest;
 use roundelay_crypto::identity::Signature;
-use roundelay_protocol::ids::{FederationId, ModelVersion, RoundNumber};
+use roundelay_protocol::ids::{FederationId, ModelVersion, RoundNumber, TenantId};
 use roundelay_protocol::lineage::Standing;
 use roundelay_protocol::message::FromClient;
 use roundelay_protocol::session::{Join, Refused, VectorKind};
@@ -75,6 +75,12 @@ impl Connected {
         };
         handle.mail.send(Mail::Arrived(arrival)).await.map_err(|_| not_running())?;
         answered.await.map_err(|_| not_running())?
+    }
+
+    /// Whose federation it is, if it is driven here.
+    #[must_use]
+    pub fn owner(&self, federation: FederationId) -> Option<TenantId> {
+        self.shared.find(federation).map(|handle| handle.owner.clone())
     }
 
     /// A message of a round. Dropped where the client has not joined the federation.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use roundelay_crypto::digest::Digest;
 use roundelay_crypto::identity::IdentityKey;
-use roundelay_protocol::error::{AbortReason, Refusal, Stage};
+use roundelay_protocol::error::{AbortReason, Fault, Refusal, Stage};
 use roundelay_protocol::ids::{ClientId, ModelVersion};
 use roundelay_protocol::manifest::SignedManifest;
 use roundelay_protocol::model::{ModelSpec, ParameterSpec};
@@ -196,15 +196,16 @@ impl Installation {
         self.until(driver, |status| state(status) == Some(State::Finished)).await;
     }
 
-    /// What is stored agrees with what the clients hold, and nothing of the rounds is left over.
-    async fn assert_published(&self, running: Running, versions: u64) {
+    /// What is stored agrees with what the clients hold, and nothing of the rounds is left over. Says
+    /// what clients were expelled for: they hold what they held then.
+    async fn assert_published(&self, running: Running, versions: u64) -> Vec<Fault> {
         let clients = running.stop().await;
         let rows = self.store.tenant(self.owner());
         let models = rows.models(self.federation()).await.unwrap();
         assert_eq!(models.len() as u64, versions + 1);
         let newest = models.last().unwrap();
         let stored = self.shelf().read(newest.blob.unwrap()).await.unwrap();
-        for client in &clients {
+        for client in clients.iter().filter(|client| client.expelled().is_none()) {
             assert_eq!(client.state.to_bytes(), stored);
             assert_eq!(client.state.hash(), newest.state);
         }
@@ -214,6 +215,7 @@ impl Installation {
             assert!(records.is_empty());
         }
         self.assert_audits_hold().await;
+        clients.iter().filter_map(|client| client.expelled().cloned()).collect()
     }
 
     /// The members are those of the newest manifest, no round was given up, and only members were
@@ -404,7 +406,8 @@ async fn an_oversized_or_short_upload_expels_its_client_and_the_others_go_on() {
         let expelled = status.engine.unwrap().expelled;
         assert_eq!(expelled.len(), 1);
         assert!(expelled[0].fault.to_string().contains("bytes"), "{}", expelled[0].fault);
-        installation.assert_published(running, 1).await;
+        let heard = installation.assert_published(running, 1).await;
+        assert_eq!(heard, [expelled[0].fault.clone()], "it hears what it is blamed for");
         driver.shutdown().await;
     }
 }

@@ -100,8 +100,10 @@ async fn take_part(mut wire: Wire, mut client: TestClient, upload: Upload) -> Wi
         let mut outs = Vec::new();
         tokio::select! {
             said = wire.receive::<ToClient>() => match said.expect("the connection lives") {
+                // Whoever is found at fault hears it, and takes part no more.
+                ToClient::Round { message: message::ToClient::Expelled(_), .. }
+                | ToClient::FederationEnded { .. } => return wire,
                 ToClient::Round { round, message, .. } => waiting.push_back((round, message)),
-                ToClient::FederationEnded { .. } => return wire,
                 _ => continue,
             },
             incoming = connection.accept_uni() => {

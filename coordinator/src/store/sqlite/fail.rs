@@ -35,6 +35,9 @@ impl Fail {
         };
         match error.sqlite_error_code() {
             Some(ErrorCode::DiskFull) => StoreError::DiskFull { what, path },
+            Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied | ErrorCode::CannotOpen) => {
+                StoreError::Denied { what, path }
+            }
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
                 StoreError::Corrupt { what: error.to_string(), path }
             }

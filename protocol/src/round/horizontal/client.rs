@@ -5,7 +5,7 @@
 //!                                                                    Contributed ─▶ Masking
 //!   Revealed ◀─Quorum─ Unmask ◀─SurvivorSet─ Consistency ◀──────────────Masked────────┘
 //!      └─Published─▶ Applying ─Applied─▶ finished
-//! any stage: a refusal ─▶ Bystander (no secrets) ─Published─▶ Applying      Aborted ─▶ finished
+//! any stage: a refusal ─▶ Bystander (no secrets) ─Published─▶ Applying      Aborted, Expelled ─▶ finished
 //! ```
 //! # How a driver runs it
 //!
@@ -36,7 +36,7 @@ use roundelay_crypto::digest::Digest;
 use roundelay_crypto::identity::{IdentityKey, IdentityPublic, Signature, first_bad};
 use roundelay_crypto::mask::MaskKey;
 
-use crate::error::{AbortReason, Refusal, Stage as StageName};
+use crate::error::{AbortReason, Fault, Refusal, Stage as StageName};
 use crate::ids::{ClientId, RosterIndex, RoundNumber};
 use crate::layout::Layout;
 use crate::manifest::Floors;
@@ -165,6 +165,8 @@ pub enum Outcome {
     Broken(Refusal),
     /// The coordinator ended the round.
     Aborted(AbortReason),
+    /// The coordinator found this client at fault.
+    Expelled(Fault),
 }
 
 /// What all stages of one round share.

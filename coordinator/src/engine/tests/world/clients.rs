@@ -44,6 +44,11 @@ impl World {
     }
 
     pub(super) fn client_hears(&mut self, client: usize, connection: u64, message: ToCl) {
+        if let ToCl::Round(_, ToClient::Expelled(fault)) = &message {
+            // Its daemon ends.
+            self.connections[client] = None;
+            return self.heard.push((client, fault.clone()));
+        }
         let (now, who) = (self.now, &mut self.clients[client]);
         let derived = who.derived();
         let outs = match message {

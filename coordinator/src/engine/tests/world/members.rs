@@ -41,7 +41,9 @@ impl World {
         first.unwrap().clients = vec![newcomer.public()];
         (manifest.version, manifest.predecessor) = (manifest.version + 1, Some(manifest.hash()));
         self.set_manifest(manifest);
-        self.clients.push(TestClient::new(&self.setup.terms, &newcomer, 98));
+        // A seed of its own: two clients with the same keys would blame each other.
+        let seed = 1_000 + self.clients.len() as u64;
+        self.clients.push(TestClient::new(&self.setup.terms, &newcomer, seed));
         self.connections.push(None);
         self.tell(Event::Amended(Box::new(self.setup.clone())));
     }

@@ -62,7 +62,10 @@ impl Starter {
             ToClient::TrainingPlan(_) => Some(Self::TrainingPlan),
             ToClient::SurvivorSet(_) => Some(Self::SurvivorSet),
             ToClient::Quorum(_) => Some(Self::Quorum),
-            ToClient::ResendInput | ToClient::Published(_) | ToClient::Aborted(_) => None,
+            ToClient::ResendInput
+            | ToClient::Published(_)
+            | ToClient::Aborted(_)
+            | ToClient::Expelled(_) => None,
         }
     }
 
@@ -194,7 +197,8 @@ impl Round {
         match (Starter::of(&message), message) {
             (Some(starter), message) => self.starts(starter, message, turn),
             (None, ToClient::Published(published)) => self.published(published, turn),
-            (None, ToClient::Aborted(reason)) => self.aborted(reason, turn),
+            (None, ToClient::Aborted(reason)) => self.over(Outcome::Aborted(reason), turn),
+            (None, ToClient::Expelled(fault)) => self.over(Outcome::Expelled(fault), turn),
             (None, _) => {
                 if let Stage::Consistency(consistency) = &self.stage {
                     consistency.upload(turn);
@@ -306,10 +310,10 @@ impl Round {
         self.accepted.clear();
     }
 
-    fn aborted(&mut self, reason: AbortReason, turn: &mut Turn<'_>) {
+    /// The coordinator says that the round is over, for everybody or for this client.
+    fn over(&mut self, outcome: Outcome, turn: &mut Turn<'_>) {
         if !matches!(self.stage, Stage::Applying(_) | Stage::Finished) {
-            self.burn();
-            turn.actions.push(Action::Finish(Outcome::Aborted(reason)));
+            self.finish(outcome, turn);
         }
     }
 

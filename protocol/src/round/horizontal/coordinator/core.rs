@@ -221,11 +221,12 @@ impl Core {
         }
     }
 
-    /// A client did what no honest client does: it is out of the round.
+    /// A client did what no honest client does: it is out of the round, and told why.
     pub(super) fn expel(&mut self, index: RosterIndex, fault: Fault, turn: &mut Turn<'_>) {
         if self.departs(index, Departure::Expelled(fault.clone()), turn)
             && let Some(client) = self.plan.client_at(index)
         {
+            self.send(index, ToClient::Expelled(fault.clone()), turn);
             turn.push(Action::Expel { client, fault });
         }
     }
