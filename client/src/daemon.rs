@@ -1,7 +1,6 @@
 //! `roundelay-client run`: the SDK's client with trainers in child processes, a status file, and a
 //! clean end on SIGTERM.
 
-use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -109,7 +108,7 @@ fn start_log(config: &Config, file: &Path, output: Output) -> Result<(), ConfigE
     let _ = match output {
         Output::Json => log.json().try_init(),
         Output::Human => {
-            log.with_target(false).with_ansi(std::io::stderr().is_terminal()).try_init()
+            log.with_target(false).with_ansi(roundelay_program::answer::paints()).try_init()
         }
     };
     Ok(())

@@ -1,7 +1,7 @@
 //! Logs: one line per event on standard error, as text or as JSON. Standard output belongs to what
 //! a verb answers.
 
-use std::io::{self, IsTerminal};
+use std::io;
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt;
@@ -27,7 +27,7 @@ pub fn start(configured: &str, json: bool) -> Result<(), BadFilter> {
         None => ("log", configured),
     };
     let filter = filter_of(origin, filter)?;
-    let (writer, ansi) = (io::stderr, io::stderr().is_terminal());
+    let (writer, ansi) = (io::stderr, roundelay_program::answer::paints());
     let text = (!json).then(|| layer().with_target(false).with_ansi(ansi).with_writer(writer));
     let lines = json.then(|| layer().json().with_writer(writer));
     // An error says that logging was started before.

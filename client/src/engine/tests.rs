@@ -1,6 +1,6 @@
 //! The engine against the coordinator's machine: whole federations in one process.
 
-use roundelay_protocol::error::Refusal;
+use roundelay_protocol::error::{Fault, Refusal};
 use roundelay_protocol::ids::{ModelVersion, RoundNumber};
 use roundelay_protocol::lineage::{Standing, State};
 use roundelay_protocol::manifest::Task;
@@ -61,6 +61,18 @@ fn nothing_of_a_mask_is_left_in_the_sum_of_all_contributions() {
         let round = world.round(PlanKind::Train);
         assert_eq!(world.aggregates[&round], world.plain_sum(round, &ALL));
     }
+}
+
+#[test]
+fn a_client_that_is_expelled_tells_its_fault_and_lets_go_of_the_round() {
+    let mut world = World::new(5, task(false));
+    let round = world.prepare();
+    assert!(world.sites[2].engine.is_alive(round));
+    let fault = Fault::WrongLength { sent: 3, expected: 4 };
+    let message = ToClient::Expelled(fault.clone());
+    world.site_input(2, Input::Message { round, message });
+    assert!(!world.sites[2].engine.is_alive(round), "its keys are burned");
+    assert_eq!(world.sites[2].events.last(), Some(&Event::Expelled { round, fault }));
 }
 
 #[test]

@@ -61,8 +61,11 @@ pub enum Lost {
          enrolled with; it is not trusted"
     )]
     ForeignAuthority(String),
-    /// A certificate is outside its dates, as this machine's clock has it.
-    #[error("{0} is outside its dates; check this machine's clock first")]
+    /// The coordinator's certificate is outside its dates, as this machine's clock has it.
+    #[error(
+        "the coordinator's certificate {0} by this machine's clock; set that clock, or where it is \
+         right, tell the operator to set the coordinator's"
+    )]
     OutOfDates(&'static str),
     /// The coordinator does not accept this client's certificate.
     #[error(

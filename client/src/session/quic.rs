@@ -297,7 +297,9 @@ fn refused_here(alert: Option<AlertDescription>, text: String, address: &str) ->
             | AlertDescription::UnsupportedCertificate,
         ) => Lost::ForeignAuthority(address.to_owned()),
         Some(AlertDescription::CertificateExpired) => {
-            Lost::OutOfDates("the coordinator's certificate")
+            // One alert for both; which of them it is stands in the words alone.
+            let early = text.contains("not valid yet");
+            Lost::OutOfDates(if early { "is not valid yet" } else { "has expired" })
         }
         _ => Lost::Broken(text),
     }

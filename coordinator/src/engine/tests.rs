@@ -1,9 +1,4 @@
-use roundelay_crypto::agreement::KemCiphertext;
-use roundelay_crypto::identity::Signature;
-use roundelay_crypto::tree;
 use roundelay_protocol::error::{Refusal, Stage};
-use roundelay_protocol::ids::RosterIndex;
-use roundelay_protocol::message::{Accusation, BoxDelivery, ShareCommitments, ShareLeaf};
 use roundelay_protocol::pair::Point;
 use roundelay_protocol::plan::PlanKind;
 use roundelay_protocol::round::horizontal::coordinator::AuditEntry;
@@ -15,6 +10,7 @@ use super::scheduler::Waiting;
 use super::*;
 use crate::testing::Change;
 
+mod expelled;
 mod world;
 
 use world::{Crash, Incident, What, World};
@@ -166,20 +162,6 @@ fn failures_are_bounded_and_the_operator_may_start_again() {
     world.tell(Event::Start);
     world.go_on();
     assert_finished(&world);
-}
-
-#[test]
-fn a_short_upload_expels_its_client_and_the_others_finish_the_round() {
-    let mut world = World::new(5, 1, false, 9);
-    world.script = vec![incident(3, 1, Point::Upload, What::Short(16))];
-    world.run();
-    assert_finished(&world);
-    let (who, fault) = &world.expelled[0];
-    assert!(*who == 3 && matches!(fault, Fault::WrongLength { .. }), "{fault}");
-    let first = world.disk.rounds.values().next().unwrap();
-    assert_eq!((first.survivors, first.dropouts), (4, 1));
-    assert_eq!(world.status().expelled.len(), 1);
-    assert_eq!(world.heard, world.expelled, "it is told of what it is blamed for");
 }
 
 #[test]
@@ -559,43 +541,4 @@ fn a_round_that_cannot_be_restored_but_was_shown_is_not_tried_again() {
     assert_eq!(world.lost.first(), Some(&RoundNumber(1)));
     assert_eq!(world.progress().tries.spent.len(), 4, "they may have signed a set");
     assert_eq!(world.status().state, State::Stalled);
-}
-
-#[test]
-fn a_client_that_was_proved_to_lie_is_left_out_until_the_federation_is_started_again() {
-    let mut world = World::new(5, 3, false, 16);
-    let prepared = |world: &World| {
-        let training = world.status().training;
-        training.is_some_and(|round| round.stage == Some(Stage::MaskedInput))
-    };
-    world.run_until(prepared);
-    let (liar, round) = (world.clients[2].id, RoundNumber(world.status().training.unwrap().round));
-    let message = FromClient::Accusation(Box::new(false_accusation()));
-    world.tell(Event::Message { client: liar, round, message });
-    world.go_on();
-    assert_eq!(world.status().state, State::Finished);
-    assert_eq!(world.expelled, [(2, Fault::FalseAccusation)]);
-    assert_eq!(world.heard, world.expelled, "it is told of what it is blamed for");
-    let last = world.disk.rounds.values().last().unwrap();
-    assert_eq!((last.survivors, last.dropouts), (4, 1));
-    world.return_now(2);
-    world.go_on();
-    assert!(world.refused.contains(&(2, "barred".to_owned())), "{:?}", world.refused);
-}
-
-/// Of a box that nobody ever sealed.
-fn false_accusation() -> Accusation {
-    let ciphertext = KemCiphertext::new(Box::new([1; KemCiphertext::BYTES]));
-    let nothing = Digest([0; 32]);
-    let leaf = ShareLeaf {
-        to: RosterIndex(2),
-        mask_ciphertext: None,
-        box_ciphertext: ciphertext,
-        sealed: Vec::new(),
-        commitments: ShareCommitments { key: nothing, self_mask: nothing },
-        met: RoundNumber(0),
-    };
-    let (from, path) = (RosterIndex(0), tree::Path::new(Vec::new()).unwrap());
-    let delivery = BoxDelivery { from, leaf, path, root: nothing, signature: Signature([0; 64]) };
-    Accusation { delivery, boxes: [0; 32] }
 }

@@ -272,7 +272,7 @@ fn tenant_name(place: usize) -> String {
 }
 
 fn progress(length: u64) -> ProgressBar {
-    let style = ProgressStyle::with_template("{bar:30} {pos}/{len} {elapsed} {msg}");
+    let style = ProgressStyle::with_template("{bar:16} {pos}/{len} {elapsed} {wide_msg}");
     let bar = ProgressBar::new(length);
     style.map_or_else(|_| bar.clone(), |style| bar.clone().with_style(style))
 }

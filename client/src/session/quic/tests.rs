@@ -187,10 +187,16 @@ async fn a_client_of_the_same_authority_cannot_pose_as_the_coordinator() {
 #[tokio::test]
 async fn certificates_outside_their_dates_are_named_with_the_clock() {
     let authority = Authority::new();
-    let (_server, address) = serve(authority.server_from(-1), &authority, &authority);
-    let lost = asked(&dialer(&authority, authority.client()), &address).await.unwrap_err();
-    assert!(matches!(lost, Lost::OutOfDates(_)), "{lost}");
-    assert!(lost.to_string().contains("clock"));
+    let name = SanType::DnsName(SERVER_NAME.try_into().unwrap());
+    let expired = authority.leaf(name, ExtendedKeyUsagePurpose::ServerAuth, (3, -1));
+    for (server, words) in
+        [(authority.server_from(-1), "is not valid yet"), (expired, "has expired")]
+    {
+        let (_server, address) = serve(server, &authority, &authority);
+        let lost = asked(&dialer(&authority, authority.client()), &address).await.unwrap_err();
+        assert_eq!(lost, Lost::OutOfDates(words));
+        assert!(lost.to_string().contains("clock"));
+    }
     let (_server, address) = serve(authority.server(), &authority, &authority);
     let expired = authority.client_until(-1);
     let lost = asked(&dialer(&authority, expired), &address).await.unwrap_err();

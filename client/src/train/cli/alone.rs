@@ -103,7 +103,7 @@ fn bar(rounds: u32, output: Output) -> ProgressBar {
         return ProgressBar::hidden();
     }
     let bar = ProgressBar::new(u64::from(rounds));
-    let style = ProgressStyle::with_template("{bar:30} round {pos}/{len}, {msg}, {eta} left");
+    let style = ProgressStyle::with_template("{bar:16} round {pos}/{len}, {eta} left, {wide_msg}");
     bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 

@@ -222,7 +222,7 @@ fn a_stranger_is_ignored_and_a_message_that_cannot_be_honest_expels() {
         key_shares: vec![],
     });
     let early = Input::Message { from: bench.id(0), message: reveal };
-    let told = ["persist Left", "audit Left", "Expelled to 0", "expel OutOfStage"];
+    let told = ["persist Left", "audit Left", "send Expelled", "expel OutOfStage"];
     assert_eq!(bench.names(early), told);
 }
 
