@@ -37,6 +37,8 @@ impl Joins {
     pub(super) fn answered(&mut self, federation: FederationId) {
         self.asked = None;
         self.refused.retain(|(id, ..)| *id != federation);
+        // A refusal of the manifest before may have come behind the one that is in force now.
+        self.outdated.retain(|id| *id != federation);
         if !self.joined.contains(&federation) {
             self.joined.push(federation);
         }
@@ -184,5 +186,20 @@ impl Driver {
         self.joins.forget(federation);
         self.places.insert(federation, Place::Over);
         (self.on_news)(News::Federation(federation, FederationNews::Over { name, reason }));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_under_the_manifest_before_that_comes_late_is_forgotten_once_joined() {
+        let federation = FederationId([1; 16]);
+        let mut joins = Joins::default();
+        joins.outdated.push(federation);
+        assert!(joins.is_outdated(federation));
+        joins.answered(federation);
+        assert!(!joins.is_outdated(federation), "rounds under this manifest may be under way");
     }
 }
