@@ -6,13 +6,16 @@
 //! (slow clients hold the memory), the next in line goes on with a spool instead. A spooled upload
 //! needs memory for one chunk while that chunk is added. A small part of the budget is kept for
 //! these, so that they never wait for the ones in memory, only in turn for each other.
+//!
+//! What is there in any case is charged: connections, and what rounds keep of their leaves. It
+//! leaves less for uploads, down to half of the budget.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -38,6 +41,7 @@ struct Shared {
     turns: Arc<Semaphore>,
     turn_units: u32,
     chunks: Chunks,
+    charged: Mutex<Charged>,
     /// Times that memory was let go: whether the line moves.
     released: AtomicU64,
     spooled: AtomicU64,
@@ -55,10 +59,59 @@ pub struct Hold {
 #[derive(Debug)]
 pub struct Turn(#[expect(dead_code, reason = "held, not read")] Option<OwnedSemaphorePermit>);
 
+/// Memory that was taken without asking, until it is dropped.
+#[derive(Debug)]
+pub struct Charge {
+    shared: Arc<Shared>,
+    units: u32,
+}
+
+/// All charges together.
+#[derive(Debug, Default)]
+struct Charged {
+    units: u64,
+    /// What was taken off the memory for them; the rest is owed, and paid by what comes back.
+    paid: u32,
+}
+
 impl Drop for Hold {
     fn drop(&mut self) {
-        self.permit = None;
+        let Some(mut permit) = self.permit.take() else { return };
+        let mut charged = self.shared.charged();
+        let held = u32::try_from(permit.num_permits()).unwrap_or(u32::MAX);
+        let pays = held.min(self.shared.owed(&charged));
+        if let Some(paid) = permit.split(pays as usize) {
+            paid.forget();
+            charged.paid += pays;
+        }
+        drop(charged);
+        drop(permit);
         self.shared.released.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        let mut charged = self.shared.charged();
+        charged.units -= u64::from(self.units);
+        let more = charged.paid.saturating_sub(self.shared.to_pay(&charged));
+        charged.paid -= more;
+        self.shared.memory.add_permits(more as usize);
+    }
+}
+
+impl Shared {
+    fn charged(&self) -> MutexGuard<'_, Charged> {
+        self.charged.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What charges take off the memory once all is paid: half of it at the most.
+    fn to_pay(&self, charged: &Charged) -> u32 {
+        u32::try_from(charged.units).unwrap_or(u32::MAX).min(self.memory_units / 2)
+    }
+
+    fn owed(&self, charged: &Charged) -> u32 {
+        self.to_pay(charged).saturating_sub(charged.paid)
     }
 }
 
@@ -78,6 +131,7 @@ impl Budget {
             turns: Arc::new(Semaphore::new(turn_units as usize)),
             turn_units,
             chunks: Chunks::default(),
+            charged: Mutex::default(),
             released: AtomicU64::new(0),
             spooled: AtomicU64::new(0),
             folder,
@@ -106,6 +160,18 @@ impl Budget {
         }
         let permit = self.wait_in_line(wanted).await?;
         Some(Hold { shared: Arc::clone(&self.0), permit: Some(permit) })
+    }
+
+    /// Counts memory that is taken in any case. It leaves less to all who ask.
+    pub fn charge(&self, bytes: u64) -> Charge {
+        let units = units(bytes);
+        let mut charged = self.0.charged();
+        charged.units += u64::from(units);
+        let owed = self.0.owed(&charged);
+        let paid = self.0.memory.forget_permits(owed as usize);
+        charged.paid += u32::try_from(paid).unwrap_or(owed);
+        drop(charged);
+        Charge { shared: Arc::clone(&self.0), units }
     }
 
     /// Waits until a spooled upload may add what it was sent: a chunk of it is in memory then.

@@ -12,6 +12,9 @@ use crate::engine::selection::Selection;
 use crate::installation::HOLDER;
 use crate::server::driver::{DriverSettings, Keep};
 
+/// Memory of a connection, but for what it has not read yet.
+const CONNECTION_BYTES: u64 = 64 << 10;
+
 /// Keys in this table; a test holds the sample file to it. `clients_wanted` has no default.
 #[cfg(test)]
 pub(super) const KEYS: usize = 14;
@@ -48,8 +51,9 @@ pub struct Rounds {
     /// Default 5,000.
     pub grace_ms: u32,
     /// Memory for vectors on their way, in bytes, over all rounds: the upload windows, what would
-    /// take back unfinished uploads, and what many clients are sent at once. Above it uploads are
-    /// spooled to disk, and vectors read for each client anew. Default 256 MiB, at least twice
+    /// take back unfinished uploads, and what many clients are sent at once. Connections, and what
+    /// rounds keep of their clients' boxes, count too, up to half of it. Above it uploads are spooled
+    /// to disk, and vectors read for each client anew. Default 256 MiB, at least twice
     /// `limits.upload_windows_bytes_total`.
     pub memory_bytes: u32,
     /// The newest model versions whose states are kept, and the newest results whose aggregates are.
@@ -136,6 +140,8 @@ impl Rounds {
         let budget_bytes = u64::from(self.memory_bytes.saturating_sub(windows));
         let count = |count| usize::try_from(count).unwrap_or(usize::MAX);
         let keep = Keep { versions: count(self.versions_kept), rounds: count(self.rounds_kept) };
-        DriverSettings { holder: HOLDER.to_owned(), budget_bytes, keep, spool, pace, timing }
+        let connection_bytes = CONNECTION_BYTES + u64::from(limits.idle_window_bytes);
+        let holder = HOLDER.to_owned();
+        DriverSettings { holder, budget_bytes, connection_bytes, keep, spool, pace, timing }
     }
 }

@@ -75,6 +75,8 @@ pub struct DriverSettings {
     /// Memory for undo data, and for vectors that many clients are sent; above it uploads wait or
     /// are spooled.
     pub budget_bytes: u64,
+    /// What a connection takes of that, unread bytes included.
+    pub connection_bytes: u64,
     /// How much of each federation's past is kept.
     pub keep: Keep,
     /// Folder of the spools.

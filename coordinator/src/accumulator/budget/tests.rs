@@ -84,3 +84,53 @@ async fn spooled_uploads_take_turns_and_never_wait_for_those_in_memory() {
     drop(first);
     budget.turn(64 << 10).await;
 }
+
+#[tokio::test]
+async fn a_charge_leaves_less_for_uploads_and_what_is_owed_is_paid_by_those_that_end() {
+    let (_folder, budget) = budget(1 << 20);
+    let all = budget.free_bytes();
+    let upload = budget.place(all - (100 << 10)).await.unwrap();
+    let charge = budget.charge(300 << 10);
+    assert_eq!(budget.free_bytes(), 0, "100 kB are taken, 200 are owed");
+    drop(upload);
+    assert_eq!(budget.free_bytes(), all - (300 << 10));
+    let other = budget.charge(100 << 10);
+    drop(charge);
+    assert_eq!(budget.free_bytes(), all - (100 << 10));
+    drop(other);
+    assert_eq!(budget.free_bytes(), all);
+}
+
+#[tokio::test]
+async fn charges_leave_half_of_the_budget_to_uploads_however_many_there_are() {
+    let (_folder, budget) = budget(1 << 20);
+    let all = budget.free_bytes();
+    let charges: Vec<_> = (0..100).map(|_| budget.charge(1 << 20)).collect();
+    assert_eq!(budget.free_bytes(), all / 2);
+    drop(charges);
+    assert_eq!(budget.free_bytes(), all);
+}
+
+proptest::proptest! {
+    #[test]
+    fn whatever_is_charged_and_held_in_any_order_all_of_it_comes_back(
+        steps in proptest::collection::vec((0_u8..4, 1_u64..400), 1..60),
+    ) {
+        let (_folder, budget) = budget(1 << 20);
+        let all = budget.free_bytes();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let (mut held, mut charges) = (Vec::new(), Vec::new());
+        for (step, kib) in steps {
+            match step {
+                0 if budget.free_bytes() >= kib << 10 => {
+                    held.extend(runtime.block_on(budget.room(kib << 10)));
+                }
+                0 | 1 => charges.push(budget.charge(kib << 10)),
+                2 => drop(held.pop()),
+                _ => drop(charges.pop()),
+            }
+        }
+        drop((held, charges));
+        proptest::prop_assert_eq!(budget.free_bytes(), all);
+    }
+}

@@ -17,6 +17,7 @@ use super::boundary::{ChunkSource, Outbox, SourceGone, VectorSource};
 use super::desk::Closes;
 use super::task::{Arrival, Mail};
 use super::{Handle, Shared};
+use crate::accumulator::budget::Charge;
 use crate::accumulator::{Accumulator, Upload, UploadError};
 use crate::authority::Peer;
 use crate::store::StoreError;
@@ -29,6 +30,8 @@ pub struct Connected {
     connection: u64,
     outbox: Arc<dyn Outbox>,
     joined: Mutex<BTreeMap<FederationId, Seated>>,
+    /// What the connection takes of the budget of memory.
+    _charge: Charge,
 }
 
 /// Whether the connection's client has a seat in a federation: set by the federation's task.
@@ -41,7 +44,8 @@ impl Connected {
         connection: u64,
         outbox: Arc<dyn Outbox>,
     ) -> Self {
-        Self { shared, peer, connection, outbox, joined: Mutex::default() }
+        let charge = shared.budget.charge(shared.settings.connection_bytes);
+        Self { shared, peer, connection, outbox, joined: Mutex::default(), _charge: charge }
     }
 
     /// Takes part in a federation from now on. The answer ([`ToClient::Joined`]) goes to the

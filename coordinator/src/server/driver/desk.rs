@@ -8,6 +8,7 @@ use roundelay_protocol::ids::{ClientId, ModelVersion, RoundNumber};
 use tokio::sync::watch;
 
 use crate::accumulator::Accumulator;
+use crate::accumulator::budget::Charge;
 
 /// The rounds of one federation that take uploads: one, but for a moment between two.
 #[derive(Debug, Default)]
@@ -23,6 +24,8 @@ struct Open {
     /// Dropped when the round takes no uploads any more, which wakes those that wait for bytes.
     _closed: watch::Sender<()>,
     closes: Closes,
+    /// What the round keeps of its preparation, in the budget of memory.
+    _preparation: Charge,
 }
 
 /// Where an upload sees that its round takes no more.
@@ -48,9 +51,15 @@ pub(super) struct Wanted {
 
 impl Desk {
     /// Takes uploads of a round from now on.
-    pub(super) fn open(&self, round: RoundNumber, accumulator: Arc<Accumulator>) {
+    pub(super) fn open(
+        &self,
+        round: RoundNumber,
+        accumulator: Arc<Accumulator>,
+        preparation: Charge,
+    ) {
         let (closed, closes) = watch::channel(());
-        let open = Open { accumulator, _closed: closed, closes: Closes(closes) };
+        let closes = Closes(closes);
+        let open = Open { accumulator, _closed: closed, closes, _preparation: preparation };
         withdraw(self.lock().insert(round, open));
     }
 

@@ -47,6 +47,7 @@ fn settings(folder: &Path) -> DriverSettings {
     DriverSettings {
         holder: "test".into(),
         budget_bytes: 1 << 20,
+        connection_bytes: 1 << 10,
         keep: Keep { versions: 100, rounds: 1000 },
         spool: folder.join("spool"),
         pace: Pace { assembly: Millis(200), retry: Millis(20), ..Pace::default() },

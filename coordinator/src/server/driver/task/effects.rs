@@ -152,8 +152,9 @@ impl Task<'_> {
         match effect {
             Effect::OpenUploads { round, layout, active } => {
                 self.works.entry(round).or_default();
+                let preparation = self.place.shared.budget.charge(kept_bytes(active.len()));
                 let accumulator = Accumulator::new(Shape::all(&layout), active);
-                self.place.desk.open(round, accumulator);
+                self.place.desk.open(round, accumulator, preparation);
             }
             Effect::Settle { round, client } => {
                 if let Some(accumulator) = self.place.desk.find(round) {
@@ -298,4 +299,13 @@ impl Task<'_> {
             let _ = seat.outbox.vector(header, source);
         }
     }
+}
+
+/// What is kept of the leaves of a round over so many clients and of the next one, which is
+/// prepared meanwhile: 0.75 kB for each edge, most of it an encapsulation at every second one. Sparse
+/// graphs have fewer edges than this counts.
+fn kept_bytes(clients: usize) -> u64 {
+    const EDGE_BYTES: u64 = 768;
+    let clients = clients as u64;
+    2 * EDGE_BYTES * clients * clients.saturating_sub(1)
 }
