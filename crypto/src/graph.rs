@@ -2,7 +2,7 @@
 
 use crate::digest::Digest;
 
-pub use parameters::{COMPLETE_CLIENTS_MAX, Parameters, ParametersError};
+pub use parameters::{Assurance, COMPLETE_CLIENTS_MAX, Parameters, ParametersError};
 
 mod integer;
 mod parameters;

@@ -1,6 +1,6 @@
 //! Thresholds and quorums of a round: of the complete graph, and of sparse ones.
 
-use super::sparse::{CORRECTNESS_BITS, DEGREE_MAX, Demand, Neighbourhood, SECURITY_BITS};
+use super::sparse::{CORRECTNESS_BITS, DEGREE_MAX, Demand, Neighbourhood, Rarities, SECURITY_BITS};
 
 /// The largest cohort whose graph is complete whatever the coordinator is taken for.
 pub const COMPLETE_CLIENTS_MAX: u16 = 512;
@@ -53,6 +53,17 @@ pub struct Parameters {
     quorum: u16,
     corrupt: u16,
     corrupt_neighbours: u16,
+}
+
+/// −log2 of the probability that a round goes wrong in a way, at most; none where it cannot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Assurance {
+    /// Some client has more than c_k colluders among its neighbours: its seeds are less safe.
+    pub exposed_bits: Option<u32>,
+    /// Colluders and dropouts cut the graph in two: sums over its parts come open.
+    pub cut_bits: Option<u32>,
+    /// Fewer than t neighbours of some client stay: the round ends without a sum.
+    pub stuck_bits: Option<u32>,
 }
 
 impl Parameters {
@@ -148,6 +159,21 @@ impl Parameters {
     /// c_k: colluders among a client's share holders, at most (but for 2^-40 in a sparse graph).
     pub fn corrupt_neighbours(&self) -> u16 {
         self.corrupt_neighbours
+    }
+
+    /// How surely a round with so many dropouts keeps its sums and gives them: exact, over all its
+    /// clients together. A complete graph of these numbers cannot fail.
+    pub fn assurance(&self, dropout_per_mille: u16) -> Assurance {
+        let none = Assurance { exposed_bits: None, cut_bits: None, stuck_bits: None };
+        let demand = demand(self.clients, self.corrupt, dropout_per_mille);
+        let (false, Some(demand)) = (self.is_complete(), demand) else { return none };
+        let found = Neighbourhood {
+            degree: self.degree.into(),
+            threshold: self.threshold.into(),
+            corrupt: self.corrupt_neighbours.into(),
+        };
+        let Rarities { exposed, cut, stuck } = demand.rarities(&found);
+        Assurance { exposed_bits: exposed, cut_bits: cut, stuck_bits: stuck }
     }
 
     /// t − c_k: honest share holders that have to take part before a seed is rebuilt; with the

@@ -103,29 +103,112 @@ impl Demand {
     /// The least x such that more than x of `degree` draws from the n − 1 others, `marked` of
     /// which are marked, are marked with n · P ≤ 2^-`bits`.
     fn exceeded_rarely(&self, marked: u32, degree: u32, bits: u32) -> u32 {
-        let others = self.clients - 1;
-        let marked = marked.min(others);
-        let unmarked = others - marked;
         // n · 2^bits · tail > all exactly where the tail is above this quotient, rounded down.
-        let mut limit = Natural::binomial(others, degree);
+        let mut limit = Natural::binomial(self.clients - 1, degree);
         limit.halve(bits);
         limit.divide(self.clients);
-        // From the largest number that can be drawn downwards, term by term.
-        let mut drawn = degree.min(marked);
-        let mut ways = times(Natural::binomial(marked, drawn), unmarked, degree - drawn);
+        let mut draws = Draws::of(self.clients - 1, marked, degree);
         let mut tail = Natural::zero();
         loop {
-            tail.add(&ways);
-            if tail > limit || drawn == 0 || degree - drawn >= unmarked {
-                return drawn;
+            tail.add(&draws.ways);
+            if tail > limit || !draws.descend() {
+                return draws.drawn;
             }
-            // C(m, i) · C(u, k − i) to C(m, i − 1) · C(u, k − i + 1).
-            ways.multiply(drawn);
-            ways.multiply(unmarked - (degree - drawn));
-            ways.divide(marked - drawn + 1);
-            ways.divide(degree - drawn + 1);
-            drawn -= 1;
         }
+    }
+
+    /// The largest x with n · P ≤ 2^-x, where P is the probability that more than `exceeded` of
+    /// `degree` draws from the n − 1 others, `marked` of which are marked, are marked; none where
+    /// that cannot be.
+    fn rarity(&self, marked: u32, degree: u32, exceeded: u32) -> Option<u32> {
+        let mut draws = Draws::of(self.clients - 1, marked, degree);
+        let mut tail = Natural::zero();
+        while draws.drawn > exceeded {
+            tail.add(&draws.ways);
+            if !draws.descend() {
+                break;
+            }
+        }
+        tail.multiply(self.clients);
+        bits_below(&tail, &Natural::binomial(self.clients - 1, degree))
+    }
+
+    /// How rarely the numbers of a degree fail, each over all n clients.
+    pub(super) fn rarities(&self, found: &Neighbourhood) -> Rarities {
+        let Neighbourhood { degree, threshold, corrupt } = *found;
+        let lost = self.corrupt + self.dropped;
+        let (mut gone, mut all) = (Natural::one(), Natural::one());
+        gone.multiply(self.clients);
+        for _ in 0..degree / 2 {
+            gone.multiply(lost);
+            all.multiply(self.clients);
+        }
+        Rarities {
+            exposed: self.rarity(self.corrupt, degree, corrupt),
+            cut: bits_below(&gone, &all),
+            stuck: self.rarity(self.dropped, degree, degree.saturating_sub(threshold)),
+        }
+    }
+}
+
+/// −log2 of the probabilities of failure, rounded down; none where something cannot fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Rarities {
+    /// Some client has more than c_k colluders around it.
+    pub(super) exposed: Option<u32>,
+    /// Some part of the graph is cut off by colluders and dropouts.
+    pub(super) cut: Option<u32>,
+    /// Some client has fewer than t neighbours that stay.
+    pub(super) stuck: Option<u32>,
+}
+
+/// The largest x with `part` · 2^x ≤ `whole`; none for nothing.
+fn bits_below(part: &Natural, whole: &Natural) -> Option<u32> {
+    if *part == Natural::zero() {
+        return None;
+    }
+    let mut part = part.clone();
+    let mut bits = 0;
+    part.double(1);
+    while part <= *whole {
+        part.double(1);
+        bits += 1;
+    }
+    Some(bits)
+}
+
+/// In how many ways so many marked ones are drawn, from the largest number downwards.
+struct Draws {
+    marked: u32,
+    unmarked: u32,
+    degree: u32,
+    drawn: u32,
+    ways: Natural,
+}
+
+impl Draws {
+    fn of(others: u32, marked: u32, degree: u32) -> Self {
+        let marked = marked.min(others);
+        let unmarked = others - marked;
+        let drawn = degree.min(marked);
+        let ways = times(Natural::binomial(marked, drawn), unmarked, degree - drawn);
+        Self { marked, unmarked, degree, drawn, ways }
+    }
+
+    /// One marked one less; not where there are none, or no others to draw.
+    fn descend(&mut self) -> bool {
+        let Self { marked, unmarked, degree, drawn, ways } = self;
+        let others = *degree - *drawn;
+        if *drawn == 0 || others >= *unmarked {
+            return false;
+        }
+        // C(m, i) · C(u, k − i) to C(m, i − 1) · C(u, k − i + 1).
+        ways.multiply(*drawn);
+        ways.multiply(*unmarked - others);
+        ways.divide(*marked - *drawn + 1);
+        ways.divide(others + 1);
+        *drawn -= 1;
+        true
     }
 }
 

@@ -209,3 +209,28 @@ fn every_pair_of_clients_is_drawn_as_often_as_any_other() {
         }
     }
 }
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(16))]
+
+    /// A Harary graph of degree k: k − 1 clients fewer, whichever, and it is still in one piece.
+    #[test]
+    fn a_drawn_graph_stays_in_one_piece_without_fewer_clients_than_its_degree(
+        seed: [u8; 32],
+        (clients, degree) in (5_u16..200).prop_flat_map(|n| (Just(n), (1..=(n - 1) / 2).prop_map(|h| 2 * h))),
+        lost in prop::collection::vec(any::<prop::sample::Index>(), 0..40),
+    ) {
+        let graph = Graph::sparse(&seed, clients, degree).unwrap();
+        prop_assert_eq!(&graph, &Graph::sparse(&seed, clients, degree).unwrap(), "the same seed");
+        let mut left: std::collections::BTreeSet<u16> = (0..clients).collect();
+        for lost in lost.iter().take(usize::from(degree) - 1) {
+            left.remove(&(lost.index(clients.into()) as u16));
+        }
+        let first = *left.first().unwrap();
+        let (mut reached, mut next) = (std::collections::BTreeSet::from([first]), vec![first]);
+        while let Some(one) = next.pop() {
+            next.extend(graph.neighbours(one).filter(|it| left.contains(it) && reached.insert(*it)));
+        }
+        prop_assert_eq!(reached, left);
+    }
+}

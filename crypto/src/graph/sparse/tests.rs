@@ -112,3 +112,22 @@ fn more_colluders_or_dropouts_never_need_a_smaller_degree_by_more_than_rounding(
     assert_eq!(degree(500, 300), u32::MAX);
     assert_eq!(degree(500, 500), u32::MAX);
 }
+
+#[test]
+fn how_rarely_numbers_fail_is_counted_exactly() {
+    let small =
+        Demand { clients: 5, corrupt: 2, dropped: 1, security_bits: 0, correctness_bits: 0 };
+    // 5 · 1/6 ≤ 2^-0, 5 · 5/6 is above.
+    assert_eq!(small.rarity(2, 2, 1), Some(0));
+    assert_eq!(small.rarity(2, 2, 2), None, "no more than two can be drawn");
+    let large = demand(1000, 100, 100);
+    let found = large.neighbourhood().unwrap();
+    let rarities = large.rarities(&found);
+    assert!(rarities.exposed.unwrap() >= 40 && rarities.cut.unwrap() >= 40, "{rarities:?}");
+    assert!((30..40).contains(&rarities.stuck.unwrap()), "{rarities:?}");
+    // One colluder less, or one share more, and it is not what was asked for.
+    assert!(large.rarity(large.corrupt, found.degree, found.corrupt - 1).unwrap() < 40);
+    assert!(
+        large.rarity(large.dropped, found.degree, found.degree - found.threshold - 1).unwrap() < 30
+    );
+}
