@@ -404,6 +404,7 @@ impl Outbound for RoundMessage {
     fn kind(&self) -> &'static str {
         match self.message {
             FromClient::Advert(_) => "advert",
+            FromClient::Nonce(_) => "nonce",
             FromClient::Shares(_) => "shares",
             FromClient::Opened(_) => "opened",
             FromClient::InputCommit(_) => "input-commit",
@@ -417,6 +418,7 @@ impl Outbound for RoundMessage {
     fn why(&self) -> &'static str {
         match self.message {
             FromClient::Advert(_) => "public: keys and a commitment for one round",
+            FromClient::Nonce(_) => "public: a part of the lot by which neighbours are drawn",
             FromClient::Shares(_) => "encrypted: each share for the one member that may hold it",
             FromClient::Opened(_) => "public: a signature that says that the boxes opened",
             FromClient::InputCommit(_) => "public: a signed hash of a masked vector",

@@ -7,10 +7,6 @@
 /// Longer blocks are mapped one by one, and unmapped when they are freed. glibc's first threshold.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 const MAPPED_FROM_BYTES: libc::c_int = 128 << 10;
-/// Free memory at an arena's end that is not given back: asking for it again costs page faults, and
-/// a short round does so many times.
-#[cfg(all(target_os = "linux", target_env = "gnu"))]
-const KEPT_BYTES: libc::c_int = 4 << 20;
 
 /// Sets it, before any thread but the first is there. Where the C library is another one, nothing.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
@@ -21,7 +17,7 @@ pub(crate) fn settle() {
     let settings = [
         (libc::M_ARENA_MAX, arenas),
         (libc::M_MMAP_THRESHOLD, MAPPED_FROM_BYTES),
-        (libc::M_TRIM_THRESHOLD, KEPT_BYTES),
+        (libc::M_TRIM_THRESHOLD, MAPPED_FROM_BYTES),
     ];
     for (setting, value) in settings {
         // SAFETY: takes two numbers, and keeps them under the allocator's own lock. A number that it

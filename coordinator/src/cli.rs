@@ -9,6 +9,7 @@ use roundelay_protocol::ids::TenantId;
 
 use crate::admin::ClientText;
 
+mod parameters;
 mod render;
 mod run;
 mod serve;
@@ -16,6 +17,7 @@ mod serve;
 mod tests;
 mod waiting;
 
+pub use parameters::AskParameters;
 pub use run::run;
 
 /// Hosts federations of tenants: carries their rounds and holds only masked vectors.
@@ -88,6 +90,8 @@ pub enum Verb {
     /// Audit logs
     #[command(subcommand)]
     Audit(AuditVerb),
+    /// Print the graph, threshold and quorum of a cohort, what they guarantee and what they cost
+    Parameters(AskParameters),
 }
 
 /// Verbs about tenants.

@@ -5,6 +5,7 @@
 //! |---|---|---|
 //! | [`engine`] | what a federation does next, pure: cohorts, rounds, lineage | always |
 //! | [`accumulator`] | masked sums, undo data and unmasking with the bulk kernels | always; its spools: `server` |
+//! | [`parameters`] | the numbers of a round before there is one | always |
 //! | [`store`], [`blobs`], [`keys`] | rows of one tenant, sealed blobs by hash, the file-backed key | `server` |
 //! | [`server`] | QUIC: endpoint, connections, enrolment, and the driver of the engine | `server` |
 //! | [`installation`] | the data folder with its lock, store, keys, authority | `server` |
@@ -19,6 +20,7 @@
 // Pure, always built.
 pub mod accumulator;
 pub mod engine;
+pub mod parameters;
 
 // Sockets, files and clocks.
 #[cfg(feature = "server")]

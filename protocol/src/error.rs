@@ -173,6 +173,19 @@ pub enum Refusal {
         /// The quorum.
         required: u16,
     },
+    /// The listing or the nonces of a sparse graph are not canonical, lack this client's own, or
+    /// hold a nonce that its client did not commit to.
+    #[error("the beacon of the sparse graph is not the one that its clients committed to")]
+    BadBeacon,
+    /// Too few of this client's neighbours in a sparse graph: its vector would not be hidden among
+    /// enough, or its seeds could not be rebuilt.
+    #[error("{present} neighbours of this client are left, {required} required")]
+    TooFewNeighbours {
+        /// Neighbours left.
+        present: u16,
+        /// The threshold.
+        required: u16,
+    },
 }
 
 /// What a client did that no honest client does. It is expelled from the round.
@@ -219,6 +232,9 @@ pub enum Fault {
     /// It accused a client whose box holds what it should.
     #[error("it accused another client falsely")]
     FalseAccusation,
+    /// A nonce that its advert does not commit to.
+    #[error("the nonce is not the one that its advert commits to")]
+    BadNonce,
 }
 
 impl Fault {

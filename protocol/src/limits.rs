@@ -2,14 +2,16 @@
 
 /// A frame before the peer is authenticated, in bytes.
 pub const FRAME_BYTES_PREAUTH_MAX: usize = 4 << 10;
-/// A control frame, in bytes.
-pub const FRAME_BYTES_MAX: usize = 64 << 10;
+/// A control frame, in bytes: the training plan of the largest cohort, with a signature of everyone.
+pub const FRAME_BYTES_MAX: usize = 128 << 10;
 /// One item of a roster stream, in bytes.
 pub const ROSTER_ITEM_BYTES_MAX: usize = 4 << 10;
 /// A chunk of a vector with its check lanes, in bytes.
 pub const CHUNK_BYTES_MAX: usize = (1 << 20) + 64;
-/// Clients in one cohort (complete graph).
-pub const COHORT_MAX: usize = 512;
+/// Clients in one cohort, of a sparse graph.
+pub const COHORT_MAX: usize = 1024;
+/// Clients in one cohort of a complete graph.
+pub const COMPLETE_COHORT_MAX: usize = 512;
 /// Bytes of a box: two shares of 32 bytes and the tag of AES-256-GCM.
 pub const SEALED_SHARES_BYTES: usize = 32 + 32 + 16;
 /// Parameters of a model.
@@ -18,7 +20,7 @@ pub const PARAMETERS_MAX: u64 = 1 << 31;
 pub const SEGMENTS_MAX: usize = 64;
 /// Signatures under one state that travel together: more than the colluding clients that any
 /// cohort can bear, and one.
-pub const ATTESTATIONS_MAX: usize = 256;
+pub const ATTESTATIONS_MAX: usize = 512;
 /// Members of a federation.
 pub const MEMBERS_MAX: usize = 512;
 /// Bytes of a signed manifest.

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::codec::canonical;
 use crate::ids::{ClientId, FederationId, TenantId};
+use crate::limits::{COHORT_MAX, COMPLETE_COHORT_MAX};
 use crate::model::ModelSpec;
 use crate::optimiser::OptimiserSpec;
 use crate::schema::Schema;
@@ -41,6 +42,17 @@ pub enum CoordinatorTrust {
     Malicious,
     /// It follows the protocol and is curious: sparse graphs above 512 clients.
     SemiHonest,
+}
+
+impl CoordinatorTrust {
+    /// Clients of one round at most, and of a federation.
+    #[must_use]
+    pub const fn cohort_max(self) -> usize {
+        match self {
+            Self::Malicious => COMPLETE_COHORT_MAX,
+            Self::SemiHonest => COHORT_MAX,
+        }
+    }
 }
 
 /// One member tenant and its clients.

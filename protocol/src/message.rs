@@ -21,7 +21,8 @@ use crate::plan::{PlanKind, RosterPlan, TrainingPlan};
 pub enum ToClient {
     /// Starts AdvertiseKeys: the planned cohort and the parameters of the round.
     RosterPlan(Box<RosterPlan>),
-    /// Starts ShareKeys: the signed adverts of everyone who sent one.
+    /// Starts ShareKeys: the signed adverts of everyone who sent one; in a sparse graph those of
+    /// this client's neighbours.
     Adverts(Arc<AdvertRoster>),
     /// Ends ShareKeys: the boxes addressed to this client, one from each other member of U2.
     Boxes(Arc<BoxRoster>),
@@ -40,6 +41,10 @@ pub enum ToClient {
     /// The coordinator found this client at fault: it is out of the round, and is planned for no
     /// other one before it joins again.
     Expelled(Fault),
+    /// Ends the adverts of a sparse graph: the digests of all, and what commits to their nonces.
+    Listing(Arc<Listing>),
+    /// Draws a sparse graph: the nonces of everyone who revealed one.
+    Beacon(Arc<Beacon>),
 }
 
 /// What a client sends to the coordinator within a round.
@@ -61,6 +66,8 @@ pub enum FromClient {
     Accusation(Box<Accusation>),
     /// A signature under the root of ShareKeys: every box for this client opened.
     Opened(Signature),
+    /// The nonce that this client's advert commits to: its part of the beacon of a sparse graph.
+    Nonce([u8; 32]),
 }
 
 impl FromClient {
@@ -84,6 +91,9 @@ pub struct Advert {
     pub self_mask_commitment: Digest,
     /// Root of the last transcript that this client has seen published, zero before the first.
     pub last_transcript: Digest,
+    /// In a sparse graph a commitment to this client's nonce, from which with all others the graph
+    /// is drawn.
+    pub draw: Option<Digest>,
     /// By the client's identity key.
     pub signature: Signature,
 }
@@ -93,6 +103,22 @@ pub struct Advert {
 pub struct AdvertRoster {
     /// `(who, advert)`; an index that is missing sent none.
     pub adverts: Vec<(RosterIndex, Advert)>,
+}
+
+/// The adverts of a round with a sparse graph, in roster order: enough to hold everyone to the same
+/// ones, without the keys of those who turn out to be no neighbours.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listing {
+    /// `(who, digest of its advert, what its advert commits its nonce with)`.
+    pub adverts: Vec<(RosterIndex, Digest, Digest)>,
+}
+
+/// The nonces from which a sparse graph is drawn, in roster order. Whoever is missing revealed none
+/// and is out of the round.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Beacon {
+    /// `(who, its nonce)`.
+    pub nonces: Vec<(RosterIndex, [u8; 32])>,
 }
 
 /// What one client addresses to one neighbour (ShareKeys).
@@ -153,8 +179,10 @@ pub struct BoxDelivery {
 /// Everything addressed to one client, in roster order of the senders.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BoxRoster {
-    /// One delivery from each other member of U2.
+    /// One delivery from each other member of U2 that is a neighbour.
     pub boxes: Vec<BoxDelivery>,
+    /// The share roots of the members of U2 that are none, in roster order.
+    pub others: Vec<(RosterIndex, Digest)>,
 }
 
 /// A box that does not open, or holds other shares than its leaf commits to, with what it takes to
@@ -212,9 +240,10 @@ pub struct Reveal {
     /// This client's own `b_u` whole, its own to give: it is in U3. None where it was restarted
     /// and has only its shares left.
     pub own_self_mask: Option<[u8; 32]>,
-    /// This client's share of `b_v` for every v in U3 (its own included).
+    /// This client's share of `b_v` for every v in U3 whose shares it holds: of all, its own
+    /// included, in a complete graph, of its neighbours in a sparse one.
     pub self_mask_shares: Vec<[u8; 32]>,
-    /// This client's share of `k_v` for every v in A \ U3.
+    /// This client's share of `k_v` for every v in A \ U3 whose shares it holds.
     pub key_shares: Vec<[u8; 32]>,
 }
 

@@ -42,7 +42,7 @@ pub use peer::Peer;
 #[derive(Debug, Clone)]
 pub struct Options {
     /// Clients, one tenant each; at least 3.
-    pub clients: u8,
+    pub clients: u16,
     /// All randomness of the test: keys, contributions, delays.
     pub seed: u64,
     /// Floors and rules of the manifest.
@@ -64,14 +64,14 @@ pub struct Options {
 impl Options {
     /// A quiet network, and rules that let a quarter of the clients drop out.
     #[must_use]
-    pub fn new(clients: u8, seed: u64) -> Self {
+    pub fn new(clients: u16, seed: u64) -> Self {
         let second = Millis(1_000);
         Self {
             clients,
             seed,
             rules: Rules {
                 dropout_permille: 400,
-                clients_min: 3.min(u16::from(clients)),
+                clients_min: 3.min(clients),
                 pinned_peers_min: 1,
                 ..testing::rules()
             },
@@ -528,7 +528,9 @@ impl Pair {
                 if let Some(epoch) = self.peers.get(to).and_then(|peer| peer.epoch) {
                     let roster = matches!(
                         message,
-                        ToClient::Adverts(_)
+                        ToClient::Listing(_)
+                            | ToClient::Beacon(_)
+                            | ToClient::Adverts(_)
                             | ToClient::Boxes(_)
                             | ToClient::SurvivorSet(_)
                             | ToClient::Quorum(_)

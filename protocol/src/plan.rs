@@ -32,6 +32,8 @@ pub struct RosterPlan {
     pub manifest: Digest,
     /// U1: the planned cohort, sorted by client id; a [`RosterIndex`] points into it.
     pub cohort: Vec<ClientId>,
+    /// k: neighbours of a client; everybody else in a complete graph.
+    pub degree: u16,
     /// Share threshold t.
     pub threshold: u16,
     /// Quorum q over the cohort.
@@ -39,6 +41,12 @@ pub struct RosterPlan {
 }
 
 impl RosterPlan {
+    /// Whether everybody is everybody's neighbour: else the graph is drawn from a beacon.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        usize::from(self.degree) + 1 == self.cohort.len()
+    }
+
     /// The index of a client in the cohort.
     #[must_use]
     pub fn index_of(&self, client: ClientId) -> Option<RosterIndex> {
@@ -68,7 +76,7 @@ pub struct TrainingPlan {
     pub layout: Layout,
     /// A: the active roster, strictly rising indices, a subset of U2.
     pub active: Vec<RosterIndex>,
-    /// From q members of U2, indices strictly rising: signatures under the root of ShareKeys which
+    /// From q members of U2, of all that have signed in a sparse graph, indices strictly rising: signatures under the root of ShareKeys which
     /// say that all boxes of the signer opened. Whoever signs this shows nobody what opens them.
     pub opened: Vec<(RosterIndex, Signature)>,
     /// Root of the transcript of the round before, zero for the first.

@@ -327,6 +327,10 @@ pub enum RosterKind {
     Quorum,
     /// [`message::SurvivorSet`], coordinator to client.
     SurvivorSet,
+    /// [`message::Listing`], coordinator to client.
+    Listing,
+    /// [`message::Beacon`], coordinator to client.
+    Beacon,
 }
 
 /// What a vector stream carries.

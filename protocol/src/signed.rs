@@ -79,8 +79,10 @@ impl Scope {
     pub fn message(&self, statement: &Statement<'_>) -> Vec<u8> {
         match *statement {
             Statement::Advert { plan, advert } => {
-                let Advert { mask, boxes, self_mask_commitment, last_transcript, .. } = advert;
-                self.encode("advert", &(plan, mask, boxes, self_mask_commitment, last_transcript))
+                let Advert { mask, boxes, self_mask_commitment, last_transcript, draw, .. } =
+                    advert;
+                let keys = (plan, mask, boxes, self_mask_commitment, last_transcript, draw);
+                self.encode("advert", &keys)
             }
             Statement::Shares { adverts, root } => self.encode("shares", &(adverts, root)),
             Statement::Opened { shares } => self.encode("opened", &shares),

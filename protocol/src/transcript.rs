@@ -12,7 +12,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::codec;
 use crate::ids::{ClientId, ModelVersion, RosterIndex};
-use crate::message::{Advert, AdvertRoster, Published, Quorum, ShareLeaf, SurvivorSet};
+use crate::message::{
+    Advert, AdvertRoster, Beacon, Listing, Published, Quorum, ShareLeaf, SurvivorSet,
+};
 use crate::plan::{PlanKind, RosterPlan, TrainingPlan};
 
 /// The transcript before the first published round.
@@ -32,7 +34,24 @@ pub fn adverts_root(plan: &Digest, roster: &AdvertRoster) -> Digest {
     Digest::of("roundelay/transcript/adverts", &[&plan.0, &leaves])
 }
 
-fn advert_digest(index: RosterIndex, advert: &Advert) -> Digest {
+/// Root of the adverts of a sparse graph: the plan, the digest of every advert, and what commits to
+/// the nonces.
+#[must_use]
+pub fn listing_root(plan: &Digest, listing: &Listing) -> Digest {
+    Digest::of("roundelay/transcript/listing", &[&plan.0, &codec::canonical(listing)])
+}
+
+/// Root of AdvertiseKeys in a sparse graph: the listing's root and the nonces. The graph is drawn
+/// from it.
+#[must_use]
+pub fn beacon_root(listing: &Digest, beacon: &Beacon) -> Digest {
+    Digest::of("roundelay/transcript/beacon", &[&listing.0, &codec::canonical(beacon)])
+}
+
+/// The digest of an advert with its signature.
+#[must_use]
+pub fn advert_digest(index: RosterIndex, advert: &Advert) -> Digest {
+    let draw = advert.draw.as_ref().map_or(&[][..], |draw| &draw.0);
     Digest::of(
         "roundelay/transcript/advert",
         &[
@@ -41,6 +60,7 @@ fn advert_digest(index: RosterIndex, advert: &Advert) -> Digest {
             &*advert.boxes.to_bytes(),
             &advert.self_mask_commitment.0,
             &advert.last_transcript.0,
+            draw,
             &advert.signature.0,
         ],
     )

@@ -10,5 +10,7 @@ mod frozen;
 mod properties;
 #[path = "rounds/returns.rs"]
 mod returns;
+#[path = "rounds/sparse.rs"]
+mod sparse;
 #[path = "rounds/whole.rs"]
 mod whole;

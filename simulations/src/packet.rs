@@ -77,7 +77,11 @@ impl Packet {
             Self::Piece(piece) => piece.words.len() as u64,
             Self::Down(ToClient::Round { message, .. }) => match message {
                 message::ToClient::Adverts(roster) => 2_600 * roster.adverts.len() as u64,
-                message::ToClient::Boxes(roster) => 2_600 * roster.boxes.len() as u64,
+                message::ToClient::Boxes(roster) => {
+                    2_600 * roster.boxes.len() as u64 + 34 * roster.others.len() as u64
+                }
+                message::ToClient::Listing(listing) => 66 * listing.adverts.len() as u64,
+                message::ToClient::Beacon(beacon) => 34 * beacon.nonces.len() as u64,
                 message::ToClient::Quorum(quorum) => 66 * quorum.signatures.len() as u64,
                 message::ToClient::SurvivorSet(set) => 34 * set.inputs.len() as u64,
                 _ => 300,
@@ -91,7 +95,9 @@ impl Packet {
 fn is_roster(message: &message::ToClient) -> bool {
     matches!(
         message,
-        message::ToClient::Adverts(_)
+        message::ToClient::Listing(_)
+            | message::ToClient::Beacon(_)
+            | message::ToClient::Adverts(_)
             | message::ToClient::Boxes(_)
             | message::ToClient::Quorum(_)
             | message::ToClient::SurvivorSet(_)

@@ -25,8 +25,8 @@ use super::{CheckpointError, at};
 const CHECK_BYTES: usize = 8;
 /// Length and complement: a length that was damaged would hide every entry after it.
 const HEADER_BYTES: usize = 8;
-/// Bytes of one entry's body at most: a cohort of `COHORT_MAX` clients takes 16 KiB.
-pub(super) const ENTRY_BYTES_MAX: usize = 20 << 10;
+/// Bytes of one entry's body at most: a cohort of `COHORT_MAX` clients takes 32 KiB.
+pub(super) const ENTRY_BYTES_MAX: usize = 40 << 10;
 /// Bytes that one crash can have left half written: what is appended between two syncs.
 const TORN_BYTES_MAX: usize = 8 * ENTRY_BYTES_MAX;
 

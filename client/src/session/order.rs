@@ -135,7 +135,7 @@ mod tests {
     const OTHER: RoundKey = (FederationId([1; 16]), RoundNumber(5));
 
     fn boxes() -> ToClient {
-        ToClient::Boxes(BoxRoster { boxes: vec![] }.into())
+        ToClient::Boxes(BoxRoster { boxes: vec![], others: vec![] }.into())
     }
 
     fn quorum() -> ToClient {

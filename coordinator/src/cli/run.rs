@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep};
 use super::waiting::Waiting;
 use super::{
     AuditVerb, Cli, ClientVerb, CreateFederation, FederationVerb, ModelVerb, Options, TenantVerb,
-    Verb, render, serve,
+    Verb, parameters, render, serve,
 };
 use crate::admin::{Admin, AdminError, Answer, Kind, Request, socket};
 use crate::config::{Config, TaskFile};
@@ -44,6 +44,9 @@ pub fn run(cli: Cli) -> ExitCode {
 }
 
 fn start(cli: Cli) -> Result<Option<Answer>, AdminError> {
+    if let Verb::Parameters(asked) = &cli.verb {
+        return parameters::run(asked, cli.options.output).map(|()| None);
+    }
     let config = config(&cli.options)?;
     let json = cli.options.output == Output::Json;
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -101,7 +104,9 @@ fn absolute(path: &Path) -> Result<PathBuf, AdminError> {
 /// What a verb asks for. Files are read here, where the user's paths mean something.
 fn request(verb: Verb) -> Result<Request, AdminError> {
     Ok(match verb {
-        Verb::Serve { .. } => return Err(invalid("serve asks nothing")),
+        Verb::Serve { .. } | Verb::Parameters(_) => {
+            return Err(invalid("this verb asks no coordinator"));
+        }
         Verb::Tenant(TenantVerb::Add { name }) => Request::TenantAdd { tenant: name },
         Verb::Tenant(TenantVerb::List) => Request::TenantList,
         Verb::EnrolToken { tenant, minutes, address } => {

@@ -34,6 +34,8 @@ fn every_verb_parses_with_options_before_and_behind_it() {
         "model list f".to_owned(),
         "model export f --version 3 --to m.safetensors".to_owned(),
         "audit verify --tenant acme".to_owned(),
+        "parameters --clients 1000 --dropout 0.1 --corrupt 0.1 --malicious".to_owned(),
+        "parameters --clients 1000 --dropout 0.1 --semi-honest --ring-bits 16".to_owned(),
     ];
     for line in lines {
         for line in
@@ -65,8 +67,41 @@ fn nonsense_is_refused_by_name() {
         ("tenant list --output yaml", ErrorKind::InvalidValue),
         ("rounds", ErrorKind::MissingRequiredArgument),
         ("federation create --name f --owner a --task t", ErrorKind::MissingRequiredArgument),
+        ("parameters --clients 9 --dropout 0.1", ErrorKind::MissingRequiredArgument),
+        (
+            "parameters --clients 9 --dropout 0.1 --malicious --semi-honest",
+            ErrorKind::ArgumentConflict,
+        ),
+        ("parameters --clients 70000 --dropout 0.1 --malicious", ErrorKind::ValueValidation),
+        (
+            "parameters --clients 9 --dropout 0.1 --malicious --ring-bits 8",
+            ErrorKind::ValueValidation,
+        ),
     ];
     for (line, expected) in cases {
         assert_eq!(parse(line).unwrap_err().kind(), expected, "{line}");
     }
+}
+
+#[test]
+fn parameters_are_told_in_words_of_what_can_go_wrong() {
+    let ask = |coordinator| {
+        crate::parameters::Question {
+            coordinator,
+            clients: 1000,
+            corrupt: Some(0.1),
+            dropout: 0.1,
+            parameters: 1_000_000,
+            ring_bits: 32,
+        }
+        .answer()
+        .unwrap()
+    };
+    use roundelay_protocol::manifest::CoordinatorTrust::{Malicious, SemiHonest};
+    let text = parameters::render(&ask(SemiHonest));
+    assert!(text.contains("sparse graph: everybody shares masks with 96 others"), "{text}");
+    assert!(text.contains("at most one round in 10^12 (2^-4"), "{text}");
+    let text = parameters::render(&ask(Malicious));
+    assert!(text.contains("complete graph") && text.contains("cannot happen"), "{text}");
+    assert!(text.contains("1000 masks"), "{text}");
 }

@@ -147,6 +147,7 @@ pub(crate) fn some_record(round: u64, cohort: u8) -> Record {
         round: RoundNumber(round),
         manifest: Digest([3; 32]),
         cohort: (0..cohort).map(|at| ClientId(Digest([at; 32]))).collect(),
+        degree: u16::from(cohort).saturating_sub(1),
         threshold: 3,
         quorum: 3,
     }))

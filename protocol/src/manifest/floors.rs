@@ -1,10 +1,11 @@
 //! The numbers of a round: threshold, quorum and floors, as the manifest's rules give them for a
-//! cohort. Complete graph (Bonawitz et al. 2017, malicious model).
+//! cohort: over the complete graph (Bonawitz et al. 2017, malicious model), or above 512 clients and
+//! for a semi-honest coordinator over a sparse one (SecAgg+, Bell et al. 2020).
 
-use roundelay_crypto::graph::{Parameters, ParametersError};
+use roundelay_crypto::graph::{COMPLETE_CLIENTS_MAX, Parameters, ParametersError};
 
 use super::validate::CLIENTS_MIN_MIN;
-use super::{Manifest, Rules};
+use super::{CoordinatorTrust, Manifest, Rules};
 
 /// The numbers below which a round of one cohort does not go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +40,19 @@ pub enum FloorsError {
         /// The largest clients_min that this cohort would do for; below 2 there is none.
         fits: u16,
     },
+    /// Sums over parts of a sparse graph may be over fewer honest clients.
+    #[error(
+        "in a sparse graph of {clients} clients a sum may be over {fits} honest ones alone: lower \
+         clients_min from {clients_min} to {fits}"
+    )]
+    SmallComponents {
+        /// n.
+        clients: u16,
+        /// The rule.
+        clients_min: u16,
+        /// t − c_k + 1.
+        fits: u16,
+    },
 }
 
 /// What the rules may say instead, where they may: a cohort that is too small for c colluders and
@@ -55,7 +69,7 @@ impl Rules {
     /// The floors for a cohort of so many clients, where it can run a round at all.
     pub fn floors(&self, cohort: usize) -> Result<Floors, FloorsError> {
         let clients = u16::try_from(cohort).unwrap_or(u16::MAX);
-        let parameters = Parameters::complete(clients, self.corrupt_max)?;
+        let parameters = self.parameters(clients)?;
         let (clients_min, corrupt) = (self.clients_min, parameters.corrupt());
         // With an empty roster the rate has no say: what is left are quorum and clients_min + c.
         let members_min = parameters.survivors_min(0, clients_min, self.dropout_permille)?;
@@ -70,15 +84,45 @@ impl Rules {
                 fits,
             });
         }
+        let fits = parameters.honest_share_holders_min().saturating_add(1);
+        if !parameters.is_complete() && fits < clients_min {
+            return Err(FloorsError::SmallComponents { clients, clients_min, fits });
+        }
         let dropout_permille = self.dropout_permille;
         Ok(Floors { parameters, members_min, clients_min, dropout_permille })
     }
 
+    fn parameters(&self, clients: u16) -> Result<Parameters, ParametersError> {
+        match self.coordinator {
+            CoordinatorTrust::Malicious => Parameters::complete(clients, self.corrupt_max),
+            CoordinatorTrust::SemiHonest => {
+                Parameters::semi_honest(clients, self.corrupt_max, self.dropout_permille)
+            }
+        }
+    }
+
     /// The fewest clients s such that every cohort of s to `clients` can run a round; `None` where
-    /// not even all can.
+    /// not even all can. Of cohorts with a sparse graph, whose numbers take long to find, only some
+    /// are tried: they become easier as they grow, but for rounding, and a cohort that is not possible
+    /// after all is refused when it is planned.
     #[must_use]
     pub fn cohort_min(&self, clients: usize) -> Option<usize> {
-        let last_impossible = (0..=clients).rev().find(|n| self.floors(*n).is_err());
+        let complete = match self.coordinator {
+            CoordinatorTrust::Malicious => clients,
+            CoordinatorTrust::SemiHonest => clients.min(COMPLETE_CLIENTS_MAX.into()),
+        };
+        let (mut impossible, mut possible) = (complete, clients);
+        if clients > complete {
+            self.floors(clients).ok()?;
+            while possible - impossible > 1 {
+                let middle = impossible + (possible - impossible) / 2;
+                if self.floors(middle).is_ok() { possible = middle } else { impossible = middle }
+            }
+            if possible > complete + 1 {
+                return Some(possible);
+            }
+        }
+        let last_impossible = (0..=complete).rev().find(|n| self.floors(*n).is_err());
         let smallest = last_impossible.map_or(0, |n| n + 1);
         (smallest <= clients).then_some(smallest)
     }
@@ -96,6 +140,25 @@ impl Floors {
     #[must_use]
     pub fn threshold(&self) -> u16 {
         self.parameters.threshold()
+    }
+
+    /// k: neighbours of a client.
+    #[must_use]
+    pub fn degree(&self) -> u16 {
+        self.parameters.degree()
+    }
+
+    /// Neighbours of a client that have to be left in a sparse graph, t: they hold its shares, and
+    /// their masks hide it. In a complete graph the quorum says more.
+    #[must_use]
+    pub fn neighbours_min(&self) -> u16 {
+        if self.parameters.is_complete() { 0 } else { self.parameters.threshold() }
+    }
+
+    /// c_k: colluders among those who hold a client's shares, at most.
+    #[must_use]
+    pub fn corrupt_neighbours(&self) -> u16 {
+        self.parameters.corrupt_neighbours()
     }
 
     /// q: signatures over one survivor set.

@@ -1,6 +1,8 @@
 use std::collections::BTreeSet;
 
 use proptest::prelude::*;
+use roundelay_crypto::identity::IdentityKey;
+use roundelay_crypto::secret::Secret;
 
 use super::*;
 use crate::fixtures::{manifest, wire};
@@ -352,4 +354,36 @@ proptest! {
         reordered.members.iter_mut().for_each(|member| member.clients.reverse());
         prop_assert_eq!(reordered.groups(), groups);
     }
+}
+
+#[test]
+fn a_large_federation_is_refused_where_no_graph_is_safe_for_it() {
+    let of = |clients: u16, change: fn(&mut Rules)| {
+        let key = |number: u16| {
+            let mut seed = [9; 32];
+            seed[..2].copy_from_slice(&number.to_le_bytes());
+            IdentityKey::from_seed(Secret::new(seed)).public()
+        };
+        let tenant_key = key(u16::MAX);
+        let clients = (0..clients).map(key).collect();
+        let member = Member { tenant: tenant_id(1), tenant_key, clients };
+        let mut manifest = crate::testing::manifest(vec![member]);
+        manifest.rules.coordinator = CoordinatorTrust::SemiHonest;
+        change(&mut manifest.rules);
+        manifest.validate().map(|()| manifest)
+    };
+    let said = |clients, change| of(clients, change).unwrap_err().to_string();
+    let sparse = of(600, |rules| rules.dropout_permille = 100).unwrap();
+    let floors = sparse.floors(600).unwrap();
+    assert!(floors.degree() < 300 && floors.neighbours_min() == floors.threshold());
+    assert_eq!(sparse.floors(512).unwrap().degree(), 511);
+    let unsafe_rules = said(600, |rules| rules.corrupt_max = Some(250));
+    assert!(unsafe_rules.contains("would do"), "{unsafe_rules}");
+    let small_parts = said(600, |rules| {
+        (rules.corrupt_max, rules.dropout_permille, rules.clients_min) = (Some(0), 10, 20);
+    });
+    assert!(small_parts.contains("lower clients_min from 20 to"), "{small_parts}");
+    let malicious = said(513, |rules| rules.coordinator = CoordinatorTrust::Malicious);
+    assert!(malicious.contains("3 to 512 clients, not 513"), "{malicious}");
+    assert!(said(1025, |_| {}).contains("3 to 1024 clients, not 1025"));
 }

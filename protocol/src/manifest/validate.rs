@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use super::{FloorsError, Hyperparameters, Manifest, Member, Task};
 use crate::ids::TenantId;
 use crate::layout::{Layout, LayoutError};
-use crate::limits::{COHORT_MAX, MANIFEST_BYTES_MAX, MANIFEST_SIGNATURES_BYTES, MEMBERS_MAX};
+use crate::limits::{ATTESTATIONS_MAX, MANIFEST_BYTES_MAX, MANIFEST_SIGNATURES_BYTES, MEMBERS_MAX};
 use crate::model::ModelError;
 use crate::optimiser::OptimiserError;
 use crate::plain::is_plain;
@@ -42,9 +42,22 @@ pub enum ManifestError {
     KeyTwice(TenantId),
     /// Too few clients to hide in.
     #[error(
-        "a federation has 3 to {COHORT_MAX} clients, not {0}: the other of two would see everything"
+        "a federation has 3 to {max} clients, not {clients}: the other of two would see everything"
     )]
-    Clients(usize),
+    Clients {
+        /// As drafted.
+        clients: usize,
+        /// The most, as the coordinator is trusted.
+        max: usize,
+    },
+    /// More colluders than signatures under a state travel together.
+    #[error("{corrupt} clients may collude: lower corrupt_max to {max}")]
+    Corrupt {
+        /// c.
+        corrupt: u16,
+        /// The most.
+        max: usize,
+    },
     /// A floor that means nothing.
     #[error(
         "clients_min is at least {CLIENTS_MIN_MIN}, not {0}: a sum over one client is its secret"
@@ -119,8 +132,9 @@ impl Manifest {
 
     fn validate_rules(&self) -> Result<(), ManifestError> {
         let (clients, rules) = (self.client_count(), &self.rules);
-        if !(3..=COHORT_MAX).contains(&clients) {
-            return Err(ManifestError::Clients(clients));
+        let max = rules.coordinator.cohort_max();
+        if !(3..=max).contains(&clients) {
+            return Err(ManifestError::Clients { clients, max });
         }
         if rules.clients_min < CLIENTS_MIN_MIN {
             return Err(ManifestError::ClientsMin(rules.clients_min));
@@ -128,7 +142,10 @@ impl Manifest {
         if rules.dropout_permille >= 1000 {
             return Err(ManifestError::Dropout(rules.dropout_permille));
         }
-        self.floors(clients)?;
+        let (corrupt, max) = (self.floors(clients)?.corrupt(), ATTESTATIONS_MAX - 2);
+        if usize::from(corrupt) > max {
+            return Err(ManifestError::Corrupt { corrupt, max });
+        }
         if usize::from(rules.pinned_peers_min) >= clients {
             let (asked, peers) = (rules.pinned_peers_min, clients - 1);
             return Err(ManifestError::PinnedPeers { asked, peers });

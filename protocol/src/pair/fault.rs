@@ -70,7 +70,8 @@ impl Point {
         Self::Reveal,
     ];
 
-    /// What a client does when it sends a message; none where it takes no part any more.
+    /// What a client does when it sends a message; none where it takes no part any more, or gives
+    /// its nonce for a sparse graph.
     #[must_use]
     pub fn of(message: &FromClient) -> Option<Self> {
         match message {
@@ -80,7 +81,7 @@ impl Point {
             FromClient::InputCommit(_) => Some(Self::Commit),
             FromClient::SurvivorSignature(_) => Some(Self::Signature),
             FromClient::Reveal(_) => Some(Self::Reveal),
-            FromClient::Declined(_) | FromClient::Accusation(_) => None,
+            FromClient::Nonce(_) | FromClient::Declined(_) | FromClient::Accusation(_) => None,
         }
     }
 }

@@ -5,6 +5,9 @@
 //!                coordinator                                client
 //! AdvertiseKeys      RosterPlan ──────────────────────────▶ checks cohort and floors
 //!                             ◀────────────────────────── Advert (signed)
+//!   sparse:          Listing ─────────────────────────────▶ own advert and commitment in it?
+//!                             ◀────────────────────────── Nonce
+//!                    Beacon ──────────────────────────────▶ own nonce in it, all as committed?
 //! ShareKeys          Adverts ─────────────────────────────▶ verifies all, own unaltered
 //!                             ◀────────────────────────── Shares (one leaf per neighbour)
 //!                    Boxes ───────────────────────────────▶ opens all
@@ -18,12 +21,17 @@
 //!                             ◀────────────────────────── Reveal
 //!                    Published, aggregate (raw) ──────────▶ recomputes the model
 //! ```
+//! The lines marked sparse are those of a cohort above 512 clients under a manifest that takes the
+//! coordinator for semi-honest: the graph is drawn from all nonces, and adverts, boxes and shares go
+//! to neighbours alone.
+//!
 //! U1: the planned cohort; U2 ⊆ U1: those whose ShareKeys arrived; A ⊆ U2: the active roster;
 //! U3 ⊆ A: those whose masked input is complete.
 
 pub mod client;
 pub mod coordinator;
 mod keys;
+mod neighbours;
 pub mod terms;
 
 #[cfg(test)]

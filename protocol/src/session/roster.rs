@@ -6,13 +6,15 @@ use std::sync::Arc;
 use roundelay_crypto::digest::Digest;
 use roundelay_crypto::identity::Signature;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use super::{RosterKind, StreamHeader};
 use crate::codec::{DecodeError, OversizedFrame, decode, encode, frame};
-use crate::ids::{FederationId, RoundNumber};
+use crate::ids::{FederationId, RosterIndex, RoundNumber};
 use crate::limits::{COHORT_MAX, FRAME_BYTES_MAX, ROSTER_ITEM_BYTES_MAX};
 use crate::message::{
-    AdvertRoster, BoxRoster, FromClient, Quorum, ShareRoster, SurvivorSet, ToClient,
+    AdvertRoster, Beacon, BoxDelivery, BoxRoster, FromClient, Listing, Quorum, ShareRoster,
+    SurvivorSet, ToClient,
 };
 
 /// A message with one entry per client.
@@ -28,6 +30,19 @@ pub enum Roster {
     Quorum(Arc<Quorum>),
     /// Coordinator to client.
     SurvivorSet(Arc<SurvivorSet>),
+    /// Coordinator to client.
+    Listing(Arc<Listing>),
+    /// Coordinator to client.
+    Beacon(Arc<Beacon>),
+}
+
+/// An entry of a [`BoxRoster`] on its stream.
+#[derive(Serialize, Deserialize)]
+enum BoxEntry<B> {
+    /// A neighbour's box.
+    Delivery(B),
+    /// The root of a member of U2 that is no neighbour.
+    Other(RosterIndex, Digest),
 }
 
 /// Why frames are not a roster. The sender is at fault.
@@ -72,6 +87,8 @@ impl Roster {
             Self::Boxes(_) => RosterKind::Boxes,
             Self::Quorum(_) => RosterKind::Quorum,
             Self::SurvivorSet(_) => RosterKind::SurvivorSet,
+            Self::Listing(_) => RosterKind::Listing,
+            Self::Beacon(_) => RosterKind::Beacon,
         }
     }
 
@@ -82,6 +99,8 @@ impl Roster {
             ToClient::Boxes(roster) => Ok(Self::Boxes(roster)),
             ToClient::Quorum(roster) => Ok(Self::Quorum(roster)),
             ToClient::SurvivorSet(roster) => Ok(Self::SurvivorSet(roster)),
+            ToClient::Listing(roster) => Ok(Self::Listing(roster)),
+            ToClient::Beacon(roster) => Ok(Self::Beacon(roster)),
             other => Err(other),
         }
     }
@@ -102,6 +121,8 @@ impl Roster {
             Self::Boxes(roster) => Some(ToClient::Boxes(roster)),
             Self::Quorum(roster) => Some(ToClient::Quorum(roster)),
             Self::SurvivorSet(roster) => Some(ToClient::SurvivorSet(roster)),
+            Self::Listing(roster) => Some(ToClient::Listing(roster)),
+            Self::Beacon(roster) => Some(ToClient::Beacon(roster)),
             Self::Shares(_) => None,
         }
     }
@@ -141,9 +162,11 @@ impl Roster {
     fn item_count(&self) -> usize {
         match self {
             Self::Adverts(roster) => roster.adverts.len(),
-            Self::Boxes(roster) => roster.boxes.len(),
+            Self::Boxes(roster) => roster.boxes.len().saturating_add(roster.others.len()),
             Self::Quorum(roster) => roster.signatures.len(),
             Self::SurvivorSet(roster) => roster.inputs.len(),
+            Self::Listing(roster) => roster.adverts.len(),
+            Self::Beacon(roster) => roster.nonces.len(),
             Self::Shares(roster) => roster.leaves.len().saturating_add(1),
         }
     }
@@ -151,9 +174,17 @@ impl Roster {
     fn item(&self, index: usize) -> Option<Vec<u8>> {
         match self {
             Self::Adverts(roster) => roster.adverts.get(index).map(encode),
-            Self::Boxes(roster) => roster.boxes.get(index).map(encode),
+            Self::Boxes(roster) => match index.checked_sub(roster.boxes.len()) {
+                None => roster.boxes.get(index).map(|it| encode(&BoxEntry::Delivery(it))),
+                Some(other) => roster
+                    .others
+                    .get(other)
+                    .map(|(index, root)| encode(&BoxEntry::<&BoxDelivery>::Other(*index, *root))),
+            },
             Self::Quorum(roster) => roster.signatures.get(index).map(encode),
             Self::SurvivorSet(roster) => roster.inputs.get(index).map(encode),
+            Self::Listing(roster) => roster.adverts.get(index).map(encode),
+            Self::Beacon(roster) => roster.nonces.get(index).map(encode),
             Self::Shares(roster) => match index.checked_sub(1) {
                 None => Some(encode(&(&roster.root, &roster.signature))),
                 Some(leaf) => roster.leaves.get(leaf).map(encode),
@@ -202,9 +233,17 @@ impl Assembler {
         match &mut self.roster {
             // Nobody else holds the roster yet, so nothing is cloned.
             Roster::Adverts(roster) => Arc::make_mut(roster).adverts.push(entry(item)?),
-            Roster::Boxes(roster) => Arc::make_mut(roster).boxes.push(entry(item)?),
+            Roster::Boxes(roster) => {
+                let roster = Arc::make_mut(roster);
+                match entry(item)? {
+                    BoxEntry::Delivery(delivery) => roster.boxes.push(delivery),
+                    BoxEntry::Other(index, root) => roster.others.push((index, root)),
+                }
+            }
             Roster::Quorum(roster) => Arc::make_mut(roster).signatures.push(entry(item)?),
             Roster::SurvivorSet(roster) => Arc::make_mut(roster).inputs.push(entry(item)?),
+            Roster::Listing(roster) => Arc::make_mut(roster).adverts.push(entry(item)?),
+            Roster::Beacon(roster) => Arc::make_mut(roster).nonces.push(entry(item)?),
             Roster::Shares(roster) if std::mem::take(&mut self.head) => {
                 let roster = Arc::make_mut(roster);
                 (roster.root, roster.signature) = entry(item)?;
@@ -238,7 +277,11 @@ fn entry<T: DeserializeOwned>(item: &[u8]) -> Result<T, DecodeError> {
 fn empty(kind: RosterKind) -> (Roster, bool) {
     match kind {
         RosterKind::Adverts => (Roster::Adverts(AdvertRoster { adverts: vec![] }.into()), false),
-        RosterKind::Boxes => (Roster::Boxes(BoxRoster { boxes: vec![] }.into()), false),
+        RosterKind::Boxes => {
+            (Roster::Boxes(BoxRoster { boxes: vec![], others: vec![] }.into()), false)
+        }
+        RosterKind::Listing => (Roster::Listing(Listing { adverts: vec![] }.into()), false),
+        RosterKind::Beacon => (Roster::Beacon(Beacon { nonces: vec![] }.into()), false),
         RosterKind::Quorum => (Roster::Quorum(Quorum { signatures: vec![] }.into()), false),
         RosterKind::SurvivorSet => {
             (Roster::SurvivorSet(SurvivorSet { inputs: vec![] }.into()), false)

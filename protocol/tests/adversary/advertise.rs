@@ -8,7 +8,7 @@ use roundelay_crypto::digest::Digest;
 use roundelay_crypto::identity::IdentityKey;
 use roundelay_protocol::error::Refusal;
 use roundelay_protocol::ids::{ClientId, FederationId, RoundNumber};
-use roundelay_protocol::limits::COHORT_MAX;
+use roundelay_protocol::limits::COMPLETE_COHORT_MAX;
 use roundelay_protocol::manifest::{Member, Rules};
 use roundelay_protocol::message::{FromClient, ToClient};
 use roundelay_protocol::pair::{Options, Pair};
@@ -97,9 +97,9 @@ fn a5_a_cohort_that_is_no_sorted_set_of_the_manifests_clients_is_refused() {
 #[test]
 fn a18_a_cohort_of_more_clients_than_a_round_takes_is_refused_though_the_manifest_has_them() {
     // With what the rule would give for so many.
-    let clients = u16::try_from(COHORT_MAX + 1).unwrap();
+    let clients = u16::try_from(COMPLETE_COHORT_MAX + 1).unwrap();
     let threshold = 2 * clients / 3 + 1;
-    let reason = refused_alone(COHORT_MAX + 1, (threshold, threshold), |_| {});
+    let reason = refused_alone(COMPLETE_COHORT_MAX + 1, (threshold, threshold), |_| {});
     assert_eq!(reason, Refusal::CohortNotInManifest);
 }
 
@@ -122,7 +122,8 @@ fn refused_alone(
     let terms = Arc::new(Terms::new(manifest));
     let (cohort, round): (Vec<ClientId>, _) = (terms.clients().collect(), RoundNumber(1));
     let (federation, manifest) = (terms.federation(), terms.hash());
-    let plan = RosterPlan { federation, round, manifest, cohort, threshold, quorum };
+    let degree = u16::try_from(clients - 1).unwrap();
+    let plan = RosterPlan { federation, round, manifest, cohort, degree, threshold, quorum };
     let pinned = Arc::new(terms.clients().collect());
     let identity = Arc::new(keys.into_iter().next().unwrap());
     let setup = Setup { terms, identity, pinned, patience: Millis(100) };
@@ -158,6 +159,9 @@ fn a6_a_threshold_or_quorum_that_is_not_the_rules_is_refused() {
         });
         plan_is_refused(&Refusal::ThresholdOffRule, move |plan| {
             plan.quorum = plan.quorum.wrapping_add_signed(change);
+        });
+        plan_is_refused(&Refusal::ThresholdOffRule, move |plan| {
+            plan.degree = plan.degree.wrapping_add_signed(change);
         });
     }
 }

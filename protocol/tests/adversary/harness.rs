@@ -23,7 +23,7 @@ use roundelay_protocol::transcript::{TrainingContext, adverts_root, plan_root, s
 
 /// The client that is lied to.
 pub(crate) const VICTIM: usize = 1;
-const CLIENTS: u8 = 5;
+const CLIENTS: u16 = 5;
 
 pub(crate) const SHARED: &[Point] = &[Point::Advert, Point::Shares];
 pub(crate) const OPENED: &[Point] = &[Point::Advert, Point::Shares, Point::Opened];

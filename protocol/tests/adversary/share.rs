@@ -234,7 +234,7 @@ fn a4_shares_under_another_roster_than_the_victims_are_refused() {
     pair.run_for(Millis(500));
     // What the victim signed is over no roster that the coordinator knows, so it goes on by itself.
     let boxes = dealt.borrow().iter().filter(|(from, _)| **from != VICTIM).map(delivery).collect();
-    let boxes = ToClient::Boxes(Arc::new(BoxRoster { boxes }));
+    let boxes = ToClient::Boxes(Arc::new(BoxRoster { boxes, others: Vec::new() }));
     pair.tell(VICTIM, round, Input::Message(boxes));
     assert_refused(&pair, round, &Refusal::BadShareRoot(RosterIndex(0)), SHARED);
 }

@@ -34,7 +34,7 @@ fn doing(crashes: &[Crash], point: Point) -> Vec<usize> {
 /// Runs a round with these crashes and compares it with what must come out: the sum over exactly
 /// those whose commit arrived, or an abort in the stage where too few were left.
 fn check(crashes: &[Crash], seed: u64) {
-    let clients = u8::try_from(crashes.len()).unwrap();
+    let clients = u16::try_from(crashes.len()).unwrap();
     let faults = (0..crashes.len()).filter_map(|client| fault(client, crashes[client])).collect();
     let mut pair = Pair::new(Options { faults, ..Options::new(clients, seed) });
     let round = pair.round(PlanKind::Train);

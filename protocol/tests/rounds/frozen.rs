@@ -85,6 +85,7 @@ fn client_of(pair: &Pair, client: usize) -> Value {
             FromClient::InputCommit(commit) => ("commit", hex(canonical(commit))),
             FromClient::SurvivorSignature(signed) => ("signature", hex(canonical(signed))),
             FromClient::Reveal(reveal) => ("reveal", hex(canonical(reveal))),
+            FromClient::Nonce(_) => panic!("the graph is complete"),
             FromClient::Declined(refusal) => panic!("{refusal}"),
             FromClient::Accusation(accusation) => panic!("{accusation:?}"),
         };

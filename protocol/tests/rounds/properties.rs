@@ -32,7 +32,7 @@ fn fault(clients: usize) -> impl Strategy<Value = Fault> {
 }
 
 fn options() -> impl Strategy<Value = Options> {
-    (3_u8..9, any::<u64>(), 1_u64..200, any::<bool>()).prop_flat_map(
+    (3_u16..9, any::<u64>(), 1_u64..200, any::<bool>()).prop_flat_map(
         |(clients, seed, delay, whole_groups)| {
             prop::collection::vec(fault(clients.into()), 0..4).prop_map(move |faults| {
                 let mut options = Options { faults, ..Options::new(clients, seed) };

@@ -8,7 +8,7 @@ use crate::checks::assert_published;
 
 #[test]
 fn rounds_of_every_kind_publish_the_exact_sum_and_everyone_derives_the_same_state() {
-    for clients in [3_u8, 4, 5, 7] {
+    for clients in [3_u16, 4, 5, 7] {
         let options = Options::new(clients, u64::from(clients));
         let mut pair = Pair::new(Options { rounds: 2, ..options });
         let all: Vec<usize> = (0..usize::from(clients)).collect();

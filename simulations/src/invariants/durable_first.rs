@@ -18,6 +18,7 @@ use crate::watch::Observed;
 enum Step {
     Plan,
     Adverts,
+    Graph,
     Boxes,
     Training,
     Set,
@@ -88,6 +89,7 @@ fn kept(record: &Record) -> Option<Step> {
     Some(match record {
         Record::Planned(_) => Step::Plan,
         Record::AdvertsClosed => Step::Adverts,
+        Record::Drawn(_) => Step::Graph,
         Record::SharesClosed => Step::Boxes,
         Record::Training(_) => Step::Training,
         Record::Survivors { .. } => Step::Set,
@@ -100,7 +102,8 @@ fn kept(record: &Record) -> Option<Step> {
 fn told(message: &ToClient) -> Option<Step> {
     Some(match message {
         ToClient::RosterPlan(_) => Step::Plan,
-        ToClient::Adverts(_) => Step::Adverts,
+        ToClient::Listing(_) | ToClient::Adverts(_) => Step::Adverts,
+        ToClient::Beacon(_) => Step::Graph,
         ToClient::Boxes(_) => Step::Boxes,
         ToClient::TrainingPlan(_) => Step::Training,
         ToClient::SurvivorSet(_) => Step::Set,

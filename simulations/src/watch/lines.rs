@@ -91,6 +91,9 @@ fn recorded(record: &Record) -> String {
     match record {
         Record::Planned(plan) => format!("Planned {} clients", plan.cohort.len()),
         Record::Advert(index, _) => format!("Advert of {}", index.0),
+        Record::Drawn(beacon) => {
+            format!("Drawn by {}", indices(beacon.nonces.iter().map(|(index, _)| index)))
+        }
         Record::Shares(index, _) => format!("Shares of {}", index.0),
         Record::Training(plan) => {
             format!(
@@ -133,6 +136,12 @@ fn heard(packet: &Packet) -> String {
 fn told(message: &ToClient) -> String {
     match message {
         ToClient::RosterPlan(plan) => format!("RosterPlan of {}", plan.cohort.len()),
+        ToClient::Listing(listing) => {
+            format!("Listing {}", indices(listing.adverts.iter().map(|(index, ..)| index)))
+        }
+        ToClient::Beacon(beacon) => {
+            format!("Beacon {}", indices(beacon.nonces.iter().map(|(index, _)| index)))
+        }
         ToClient::Adverts(roster) => {
             format!("Adverts {}", indices(roster.adverts.iter().map(|(index, _)| index)))
         }
@@ -166,6 +175,7 @@ fn told(message: &ToClient) -> String {
 fn said(message: &FromClient) -> String {
     match message {
         FromClient::Advert(advert) => format!("Advert {}", short(&advert.self_mask_commitment)),
+        FromClient::Nonce(nonce) => format!("Nonce {}", short(&hash(nonce))),
         FromClient::Shares(shares) => format!("Shares {}", short(&shares.root)),
         FromClient::Opened(signature) => format!("Opened {}", short(&hash(&signature.0))),
         FromClient::InputCommit(commit) => format!("InputCommit {}", short(&commit.root)),

@@ -47,7 +47,9 @@ pub(super) struct Batch {
 /// The stage that a record is made in; `None` where that may be any.
 fn stage_of(record: &Record) -> Option<&'static str> {
     match record {
-        Record::Planned(_) | Record::Advert(..) | Record::AdvertsClosed => Some("advertise_keys"),
+        Record::Planned(_) | Record::Advert(..) | Record::AdvertsClosed | Record::Drawn(_) => {
+            Some("advertise_keys")
+        }
         Record::Shares(..) | Record::SharesClosed => Some("share_keys"),
         Record::Training(_) | Record::Survivors { .. } => Some("masked_input"),
         Record::Quorum(_) => Some("consistency_check"),

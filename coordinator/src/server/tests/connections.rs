@@ -76,7 +76,7 @@ async fn garbage_after_the_hello_closes_the_connection_with_its_reason() {
     );
     let shares = ToCoordinator::Round { federation: FEDERATION, round: ROUND, message: shares };
     let cases: [(Vec<u8>, CloseCode); 5] = [
-        (70_000_u32.to_le_bytes().to_vec(), CloseCode::TooLarge),
+        (140_000_u32.to_le_bytes().to_vec(), CloseCode::TooLarge),
         (vec![4, 0, 0, 0, 0xff, 0xff, 0xff, 0xff], CloseCode::Malformed),
         (framed(&hello()), CloseCode::Malformed),
         (framed(&shares), CloseCode::Malformed),

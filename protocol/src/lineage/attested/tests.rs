@@ -96,7 +96,10 @@ fn the_most_signatures_that_travel_fit_a_frame_and_are_enough_for_any_federation
     rules.clients_min = 2;
     let corrupt = |declared| {
         let rules = crate::manifest::Rules { corrupt_max: declared, ..rules.clone() };
-        rules.floors(crate::limits::COHORT_MAX).ok().map(|floors| usize::from(floors.corrupt()))
+        rules
+            .floors(crate::limits::COMPLETE_COHORT_MAX)
+            .ok()
+            .map(|floors| usize::from(floors.corrupt()))
     };
     // The most that can be declared, or what holds where nothing is.
     let declared = (0..512).rev().find_map(|most| corrupt(Some(most)));

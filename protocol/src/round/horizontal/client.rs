@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! Advertise ─RosterPlan─▶ Share ─Adverts─▶ Open ─Boxes─▶ Prepared ─TrainingPlan─▶ Training
+//!     sparse: └─▶ Draw ─Listing─▶ Revealing ─Beacon─▶ Share                           │
 //!                                                                    Contributed ─▶ Masking
 //!   Revealed ◀─Quorum─ Unmask ◀─SurvivorSet─ Consistency ◀──────────────Masked────────┘
 //!      └─Published─▶ Applying ─Applied─▶ finished
@@ -48,6 +49,7 @@ use crate::time::{Millis, Time};
 
 mod advertise;
 mod consistency;
+mod draw;
 mod history;
 mod input;
 mod machine;
@@ -203,6 +205,8 @@ struct Seat {
     plan: Box<RosterPlan>,
     own: RosterIndex,
     floors: Floors,
+    /// This client's neighbours in a sparse graph, once it is drawn, in roster order.
+    around: Option<Vec<RosterIndex>>,
 }
 
 impl Seat {
@@ -246,6 +250,22 @@ impl Seat {
         let required = self.floors.members_min();
         if present < required {
             return Err(Refusal::TooFewMembers { present, required });
+        }
+        Ok(())
+    }
+
+    /// In a sparse graph, t of this client's neighbours are among these: without them its vector
+    /// could come open alone, or its seeds not at all.
+    fn require_neighbours<'a>(
+        &self,
+        members: impl IntoIterator<Item = &'a RosterIndex>,
+    ) -> Result<(), Refusal> {
+        let Some(around) = &self.around else { return Ok(()) };
+        let left = members.into_iter().filter(|index| around.binary_search(index).is_ok());
+        let (present, required) = (left.count(), self.floors.neighbours_min());
+        if present < usize::from(required) {
+            let present = u16::try_from(present).unwrap_or(u16::MAX);
+            return Err(Refusal::TooFewNeighbours { present, required });
         }
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! The coordinator's half of a horizontal round.
 //!
 //! ```text
-//! AdvertiseKeys ─▶ ShareKeys ─▶ Prepared ─Train─▶ MaskedInput ─▶ StoringSum ─SumStored─┐
+//! AdvertiseKeys ─▶ [Drawing ─▶] ShareKeys ─▶ Prepared ─Train─▶ MaskedInput ─▶ StoringSum ─SumStored─┐
 //!   Finished ◀─Applied─ Applying ◀─Unmasked─ Removing ◀─ Unmasking ◀─ ConsistencyCheck ◀┘
 //! ```
 //! A stage ends as soon as everybody who is expected has answered, at the latest at its deadline;
@@ -49,7 +49,7 @@ use crate::error::{AbortReason, Fault, Refusal, Stage as StageName};
 use crate::ids::{ClientId, RosterIndex};
 use crate::layout::Layout;
 use crate::message::{
-    Advert, FromClient, Published, Quorum, Reveal, ShareRoster, SurvivorSet, ToClient,
+    Advert, Beacon, FromClient, Published, Quorum, Reveal, ShareRoster, SurvivorSet, ToClient,
 };
 use crate::plan::{RosterPlan, TrainingPlan};
 use crate::time::{Millis, Time};
@@ -58,6 +58,7 @@ mod advertise;
 mod blame;
 mod consistency;
 mod core;
+mod draw;
 mod edges;
 mod input;
 mod machine;
@@ -284,7 +285,7 @@ pub enum Record {
     Advert(RosterIndex, Box<Advert>),
     /// AdvertiseKeys ended; the advert roster is fixed.
     AdvertsClosed,
-    /// Shares were accepted.
+    /// Shares were accepted. In a sparse graph [`Record::Drawn`] comes before.
     Shares(RosterIndex, Arc<ShareRoster>),
     /// ShareKeys ended; U2 is fixed.
     SharesClosed,
@@ -305,6 +306,8 @@ pub enum Record {
     Left(RosterIndex, Departure),
     /// The round is over.
     Finished(Outcome),
+    /// The nonces of a sparse graph are revealed, and the graph is drawn.
+    Drawn(Arc<Beacon>),
 }
 
 /// Why a client is out of a round.

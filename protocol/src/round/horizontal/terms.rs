@@ -8,7 +8,6 @@ use roundelay_crypto::identity::{IdentityPublic, Signature};
 
 use crate::ids::{ClientId, FederationId, ModelVersion, RoundNumber};
 use crate::layout::Layout;
-use crate::limits::COHORT_MAX;
 use crate::lineage::Standing;
 use crate::manifest::{Floors, FloorsError, Groups, Hyperparameters, Manifest, Rules};
 use crate::plan::{PlanKind, RosterPlan};
@@ -22,13 +21,15 @@ pub struct Terms {
     identities: BTreeMap<ClientId, IdentityPublic>,
     groups: Groups,
     data_version: Digest,
+    /// Of the whole federation: the numbers of a sparse graph take long to find.
+    floors: Result<Floors, FloorsError>,
 }
 
 /// Why a cohort can't be planned. Whoever plans is at fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum PlanError {
     /// Not a set of clients of the manifest, or more than one round takes.
-    #[error("the cohort is not a set of at most {COHORT_MAX} clients of the manifest")]
+    #[error("the cohort is not a set of clients of the manifest, or larger than a round takes")]
     NotInManifest,
     /// Not a union of the manifest's fixed groups.
     #[error("the cohort is not a union of the manifest's fixed groups")]
@@ -51,6 +52,7 @@ impl Terms {
             identities,
             groups: manifest.groups(),
             data_version: manifest.data_version(),
+            floors: manifest.floors(manifest.client_count()),
             manifest,
         }
     }
@@ -133,7 +135,7 @@ impl Terms {
 
     /// The floors for a cohort of so many clients.
     pub fn floors(&self, cohort: usize) -> Result<Floors, FloorsError> {
-        self.manifest.floors(cohort)
+        if cohort == self.identities.len() { self.floors } else { self.manifest.floors(cohort) }
     }
 
     /// c + 1 for the whole federation: of so many members, one is honest.
@@ -166,7 +168,7 @@ impl Terms {
         cohort: &BTreeSet<ClientId>,
     ) -> Result<RosterPlan, PlanError> {
         let known = cohort.iter().all(|client| self.identities.contains_key(client));
-        if cohort.len() > COHORT_MAX || !known {
+        if cohort.len() > self.rules().coordinator.cohort_max() || !known {
             return Err(PlanError::NotInManifest);
         }
         if !self.groups.is_union(cohort.iter().copied()) {
@@ -178,6 +180,7 @@ impl Terms {
             round,
             manifest: self.hash,
             cohort: cohort.iter().copied().collect(),
+            degree: floors.degree(),
             threshold: floors.threshold(),
             quorum: floors.quorum(),
         })

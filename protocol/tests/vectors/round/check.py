@@ -91,7 +91,8 @@ class Round:
         self.scope = hexed("federation") + u64(frozen["round"]) + hexed("manifest")
         cohort = items([c.id for c in self.clients])
         self.cohort = p.digest_of("roundelay/transcript/cohort", [cohort])
-        limits = u16(self.threshold) + u16(self.threshold)
+        # Degree, threshold, quorum.
+        limits = u16(len(self.clients) - 1) + u16(self.threshold) + u16(self.threshold)
         self.plan = p.digest_of("roundelay/transcript/plan", [self.scope + cohort + limits])
 
     def advertise(self):
@@ -100,9 +101,11 @@ class Round:
             commitment = p.digest_of(
                 "roundelay/round/self-mask-commitment", [self.scope, c.id, c.self_mask])
             body = [c.masks.public, c.boxes.public, commitment, bytes(32)]
-            signature = c.sign(self, "advert", self.plan + b"".join(body))
-            c.agrees("advert", b"".join(body) + signature)
-            leaves += p.digest_of("roundelay/transcript/advert", [u16(index), *body, signature])
+            # No commitment to a nonce: the graph is complete.
+            signature = c.sign(self, "advert", self.plan + b"".join(body) + b"\0")
+            c.agrees("advert", b"".join(body) + b"\0" + signature)
+            leaves += p.digest_of(
+                "roundelay/transcript/advert", [u16(index), *body, b"", signature])
         self.adverts = p.digest_of("roundelay/transcript/adverts", [self.plan, leaves])
 
     def split(self, c):

@@ -132,6 +132,18 @@ def main():
         + b[-64 - 8:-8] + u64(9),
     )
     check("round_from_client", "opened", lambda b: u32(7) + bytes([8]) * 64)
+    check("round_from_client", "nonce", lambda b: u32(8) + bytes([6]) * 32)
+    listed = lambda b, at: b[at : at + 64]
+    check(
+        "round_to_client",
+        "listing",
+        lambda b: u32(10) + u64(2) + u16(0) + listed(b, 14) + u16(300) + listed(b, 80),
+    )
+    check(
+        "round_to_client",
+        "beacon",
+        lambda b: u32(11) + u64(2) + u16(0) + bytes([7]) * 32 + u16(300) + bytes([8]) * 32,
+    )
     check("round_to_client", "training_plan", training_plan)
     print(checked, "messages agree")
 

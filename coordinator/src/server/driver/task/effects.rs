@@ -254,7 +254,9 @@ impl Task<'_> {
         let federation = self.place.federation;
         let is_roster = matches!(
             message,
-            ToClient::Adverts(_)
+            ToClient::Listing(_)
+                | ToClient::Beacon(_)
+                | ToClient::Adverts(_)
                 | ToClient::Boxes(_)
                 | ToClient::SurvivorSet(_)
                 | ToClient::Quorum(_)

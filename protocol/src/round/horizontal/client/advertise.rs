@@ -1,16 +1,18 @@
 //! AdvertiseKeys: the roster plan is held against the manifest, then fresh public keys go out.
 
 use roundelay_crypto::identity::Signature;
+use roundelay_crypto::secret::{Secret, Seed};
 
+use super::draw::Draw;
 use super::seeds::RoundSeeds;
 use super::share::Share;
 use super::{Core, Event, Seat, Turn};
 use crate::error::{Refusal, Stage};
-use crate::limits::COHORT_MAX;
 use crate::manifest::FloorsError;
 use crate::message::{Advert, FromClient};
 use crate::plan::RosterPlan;
 use crate::round::horizontal::keys::{box_secret, mask_secret, self_mask_commitment};
+use crate::round::horizontal::neighbours::draw_commitment;
 use crate::signed::Statement;
 use crate::transcript::plan_root;
 
@@ -19,18 +21,28 @@ pub(super) struct Advertise {
     seeds: RoundSeeds,
 }
 
+/// What comes after the advert.
+pub(super) enum Advertised {
+    /// The adverts of all.
+    Complete(Share),
+    /// The beacon from which the graph is drawn.
+    Sparse(Draw),
+}
+
 impl Advertise {
     pub(super) fn new(seeds: RoundSeeds) -> Self {
         Self { seeds }
     }
 
     pub(super) fn plan(
-        self,
+        mut self,
         core: &Core,
         plan: Box<RosterPlan>,
         turn: &mut Turn<'_>,
-    ) -> Result<Share, Refusal> {
+    ) -> Result<Advertised, Refusal> {
         let seat = check(core, plan, turn)?;
+        let nonce: Option<Seed> =
+            (!seat.plan.is_complete()).then(|| Secret::random(&mut self.seeds.noise));
         let (masks, boxes) = (mask_secret(&self.seeds.key), box_secret(&self.seeds.boxes));
         let plan = plan_root(&seat.plan);
         let unsigned = Advert {
@@ -42,6 +54,9 @@ impl Advertise {
                 &self.seeds.self_mask,
             ),
             last_transcript: turn.history.transcript(),
+            draw: nonce
+                .as_ref()
+                .map(|nonce| draw_commitment(&core.scope, core.own, nonce.expose())),
             signature: Signature([0; 64]),
         };
         let statement = Statement::Advert { plan: &plan, advert: &unsigned };
@@ -49,7 +64,11 @@ impl Advertise {
         let advert = Advert { signature, ..unsigned };
         turn.remember(core, Event::Advertised);
         turn.reply(FromClient::Advert(Box::new(advert.clone())));
-        Ok(Share { seat, plan, seeds: self.seeds, masks, boxes, advert })
+        let share = Share { seat, plan, seeds: self.seeds, masks, boxes, advert, drawn: None };
+        Ok(match nonce {
+            None => Advertised::Complete(share),
+            Some(nonce) => Advertised::Sparse(Draw { share, nonce: *nonce.expose() }),
+        })
     }
 }
 
@@ -69,7 +88,7 @@ fn check(core: &Core, plan: Box<RosterPlan>, turn: &Turn<'_>) -> Result<Seat, Re
     let cohort = &plan.cohort;
     let sorted = cohort.is_sorted_by(|one, next| one < next);
     let known = cohort.iter().all(|client| terms.identity(*client).is_some());
-    if !sorted || !known || cohort.len() > COHORT_MAX {
+    if !sorted || !known || cohort.len() > terms.rules().coordinator.cohort_max() {
         return Err(Refusal::CohortNotInManifest);
     }
     let own = plan.index_of(core.own).ok_or(Refusal::NotInCohort)?;
@@ -86,10 +105,13 @@ fn check(core: &Core, plan: Box<RosterPlan>, turn: &Turn<'_>) -> Result<Seat, Re
         FloorsError::TooFewClients { clients: present, required, .. } => {
             Refusal::TooFewMembers { present, required }
         }
-        FloorsError::Parameters(_) => Refusal::ThresholdOffRule,
+        FloorsError::Parameters(_) | FloorsError::SmallComponents { .. } => {
+            Refusal::ThresholdOffRule
+        }
     })?;
-    if plan.threshold != floors.threshold() || plan.quorum != floors.quorum() {
+    let numbers = (floors.degree(), floors.threshold(), floors.quorum());
+    if (plan.degree, plan.threshold, plan.quorum) != numbers {
         return Err(Refusal::ThresholdOffRule);
     }
-    Ok(Seat { plan, own, floors })
+    Ok(Seat { plan, own, floors, around: None })
 }

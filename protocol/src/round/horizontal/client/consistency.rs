@@ -20,7 +20,7 @@ pub(super) struct Consistency {
     pub(super) seat: Seat,
     /// b_u.
     pub(super) self_mask: Seed,
-    /// Shares of every member of A, this client's own among them.
+    /// Shares of every member of A that is a neighbour, in a complete graph this client's own too.
     pub(super) holdings: BTreeMap<RosterIndex, Holding>,
     pub(super) context: TrainingContext,
     pub(super) plan: Box<TrainingPlan>,
@@ -75,6 +75,6 @@ impl Consistency {
         if present < required {
             return Err(Refusal::TooFewSurvivors { present, required });
         }
-        Ok(())
+        self.seat.require_neighbours(&survivors)
     }
 }

@@ -24,9 +24,9 @@ pub(super) struct Prepared {
     pub(super) seat: Seat,
     /// b_u.
     pub(super) self_mask: Seed,
-    /// Shares of every member of U2, this client's own among them.
+    /// Shares of every member of U2 that is a neighbour, in a complete graph this client's own too.
     pub(super) holdings: BTreeMap<RosterIndex, Holding>,
-    /// Edges to every other member of U2.
+    /// Edges to every other member of U2 that is a neighbour.
     pub(super) edges: BTreeMap<RosterIndex, OpenEdge>,
     /// U2.
     pub(super) prepared: Vec<RosterIndex>,
@@ -84,18 +84,32 @@ impl Prepared {
         if !known || !sorted || !holds_own || !self.seat.is_allowed_set(core, &plan.active) {
             return Err(Refusal::BadActiveRoster);
         }
+        self.seat.require_neighbours(&plan.active)?;
         self.seat.require_members(plan.active.len())
     }
 
     /// So many clients have opened their boxes, the very ones of this client's leaves, that those
     /// who show the keys of theirs, as accusers do, are too few: at most n - q of them and c that
-    /// collude hold fewer than t shares of a seed, since q = t and 2t > n + c.
+    /// collude hold fewer than t shares of a seed, since q = t and 2t > n + c. In a sparse graph it
+    /// is the k neighbours who hold them: t of those have to have signed, for then k - t and c_k are
+    /// fewer than t, as 2t > k + c_k.
     fn check_opened(&self, core: &Core, plan: &TrainingPlan) -> Result<(), Refusal> {
         let statement = Statement::Opened { shares: &self.shares };
         let counts = |signer| self.prepared.binary_search(&signer).is_ok();
-        let valid = self.seat.signatures(core, &statement, &plan.opened, counts);
+        let floors = &self.seat.floors;
+        let (valid, required) = match &self.seat.around {
+            None => {
+                let valid = self.seat.signatures(core, &statement, &plan.opened, counts);
+                (valid, floors.quorum())
+            }
+            Some(around) => {
+                let by_neighbours = |(signer, _): &&_| around.binary_search(signer).is_ok();
+                let opened: Vec<_> = plan.opened.iter().filter(by_neighbours).copied().collect();
+                let valid = self.seat.signatures(core, &statement, &opened, counts);
+                (valid, floors.neighbours_min())
+            }
+        };
         let present = u16::try_from(valid).unwrap_or(u16::MAX);
-        let required = self.seat.floors.quorum();
         if present < required { Err(Refusal::TooFewOpened { present, required }) } else { Ok(()) }
     }
 }

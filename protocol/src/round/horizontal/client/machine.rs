@@ -3,8 +3,9 @@
 
 use std::mem;
 
-use super::advertise::Advertise;
+use super::advertise::{Advertise, Advertised};
 use super::consistency::Consistency;
+use super::draw::{Draw, Revealing};
 use super::input::{Masking, Prepared, Training};
 use super::open::Open;
 use super::seeds::RoundSeeds;
@@ -29,6 +30,8 @@ pub struct Round {
 /// What the machine waits for.
 enum Stage {
     Advertise(Advertise),
+    Draw(Box<Draw>),
+    Revealing(Box<Revealing>),
     Share(Box<Share>),
     Open(Box<Open>),
     Prepared(Box<Prepared>),
@@ -46,6 +49,8 @@ enum Stage {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Starter {
     RosterPlan,
+    Listing,
+    Beacon,
     Adverts,
     Boxes,
     TrainingPlan,
@@ -57,6 +62,8 @@ impl Starter {
     fn of(message: &ToClient) -> Option<Self> {
         match message {
             ToClient::RosterPlan(_) => Some(Self::RosterPlan),
+            ToClient::Listing(_) => Some(Self::Listing),
+            ToClient::Beacon(_) => Some(Self::Beacon),
             ToClient::Adverts(_) => Some(Self::Adverts),
             ToClient::Boxes(_) => Some(Self::Boxes),
             ToClient::TrainingPlan(_) => Some(Self::TrainingPlan),
@@ -72,7 +79,9 @@ impl Starter {
     /// Why the same message with another content is refused.
     fn contradicted(self) -> Refusal {
         match self {
-            Self::RosterPlan => Refusal::Contradicted(StageName::AdvertiseKeys),
+            Self::RosterPlan | Self::Listing | Self::Beacon => {
+                Refusal::Contradicted(StageName::AdvertiseKeys)
+            }
             Self::Adverts | Self::Boxes => Refusal::Contradicted(StageName::ShareKeys),
             Self::TrainingPlan => Refusal::Contradicted(StageName::MaskedInput),
             Self::SurvivorSet => Refusal::AlreadySigned,
@@ -86,6 +95,8 @@ impl Stage {
     fn awaits(&self) -> Option<Starter> {
         match self {
             Self::Advertise(_) => Some(Starter::RosterPlan),
+            Self::Draw(_) => Some(Starter::Listing),
+            Self::Revealing(_) => Some(Starter::Beacon),
             Self::Share(_) => Some(Starter::Adverts),
             Self::Open(_) => Some(Starter::Boxes),
             Self::Prepared(_) => Some(Starter::TrainingPlan),
@@ -101,7 +112,9 @@ impl Stage {
     fn holds(&self, starter: Starter) -> bool {
         matches!(
             (self, starter),
-            (Self::Open(_), Starter::TrainingPlan) | (Self::Consistency(_), Starter::Quorum)
+            (Self::Revealing(_), Starter::Adverts)
+                | (Self::Open(_), Starter::TrainingPlan)
+                | (Self::Consistency(_), Starter::Quorum)
         )
     }
 
@@ -112,7 +125,9 @@ impl Stage {
 
     fn name(&self) -> Option<StageName> {
         match self {
-            Self::Advertise(_) | Self::Share(_) => Some(StageName::AdvertiseKeys),
+            Self::Advertise(_) | Self::Draw(_) | Self::Revealing(_) | Self::Share(_) => {
+                Some(StageName::AdvertiseKeys)
+            }
             Self::Open(_) => Some(StageName::ShareKeys),
             Self::Prepared(_) => Some(StageName::Prepared),
             Self::Training(_) | Self::Masking(_) => Some(StageName::MaskedInput),
@@ -233,7 +248,16 @@ impl Round {
         self.answered = None;
         self.step(turn, |stage, core, turn| match (stage, message) {
             (Stage::Advertise(stage), ToClient::RosterPlan(plan)) => {
-                Ok(Stage::Share(Box::new(stage.plan(core, plan, turn)?)))
+                Ok(match stage.plan(core, plan, turn)? {
+                    Advertised::Complete(share) => Stage::Share(Box::new(share)),
+                    Advertised::Sparse(draw) => Stage::Draw(Box::new(draw)),
+                })
+            }
+            (Stage::Draw(stage), ToClient::Listing(listing)) => {
+                Ok(Stage::Revealing(Box::new(stage.listing(core, listing, turn)?)))
+            }
+            (Stage::Revealing(stage), ToClient::Beacon(beacon)) => {
+                Ok(Stage::Share(Box::new(stage.beacon(core, &beacon)?)))
             }
             (Stage::Share(stage), ToClient::Adverts(roster)) => {
                 Ok(Stage::Open(Box::new(stage.adverts(core, roster, turn)?)))

@@ -11,6 +11,7 @@ use roundelay_crypto::identity::first_bad;
 use roundelay_crypto::secret::Seed;
 use roundelay_crypto::tree;
 
+use super::draw::Drawn;
 use super::input::Prepared;
 use super::share::SentLeaf;
 use super::{Action, Core, Event, Seat, Turn};
@@ -35,8 +36,11 @@ pub(super) struct Open {
     pub(super) adverts: Digest,
     /// Root of this client's own leaves.
     pub(super) own_root: Digest,
-    pub(super) own_holding: Holding,
+    /// This client's shares of its own seeds; none in a sparse graph.
+    pub(super) own_holding: Option<Holding>,
     pub(super) sent: BTreeMap<RosterIndex, SentLeaf>,
+    /// In a sparse graph: what it was drawn from.
+    pub(super) drawn: Option<Drawn>,
 }
 
 /// An edge to a member of U2: its ciphertexts, and the secret of its mask.
@@ -65,6 +69,9 @@ impl Open {
             holdings.insert(from, holding);
             edges.insert(from, edge);
         }
+        self.seat.require_neighbours(edges.keys())?;
+        self.check_others(roster)?;
+        roots.extend(roster.others.iter().map(|(index, root)| (*index, root)));
         self.seat.require_members(roots.len())?;
         self.remembers(core, roster, turn)?;
         let prepared = roots.keys().copied().collect();
@@ -72,7 +79,7 @@ impl Open {
         let signature =
             core.scope.sign(&core.setup.identity, &Statement::Opened { shares: &shares });
         turn.reply(FromClient::Opened(signature));
-        holdings.insert(self.seat.own, self.own_holding);
+        holdings.extend(self.own_holding.map(|holding| (self.seat.own, holding)));
         Ok(Prepared {
             seat: self.seat,
             self_mask: self.self_mask,
@@ -81,6 +88,24 @@ impl Open {
             prepared,
             shares,
         })
+    }
+
+    /// The other members of U2 are no neighbours: in a complete graph there are none, in a sparse one
+    /// those that revealed a nonce.
+    fn check_others(&self, roster: &BoxRoster) -> Result<(), Refusal> {
+        let others = &roster.others;
+        let is_other = |index: &RosterIndex| {
+            self.drawn.as_ref().is_some_and(|drawn| {
+                *index != self.seat.own
+                    && drawn.members.binary_search(index).is_ok()
+                    && drawn.around.binary_search(index).is_err()
+            })
+        };
+        match others.iter().find(|(index, _)| !is_other(index)) {
+            Some((index, _)) => Err(Refusal::BadShareRoot(*index)),
+            None if others.is_sorted_by(|(one, _), (next, _)| one < next) => Ok(()),
+            None => Err(Refusal::BadShareRoot(self.seat.own)),
+        }
     }
 
     /// One box, with the digest of its leaf: for this client, and whole.
@@ -140,7 +165,7 @@ impl Open {
         let mut met: Vec<RoundNumber> =
             roster.boxes.iter().map(|delivery| delivery.leaf.met).collect();
         met.sort_unstable_by(|one, other| other.cmp(one));
-        match met.get(usize::from(self.seat.floors.corrupt())) {
+        match met.get(usize::from(self.seat.floors.corrupt_neighbours())) {
             Some(seen) if *seen > remembered => {
                 turn.remember(core, Event::RolledBack { seen: *seen });
                 Err(Refusal::RolledBack { seen: seen.0, remembered: remembered.0 })
@@ -176,10 +201,19 @@ impl Open {
     /// The digest of a leaf, if it has this client's place under its root.
     fn leaf_in_tree(&self, delivery: &BoxDelivery) -> Option<Digest> {
         let BoxDelivery { from, leaf, path, root, .. } = delivery;
-        // A sender has a leaf for every advert but its own, in roster order.
-        let others = self.roster.adverts.iter().filter(|(index, _)| index != from);
-        let position = others.clone().position(|(index, _)| *index == self.seat.own)?;
+        // A sender has a leaf for every member that is its neighbour, in roster order.
+        let (position, leaves) = match &self.drawn {
+            None => {
+                let others = self.roster.adverts.iter().filter(|(index, _)| index != from);
+                let position = others.clone().position(|(index, _)| *index == self.seat.own)?;
+                (position, others.count())
+            }
+            Some(drawn) => {
+                let around = drawn.graph.among(*from, &drawn.members);
+                (around.binary_search(&self.seat.own).ok()?, around.len())
+            }
+        };
         let digest = leaf_digest(*from, leaf);
-        tree::verify(root, &digest, position, others.count(), path).then_some(digest)
+        tree::verify(root, &digest, position, leaves, path).then_some(digest)
     }
 }

@@ -12,6 +12,7 @@ use roundelay_crypto::secret::{Secret, Seed};
 use roundelay_crypto::shamir::{self, Threshold};
 use roundelay_crypto::tree;
 
+use super::draw::Drawn;
 use super::open::Open;
 use super::seeds::RoundSeeds;
 use super::{Core, Event, History, Seat, Turn};
@@ -20,7 +21,7 @@ use crate::ids::RosterIndex;
 use crate::message::{Advert, AdvertRoster, FromClient, ShareLeaf, ShareRoster};
 use crate::round::horizontal::keys::{BoxPlace, Holding, encapsulate_mask};
 use crate::signed::Statement;
-use crate::transcript::{adverts_root, leaf_digest};
+use crate::transcript::{advert_digest, adverts_root, leaf_digest};
 
 /// Waits for the advert roster.
 pub(super) struct Share {
@@ -31,6 +32,8 @@ pub(super) struct Share {
     pub(super) masks: AgreementSecret,
     pub(super) boxes: AgreementSecret,
     pub(super) advert: Advert,
+    /// In a sparse graph: what it was drawn from.
+    pub(super) drawn: Option<Drawn>,
 }
 
 /// What this client sent to one neighbour, as far as later stages need it.
@@ -51,9 +54,13 @@ impl Share {
     ) -> Result<Open, Refusal> {
         self.check(core, &roster)?;
         turn.history.rises(Stage::ShareKeys, core.scope.round)?;
-        let adverts = adverts_root(&self.plan, &roster);
+        let adverts = match &self.drawn {
+            None => adverts_root(&self.plan, &roster),
+            Some(drawn) => drawn.root,
+        };
         let (own, mut holdings) = (self.seat.own, self.split()?);
-        let own_holding = holdings.remove(&own).ok_or(Refusal::OwnAdvertAltered)?;
+        // In a sparse graph nobody holds a share of its own seeds.
+        let own_holding = holdings.remove(&own);
         let (mut leaves, mut sent) = (Vec::new(), BTreeMap::new());
         for (to, advert) in roster.adverts.iter().filter(|(index, _)| *index != own) {
             let holding = holdings.remove(to).ok_or(Refusal::BadAdvert(*to))?;
@@ -79,12 +86,16 @@ impl Share {
             own_root: root,
             own_holding,
             sent,
+            drawn: self.drawn,
         })
     }
 
     /// The roster is canonical, holds this client's advert unaltered, and every other one is
     /// signed by its client over the very plan that this client saw.
     fn check(&self, core: &Core, roster: &AdvertRoster) -> Result<(), Refusal> {
+        if let Some(drawn) = &self.drawn {
+            self.check_drawn(drawn, roster)?;
+        }
         let mut previous = None;
         let mut keys = BTreeSet::new();
         let mut others = Vec::new();
@@ -105,20 +116,46 @@ impl Share {
                 return Err(Refusal::EqualKeys);
             }
         }
-        if others.len() == roster.adverts.len() {
+        if self.drawn.is_none() && others.len() == roster.adverts.len() {
             return Err(Refusal::OwnAdvertAltered);
         }
         let (indices, signed): (Vec<_>, Vec<_>) = others.into_iter().unzip();
         if let Some(bad) = first_bad(&signed).and_then(|bad| indices.get(bad)) {
             return Err(Refusal::BadAdvert(*bad));
         }
-        self.seat.require_members(roster.adverts.len())
+        match &self.drawn {
+            None => self.seat.require_members(roster.adverts.len()),
+            Some(_) => Ok(()),
+        }
     }
 
-    /// Shares of both seeds for every index of the cohort.
+    /// The roster is of exactly the neighbours that take part, with the adverts that were listed.
+    fn check_drawn(&self, drawn: &Drawn, roster: &AdvertRoster) -> Result<(), Refusal> {
+        let members = drawn.graph.among(self.seat.own, &drawn.members);
+        if !members.iter().eq(roster.adverts.iter().map(|(index, _)| index)) {
+            return Err(Refusal::BadBeacon);
+        }
+        let listed = &drawn.listing.adverts;
+        for (index, advert) in &roster.adverts {
+            let position = listed.binary_search_by_key(index, |(index, ..)| *index).ok();
+            let listed = position.and_then(|position| listed.get(position));
+            let digest = advert_digest(*index, advert);
+            let same = |(_, known, draw): &(RosterIndex, Digest, Digest)| {
+                digest == *known && advert.draw == Some(*draw)
+            };
+            if !listed.is_some_and(same) {
+                return Err(Refusal::BadAdvert(*index));
+            }
+        }
+        Ok(())
+    }
+
+    /// Shares of both seeds: for every index of the cohort, or for every neighbour of a sparse graph.
     fn split(&mut self) -> Result<BTreeMap<RosterIndex, Holding>, Refusal> {
         let plan = &self.seat.plan;
-        let shares = u16::try_from(plan.cohort.len()).unwrap_or(u16::MAX);
+        let around = self.drawn.as_ref().map(|drawn| &drawn.around);
+        let holders = around.map_or(plan.cohort.len(), Vec::len);
+        let shares = u16::try_from(holders).unwrap_or(u16::MAX);
         let threshold =
             Threshold::new(plan.threshold, shares).map_err(|_| Refusal::ThresholdOffRule)?;
         let noise = &mut self.seeds.noise;
@@ -126,10 +163,14 @@ impl Share {
         let self_masks = shamir::split(&self.seeds.self_mask, threshold, noise);
         let pairs = keys.into_iter().zip(self_masks);
         Ok(pairs
-            .map(|(key, self_mask)| {
-                // Shares count from 1, the roster from 0.
-                let index = RosterIndex(key.index.saturating_sub(1));
-                (index, Holding { key: key.value, self_mask: self_mask.value })
+            .filter_map(|(key, self_mask)| {
+                // Shares count from 1, holders from 0.
+                let place = key.index.saturating_sub(1);
+                let index = match around {
+                    None => RosterIndex(place),
+                    Some(around) => *around.get(usize::from(place))?,
+                };
+                Some((index, Holding { key: key.value, self_mask: self_mask.value }))
             })
             .collect())
     }

@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::core::{Core, Turn, Waiting};
+use super::draw::{Around, Drawing, Drawn};
 use super::machine::{Event, Stage};
 use super::share::ShareKeys;
 use super::*;
 use crate::message::AdvertRoster;
 use crate::signed::Statement;
+use crate::transcript::adverts_root;
 
 /// Waits for adverts.
 pub(super) struct AdvertiseKeys {
@@ -61,6 +63,9 @@ impl AdvertiseKeys {
                 .into_iter()
                 .any(|key| *key == advert.mask || *key == advert.boxes)
         });
+        if advert.draw.is_some() == core.plan.is_complete() {
+            return Err(Fault::BadNonce);
+        }
         if taken || advert.mask == advert.boxes { Err(Fault::BadKey) } else { Ok(()) }
     }
 
@@ -88,13 +93,22 @@ impl AdvertiseKeys {
             return core.too_few(StageName::AdvertiseKeys, answers, needed, turn);
         }
         turn.persist(Record::AdvertsClosed);
-        let next = self.close(core, turn);
-        next.settle(core, turn)
+        match self.close(core, turn) {
+            Stage::ShareKeys(next) => next.settle(core, turn),
+            Stage::Drawing(next) => next.settle(core, turn),
+            stage => stage,
+        }
     }
 
-    fn close(self, core: &Core, turn: &mut Turn<'_>) -> ShareKeys {
-        let adverts = self.adverts.into_iter().collect();
-        ShareKeys::begin(core, Arc::new(AdvertRoster { adverts }), turn)
+    /// On to the shares, or in a sparse graph to the beacon.
+    fn close(self, core: &Core, turn: &mut Turn<'_>) -> Stage {
+        let roster = Arc::new(AdvertRoster { adverts: self.adverts.into_iter().collect() });
+        if !core.plan.is_complete() {
+            return Stage::Drawing(Box::new(Drawing::begin(core, roster, turn)));
+        }
+        let root = adverts_root(&core.root, &roster);
+        let drawn = Drawn { beacon: None, root, around: Around::complete() };
+        Stage::ShareKeys(Box::new(ShareKeys::begin(core, roster, drawn, turn)))
     }
 
     /// Takes a record instead of a message.
@@ -113,7 +127,7 @@ impl AdvertiseKeys {
                 self.adverts.remove(&index);
                 Some(Stage::AdvertiseKeys(self))
             }
-            Record::AdvertsClosed => Some(Stage::ShareKeys(Box::new(self.close(core, turn)))),
+            Record::AdvertsClosed => Some(self.close(core, turn)),
             _ => None,
         }
     }

@@ -65,6 +65,8 @@ pub struct StoredBoxes {
     client: ClientId,
     to: Option<RosterIndex>,
     deliveries: BTreeMap<RosterIndex, BoxDelivery>,
+    /// Roots of those who sent this client nothing: they are no neighbours.
+    others: BTreeMap<RosterIndex, Digest>,
     left: BTreeSet<RosterIndex>,
     /// ShareKeys has ended: whoever leaves later has sent its boxes.
     is_closed: bool,
@@ -74,8 +76,8 @@ impl StoredBoxes {
     /// Those of a client, from no record yet.
     #[must_use]
     pub fn of(client: ClientId) -> Self {
-        let (deliveries, left) = (BTreeMap::new(), BTreeSet::new());
-        Self { client, to: None, deliveries, left, is_closed: false }
+        let (deliveries, others) = (BTreeMap::new(), BTreeMap::new());
+        Self { client, to: None, deliveries, others, left: BTreeSet::new(), is_closed: false }
     }
 
     /// Takes the next record.
@@ -84,8 +86,11 @@ impl StoredBoxes {
             _ if self.is_closed => {}
             Record::Planned(plan) => self.to = plan.index_of(self.client),
             Record::Shares(from, shares) => {
-                let delivery = self.to.and_then(|to| delivery(*from, shares, to));
-                self.deliveries.extend(delivery.map(|delivery| (*from, delivery)));
+                match self.to.and_then(|to| delivery(*from, shares, to)) {
+                    Some(delivery) => drop(self.deliveries.insert(*from, delivery)),
+                    None if self.to == Some(*from) => {}
+                    None => drop(self.others.insert(*from, shares.root)),
+                }
             }
             Record::Left(index, _) => drop(self.left.insert(*index)),
             Record::SharesClosed => self.is_closed = true,
@@ -96,10 +101,12 @@ impl StoredBoxes {
     /// The boxes, if the records held them.
     #[must_use]
     pub fn finish(self) -> Option<BoxRoster> {
-        let Self { to, deliveries, left, is_closed, .. } = self;
+        let Self { to, deliveries, others, left, is_closed, .. } = self;
         to.filter(|_| is_closed)?;
         let prepared = deliveries.into_iter().filter(|(from, _)| !left.contains(from));
-        Some(BoxRoster { boxes: prepared.map(|(_, delivery)| delivery).collect() })
+        let boxes = prepared.map(|(_, delivery)| delivery).collect();
+        let others = others.into_iter().filter(|(from, _)| !left.contains(from)).collect();
+        Some(BoxRoster { boxes, others })
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::advertise::AdvertiseKeys;
 use super::consistency::ConsistencyCheck;
 use super::core::{Core, Turn};
+use super::draw::Drawing;
 use super::input::{MaskedInput, StoringSum};
 use super::prepared::{Opening, Prepared};
 use super::publish::{Applying, Removing};
@@ -25,6 +26,7 @@ pub struct Round {
 /// What the machine waits for.
 pub(super) enum Stage {
     AdvertiseKeys(AdvertiseKeys),
+    Drawing(Box<Drawing>),
     ShareKeys(Box<ShareKeys>),
     Opening(Box<Opening>),
     Prepared(Box<Prepared>),
@@ -57,7 +59,7 @@ pub(super) enum Event {
 impl Stage {
     fn name(&self) -> Option<StageName> {
         match self {
-            Self::AdvertiseKeys(_) => Some(StageName::AdvertiseKeys),
+            Self::AdvertiseKeys(_) | Self::Drawing(_) => Some(StageName::AdvertiseKeys),
             Self::ShareKeys(_) | Self::Opening(_) => Some(StageName::ShareKeys),
             Self::Prepared(_) => Some(StageName::Prepared),
             Self::MaskedInput(_) | Self::StoringSum(_) => Some(StageName::MaskedInput),
@@ -77,6 +79,7 @@ impl Stage {
     fn handle(self, core: &mut Core, event: Event, turn: &mut Turn<'_>) -> Self {
         match self {
             Self::AdvertiseKeys(stage) => stage.handle(core, event, turn),
+            Self::Drawing(stage) => stage.handle(core, event, turn),
             Self::ShareKeys(stage) => stage.handle(core, event, turn),
             Self::Opening(stage) => stage.handle(core, event, turn),
             Self::Prepared(stage) => stage.handle(core, event, turn),
@@ -207,7 +210,7 @@ impl Round {
             return;
         }
         let belongs = match &message {
-            FromClient::Advert(_) => StageName::AdvertiseKeys,
+            FromClient::Advert(_) | FromClient::Nonce(_) => StageName::AdvertiseKeys,
             FromClient::Shares(_) | FromClient::Opened(_) => StageName::ShareKeys,
             FromClient::InputCommit(_) => StageName::MaskedInput,
             FromClient::SurvivorSignature(_) => StageName::ConsistencyCheck,
@@ -238,7 +241,7 @@ impl Round {
             Stage::Opening(stage) => Some(&stage.preparation),
             Stage::Prepared(stage) => Some(&stage.preparation),
             Stage::MaskedInput(stage) => Some(&stage.work.preparation),
-            Stage::AdvertiseKeys(_) | Stage::ShareKeys(_) => {
+            Stage::AdvertiseKeys(_) | Stage::Drawing(_) | Stage::ShareKeys(_) => {
                 self.core.expel(from, Fault::OutOfStage, turn);
                 return self.step(Event::Left(from), turn);
             }

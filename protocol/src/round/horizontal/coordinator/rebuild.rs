@@ -10,6 +10,7 @@ use roundelay_crypto::secret::{Secret, Seed};
 use roundelay_crypto::shamir::{LagrangeWeights, combine_verified};
 
 use super::core::Core;
+use super::draw::Around;
 use super::input::Work;
 use super::unmask::Unmasking;
 use super::*;
@@ -21,6 +22,14 @@ use crate::round::horizontal::keys::{
 pub(super) struct Rebuilt {
     pub(super) plan: UnmaskPlan,
     /// Dealers whose shares do not all lie on one polynomial.
+    pub(super) liars: BTreeSet<RosterIndex>,
+}
+
+/// Seeds that the shares at hand do not rebuild.
+pub(super) struct Missing {
+    /// Their dealers.
+    pub(super) unbuilt: BTreeSet<RosterIndex>,
+    /// Those of them, and others, of whom t shares do not lie on one polynomial.
     pub(super) liars: BTreeSet<RosterIndex>,
 }
 
@@ -46,31 +55,27 @@ pub(super) fn is_self_mask(core: &Core, work: &Work, of: RosterIndex, seed: &See
 }
 
 /// Rebuilds everything, or names the dealers whose seeds the shares at hand do not rebuild.
-pub(super) fn rebuild(
-    core: &Core,
-    stage: &Unmasking,
-    effort: Effort,
-) -> Result<Rebuilt, BTreeSet<RosterIndex>> {
+pub(super) fn rebuild(core: &Core, stage: &Unmasking, effort: Effort) -> Result<Rebuilt, Missing> {
     let work = &stage.survivors.work;
     let mut shares = Shares::new(core, stage, effort);
     let mut self_masks = BTreeMap::new();
-    for (position, index) in stage.survivors.indices().enumerate() {
+    for index in stage.survivors.indices() {
         let is_right = |seed: &Seed| is_self_mask(core, work, *index, seed);
         let own = stage.reveals.get(index).and_then(|reveal| reveal.own_self_mask);
-        let of = |reveal: &Reveal| reveal.self_mask_shares.get(position).copied();
+        let of = |held: &Held<'_>| held.self_mask_share(*index);
         let seed = own.map(Secret::new).or_else(|| shares.combine(*index, of, is_right));
         self_masks.extend(seed.map(|seed| (*index, seed)));
     }
     let mut keys = BTreeMap::new();
-    for (position, index) in stage.dropouts.iter().enumerate() {
+    for index in &stage.dropouts {
         let advert = work.preparation.advert(*index);
         let is_right =
             |seed: &Seed| advert.is_some_and(|advert| *mask_secret(seed).public() == advert.mask);
-        let of = |reveal: &Reveal| reveal.key_shares.get(position).copied();
+        let of = |held: &Held<'_>| held.key_share(*index);
         keys.extend(shares.combine(*index, of, is_right).map(|seed| (*index, seed)));
     }
     if !shares.unbuilt.is_empty() {
-        return Err(shares.unbuilt);
+        return Err(Missing { unbuilt: shares.unbuilt, liars: shares.liars });
     }
     let plan = unmask_plan(core, stage, &self_masks, keys);
     Ok(Rebuilt { plan, liars: shares.liars })
@@ -91,13 +96,19 @@ fn unmask_plan(
         .map(|(index, seed)| MaskKey { seed: masks.self_mask(*index, seed), sign: Sign::Minus });
     let kept: Arc<[RosterIndex]> = survivors.indices().copied().collect();
     let dropouts = keys.into_iter().filter_map(|(index, key)| {
+        let around = &work.preparation.around;
+        let neighbours = kept.iter().filter(|peer| around.holds(index, **peer));
+        let survivors: Arc<[RosterIndex]> = match around.of(index) {
+            None => Arc::clone(&kept),
+            Some(_) => neighbours.copied().collect(),
+        };
         Some(DropoutKeys {
             client: core.plan.client_at(index)?,
             index,
             secret: mask_secret(&key),
             key,
-            survivors: Arc::clone(&kept),
-            clients: core.clients(kept.iter()),
+            clients: core.clients(survivors.iter()),
+            survivors,
             work: Arc::clone(work),
             masks: Arc::clone(&masks),
         })
@@ -111,12 +122,50 @@ fn unmask_plan(
     }
 }
 
-/// The shares at hand, each of them what its dealer committed to. Weights are found once, for the
-/// first t.
+/// What one holder has revealed, and of whom.
+struct Held<'a> {
+    holder: RosterIndex,
+    reveal: &'a Reveal,
+    survivors: Arc<[RosterIndex]>,
+    dropouts: Arc<[RosterIndex]>,
+}
+
+impl Held<'_> {
+    fn self_mask_share(&self, dealer: RosterIndex) -> Option<[u8; 32]> {
+        let position = self.survivors.binary_search(&dealer).ok()?;
+        self.reveal.self_mask_shares.get(position).copied()
+    }
+
+    fn key_share(&self, dealer: RosterIndex) -> Option<[u8; 32]> {
+        let position = self.dropouts.binary_search(&dealer).ok()?;
+        self.reveal.key_shares.get(position).copied()
+    }
+}
+
+/// What every holder has revealed. In a complete graph all hold shares of the same dealers.
+fn held<'a>(core: &Core, stage: &'a Unmasking) -> Vec<Held<'a>> {
+    let survivors: Arc<[RosterIndex]> = stage.survivors.indices().copied().collect();
+    let dropouts: Arc<[RosterIndex]> = stage.dropouts.iter().copied().collect();
+    let of = |(holder, reveal): (&RosterIndex, &'a Reveal)| {
+        let holder = *holder;
+        if core.plan.is_complete() {
+            let (survivors, dropouts) = (Arc::clone(&survivors), Arc::clone(&dropouts));
+            return Held { holder, reveal, survivors, dropouts };
+        }
+        let survivors = stage.held_by(holder, survivors.iter()).copied().collect();
+        let dropouts = stage.held_by(holder, dropouts.iter()).copied().collect();
+        Held { holder, reveal, survivors, dropouts }
+    };
+    stage.reveals.iter().map(of).collect()
+}
+
+/// The shares at hand, each of them what its dealer committed to. Weights are found once for the same
+/// t places: in a complete graph they are those of the first t holders for every dealer.
 struct Shares<'a> {
-    reveals: Vec<(RosterIndex, &'a Reveal)>,
+    held: Vec<Held<'a>>,
+    around: &'a Around,
     threshold: u16,
-    weights: Option<LagrangeWeights>,
+    weights: Option<(Vec<u16>, LagrangeWeights)>,
     searches_left: usize,
     liars: BTreeSet<RosterIndex>,
     unbuilt: BTreeSet<RosterIndex>,
@@ -124,35 +173,35 @@ struct Shares<'a> {
 
 impl<'a> Shares<'a> {
     fn new(core: &Core, stage: &'a Unmasking, effort: Effort) -> Self {
-        let reveals: Vec<_> =
-            stage.reveals.iter().map(|(index, reveal)| (*index, reveal)).collect();
-        let threshold = core.plan.threshold;
         Self {
-            weights: weights(&reveals, threshold),
-            reveals,
-            threshold,
+            held: held(core, stage),
+            around: &stage.survivors.work.preparation.around,
+            threshold: core.plan.threshold,
+            weights: None,
             searches_left: if effort == Effort::AllShares { SEARCHES_MAX } else { 0 },
             liars: BTreeSet::new(),
             unbuilt: BTreeSet::new(),
         }
     }
 
-    /// One dealer's seed. Where the first t shares do not give it, the dealer has lied.
+    /// One dealer's seed. Where t shares are at hand and the first t do not give it, the dealer has
+    /// lied.
     fn combine(
         &mut self,
         dealer: RosterIndex,
-        share: impl Fn(&Reveal) -> Option<[u8; 32]>,
+        share: impl Fn(&Held<'_>) -> Option<[u8; 32]>,
         is_right: impl Fn(&Seed) -> bool,
     ) -> Option<Seed> {
         let values: Vec<(u16, [u8; 32])> = self
-            .reveals
+            .held
             .iter()
-            .filter_map(|(index, reveal)| Some((place(*index), share(reveal)?)))
+            .filter_map(|held| Some((self.around.place(dealer, held.holder)?, share(held)?)))
             .collect();
-        let first: Vec<&[u8; 32]> =
-            values.iter().take(usize::from(self.threshold)).map(|(_, value)| value).collect();
-        let seed = self.weights.as_ref().and_then(|weights| weights.combine(&first).ok());
-        if let Some(seed) = seed.filter(|seed| is_right(seed)) {
+        let Some(first) = values.get(..usize::from(self.threshold)) else {
+            self.unbuilt.insert(dealer);
+            return None;
+        };
+        if let Some(seed) = self.weigh(first).filter(|seed| is_right(seed)) {
             return Some(seed);
         }
         self.liars.insert(dealer);
@@ -161,6 +210,17 @@ impl<'a> Shares<'a> {
             self.unbuilt.insert(dealer);
         }
         found
+    }
+
+    /// What t shares give.
+    fn weigh(&mut self, shares: &[(u16, [u8; 32])]) -> Option<Seed> {
+        let places: Vec<u16> = shares.iter().map(|(place, _)| *place).collect();
+        let values: Vec<&[u8; 32]> = shares.iter().map(|(_, value)| value).collect();
+        if self.weights.as_ref().is_none_or(|(known, _)| *known != places) {
+            let weights = LagrangeWeights::new(&places).ok()?;
+            self.weights = Some((places, weights));
+        }
+        self.weights.as_ref().and_then(|(_, weights)| weights.combine(&values).ok())
     }
 
     fn search(
@@ -172,17 +232,6 @@ impl<'a> Shares<'a> {
         let shares: Vec<(u16, &[u8; 32])> = values.iter().map(|(at, value)| (*at, value)).collect();
         combine_verified(&shares, self.threshold, is_right).ok().map(|(seed, _)| seed)
     }
-}
-
-/// Where a client's shares lie on the polynomial: from 1, since the secret is at 0.
-fn place(index: RosterIndex) -> u16 {
-    index.0.saturating_add(1)
-}
-
-fn weights(reveals: &[(RosterIndex, &Reveal)], threshold: u16) -> Option<LagrangeWeights> {
-    let first = reveals.get(..usize::from(threshold))?;
-    let places: Vec<u16> = first.iter().map(|(index, _)| place(*index)).collect();
-    LagrangeWeights::new(&places).ok()
 }
 
 /// The rebuilt keys of one dropout: they give its pairwise masks with every survivor.

@@ -67,6 +67,7 @@ fn replay(stage: Stage, core: &mut Core, record: Record, turn: &mut Turn<'_>) ->
     }
     match stage {
         Stage::AdvertiseKeys(stage) => stage.replay(core, record, turn),
+        Stage::Drawing(stage) => stage.replay(core, record, turn),
         Stage::ShareKeys(stage) => stage.replay(core, record, turn),
         Stage::Opening(stage) => stage.replay(core, record, turn),
         Stage::MaskedInput(stage) => stage.replay(core, record, turn),
@@ -79,6 +80,7 @@ fn replay(stage: Stage, core: &mut Core, record: Record, turn: &mut Turn<'_>) ->
 fn resume(stage: Stage, core: &mut Core, turn: &mut Turn<'_>) -> Stage {
     match stage {
         Stage::AdvertiseKeys(stage) => stage.resume(core, turn),
+        Stage::Drawing(stage) => stage.resume(core, turn),
         Stage::ShareKeys(stage) => stage.resume(core, turn),
         Stage::Opening(stage) => stage.resume(core, turn),
         Stage::MaskedInput(stage) => stage.resume(core, turn),

@@ -7,6 +7,7 @@ use roundelay_crypto::identity::Signature;
 use roundelay_crypto::tree;
 
 use super::core::{Core, Turn, Waiting};
+use super::draw::{Around, Drawn};
 use super::edges::Edges;
 use super::machine::{Event, Stage};
 use super::prepared::Opening;
@@ -14,13 +15,12 @@ use super::*;
 use crate::limits::SEALED_SHARES_BYTES;
 use crate::message::{AdvertRoster, BoxDelivery, BoxRoster, ShareLeaf};
 use crate::signed::Statement;
-use crate::transcript::{adverts_root, leaf_digest, shares_root};
+use crate::transcript::{leaf_digest, shares_root};
 
 /// Waits for shares.
 pub(super) struct ShareKeys {
     roster: Arc<AdvertRoster>,
-    /// Root of AdvertiseKeys.
-    root: Digest,
+    drawn: Drawn,
     /// What each sender signed.
     senders: BTreeMap<RosterIndex, (Digest, Signature)>,
     /// Leaves by recipient, in the order of arrival.
@@ -30,12 +30,26 @@ pub(super) struct ShareKeys {
 }
 
 impl ShareKeys {
-    pub(super) fn begin(core: &Core, roster: Arc<AdvertRoster>, turn: &mut Turn<'_>) -> Self {
+    pub(super) fn begin(
+        core: &Core,
+        roster: Arc<AdvertRoster>,
+        drawn: Drawn,
+        turn: &mut Turn<'_>,
+    ) -> Self {
         core.stage_began(StageName::ShareKeys, roster.adverts.len(), turn);
-        let members = roster.adverts.iter().map(|(index, _)| index);
-        core.broadcast(members, ToClient::Adverts(Arc::clone(&roster)), turn);
+        let members = || roster.adverts.iter().map(|(index, _)| index);
+        match &drawn.beacon {
+            None => core.broadcast(members(), ToClient::Adverts(Arc::clone(&roster)), turn),
+            Some(beacon) => {
+                core.broadcast(members(), ToClient::Beacon(Arc::clone(beacon)), turn);
+                for index in members() {
+                    let adverts = adverts_for(&roster, &drawn.around, *index);
+                    core.send(*index, ToClient::Adverts(adverts), turn);
+                }
+            }
+        }
         Self {
-            root: adverts_root(&core.root, &roster),
+            drawn,
             roster,
             senders: BTreeMap::new(),
             deliveries: BTreeMap::new(),
@@ -87,14 +101,14 @@ impl ShareKeys {
         if !advertised.clone().any(|index| index == from) {
             return Err(Fault::OutOfStage);
         }
-        let others = advertised.filter(|index| *index != from);
+        let others = advertised.filter(|index| self.drawn.around.holds(from, *index));
         let shaped = others.eq(shares.leaves.iter().map(|leaf| leaf.to))
             && shares.leaves.iter().all(|leaf| is_shaped(from, leaf));
         let digests = digests(from, shares);
         if !shaped || tree::root(&digests) != shares.root {
             return Err(Fault::BadLeaves);
         }
-        let statement = Statement::Shares { adverts: &self.root, root: &shares.root };
+        let statement = Statement::Shares { adverts: &self.drawn.root, root: &shares.root };
         let signed = core.has_signed(from, &statement, &shares.signature);
         if signed { Ok(digests) } else { Err(Fault::BadSignature) }
     }
@@ -117,7 +131,11 @@ impl ShareKeys {
     fn resend(&self, core: &Core, index: RosterIndex, turn: &mut Turn<'_>) {
         let advertised = self.roster.adverts.iter().any(|(advertised, _)| *advertised == index);
         if advertised && !core.is_out(index) && !self.senders.contains_key(&index) {
-            core.send(index, ToClient::Adverts(Arc::clone(&self.roster)), turn);
+            if let Some(beacon) = &self.drawn.beacon {
+                core.send(index, ToClient::Beacon(Arc::clone(beacon)), turn);
+            }
+            let adverts = adverts_for(&self.roster, &self.drawn.around, index);
+            core.send(index, ToClient::Adverts(adverts), turn);
         }
     }
 
@@ -152,17 +170,32 @@ impl ShareKeys {
             let mut boxes = self.deliveries.remove(index).unwrap_or_default();
             boxes.retain(|delivery| prepared.contains(&delivery.from));
             boxes.sort_by_key(|delivery| delivery.from);
-            core.send(*index, ToClient::Boxes(Arc::new(BoxRoster { boxes })), turn);
+            let others = self.others(*index, &prepared);
+            core.send(*index, ToClient::Boxes(Arc::new(BoxRoster { boxes, others })), turn);
         }
         let roots = self.senders.iter().filter(|(index, _)| prepared.contains(index));
-        let shares = shares_root(&self.root, roots.map(|(index, (root, _))| (*index, root)));
+        let shares = shares_root(&self.drawn.root, roots.map(|(index, (root, _))| (*index, root)));
         Preparation {
             roster: self.roster,
-            adverts: self.root,
+            adverts: self.drawn.root,
+            around: self.drawn.around,
             shares,
             prepared: prepared.into_iter().collect(),
             edges: self.edges,
         }
+    }
+
+    /// The roots of those of U2 that a client gets no box of.
+    fn others(
+        &self,
+        index: RosterIndex,
+        prepared: &BTreeSet<RosterIndex>,
+    ) -> Vec<(RosterIndex, Digest)> {
+        let is_other = |other: &RosterIndex| {
+            *other != index && prepared.contains(other) && !self.drawn.around.holds(index, *other)
+        };
+        let senders = self.senders.iter().filter(|(other, _)| is_other(other));
+        senders.map(|(other, (root, _))| (*other, *root)).collect()
     }
 
     /// Takes a record instead of a message.
@@ -196,6 +229,19 @@ impl ShareKeys {
     }
 }
 
+/// The adverts that a client gets: all of a complete graph, its neighbours' of a sparse one.
+fn adverts_for(
+    roster: &Arc<AdvertRoster>,
+    around: &Around,
+    index: RosterIndex,
+) -> Arc<AdvertRoster> {
+    if around.of(index).is_none() {
+        return Arc::clone(roster);
+    }
+    let adverts = roster.adverts.iter().filter(|(other, _)| around.holds(index, *other));
+    Arc::new(AdvertRoster { adverts: adverts.cloned().collect() })
+}
+
 fn is_shaped(from: RosterIndex, leaf: &ShareLeaf) -> bool {
     leaf.mask_ciphertext.is_some() == (from < leaf.to) && leaf.sealed.len() == SEALED_SHARES_BYTES
 }
@@ -209,6 +255,7 @@ pub(super) struct Preparation {
     pub(super) roster: Arc<AdvertRoster>,
     /// Root of AdvertiseKeys.
     pub(super) adverts: Digest,
+    pub(super) around: Around,
     /// Root of ShareKeys.
     pub(super) shares: Digest,
     /// U2.

@@ -76,8 +76,18 @@ impl Unmasking {
         self.settle(core, turn)
     }
 
-    /// One share for each client of the set and each dropout, every one of them what its dealer
-    /// committed to. A client's share of its own seed is under no commitment: only it would be hurt.
+    /// The survivors, or the dropouts, whose shares a client holds, in roster order.
+    pub(super) fn held_by<'a>(
+        &'a self,
+        holder: RosterIndex,
+        dealers: impl Iterator<Item = &'a RosterIndex> + 'a,
+    ) -> impl Iterator<Item = &'a RosterIndex> + 'a {
+        let around = &self.survivors.work.preparation.around;
+        dealers.filter(move |dealer| around.has_shares(holder, **dealer))
+    }
+
+    /// One share for each client of the set and each dropout whose shares a client holds, every one
+    /// of them what its dealer committed to. A client's share of its own seed is under no commitment: only it would be hurt.
     fn is_right(&self, core: &Core, from: RosterIndex, reveal: &Reveal) -> bool {
         let preparation = &self.survivors.work.preparation;
         let agrees = |dealer: RosterIndex, is_key: bool, share: &[u8; 32]| {
@@ -88,39 +98,56 @@ impl Unmasking {
                 false => place.self_mask_commitment(share) == committed.self_mask,
             })
         };
-        let survivors = self.survivors.indices().zip(&reveal.self_mask_shares);
-        let mut dropouts = self.dropouts.iter().zip(&reveal.key_shares);
-        reveal.self_mask_shares.len() == self.survivors.set.inputs.len()
-            && reveal.key_shares.len() == self.dropouts.len()
+        let survivors: Vec<_> = self.held_by(from, self.survivors.indices()).collect();
+        let dropouts: Vec<_> = self.held_by(from, self.dropouts.iter()).collect();
+        let mut of_dropouts = dropouts.iter().zip(&reveal.key_shares);
+        reveal.self_mask_shares.len() == survivors.len()
+            && reveal.key_shares.len() == dropouts.len()
             && survivors
-                .into_iter()
-                .all(|(dealer, share)| *dealer == from || agrees(*dealer, false, share))
-            && dropouts.all(|(dealer, share)| agrees(*dealer, true, share))
+                .iter()
+                .zip(&reveal.self_mask_shares)
+                .all(|(dealer, share)| **dealer == from || agrees(**dealer, false, share))
+            && of_dropouts.all(|(dealer, share)| agrees(**dealer, true, share))
             && reveal.own_self_mask.is_none_or(|seed| {
                 is_self_mask(core, &self.survivors.work, from, &Secret::new(seed))
             })
     }
 
     /// Rebuilds all seeds with the first t shares, and again once every dealer whose seed they did
-    /// not rebuild has given it away itself.
+    /// not rebuild has given it away itself. In a sparse graph a quorum's shares are the first, and
+    /// t that a dealer's neighbours hold do as well as its own word.
     fn attempt(mut self, core: &mut Core, turn: &mut Turn<'_>) -> Stage {
         let own = |dealer: &RosterIndex| {
             self.reveals.get(dealer).is_some_and(|reveal| reveal.own_self_mask.is_some())
         };
         let is_worth_it = match &self.unbuilt {
-            None => self.reveals.len() >= usize::from(core.plan.threshold),
-            Some(dealers) => dealers.iter().all(own),
+            None => self.reveals.len() >= self.first_attempt_at(core),
+            Some(dealers) => {
+                dealers.iter().all(|dealer| own(dealer) || self.has_gathered(core, *dealer))
+            }
         };
         if !is_worth_it {
             return self.settle(core, turn);
         }
         match rebuild(core, &self, Effort::FirstShares) {
             Ok(rebuilt) => self.close(core, rebuilt, turn),
-            Err(dealers) => {
-                self.unbuilt = Some(dealers);
+            Err(missing) => {
+                self.unbuilt = Some(missing.unbuilt);
                 self.settle(core, turn)
             }
         }
+    }
+
+    fn first_attempt_at(&self, core: &Core) -> usize {
+        let complete = core.plan.is_complete();
+        usize::from(if complete { core.plan.threshold } else { core.plan.quorum })
+    }
+
+    /// Whether t neighbours of a dealer in a sparse graph have revealed their shares of its seeds.
+    fn has_gathered(&self, core: &Core, dealer: RosterIndex) -> bool {
+        let around = self.survivors.work.preparation.around.of(dealer).unwrap_or_default();
+        let revealed = around.iter().filter(|holder| self.reveals.contains_key(*holder));
+        revealed.count() >= usize::from(core.plan.threshold)
     }
 
     /// Nobody else is waited for: what can be rebuilt from all shares at hand is. Dealers whose
@@ -128,8 +155,8 @@ impl Unmasking {
     fn last_attempt(self, core: &mut Core, turn: &mut Turn<'_>) -> Stage {
         match rebuild(core, &self, Effort::AllShares) {
             Ok(rebuilt) => self.close(core, rebuilt, turn),
-            Err(dealers) => {
-                expel_dealers(core, dealers, turn);
+            Err(missing) => {
+                expel_dealers(core, missing.liars, turn);
                 core.abort(AbortReason::SeedNotRebuilt, turn)
             }
         }
