@@ -1,6 +1,6 @@
 //! What a round costs one client, by formula: keys, bytes and processor time, and what each dropout
-//! costs the coordinator. Bytes are those of the wire version at hand; a test holds them against
-//! messages that were encoded.
+//! costs the coordinator. Bytes are those of the wire version at hand; a test holds adverts and leaves
+//! against ones that were encoded. Times are what such a machine takes, and no more than that.
 
 use roundelay_crypto::graph::Parameters;
 use serde::Serialize;
@@ -116,4 +116,52 @@ fn seconds_of_masks(bytes: u64) -> f64 {
 #[allow(clippy::cast_precision_loss, reason = "an estimate")]
 fn float(number: u64) -> f64 {
     number as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use roundelay_crypto::agreement::{AgreementSecret, KemCiphertext};
+    use roundelay_crypto::digest::Digest;
+    use roundelay_crypto::identity::IdentityKey;
+    use roundelay_crypto::secret::Secret;
+    use roundelay_protocol::codec;
+    use roundelay_protocol::ids::{RosterIndex, RoundNumber};
+    use roundelay_protocol::limits::SEALED_SHARES_BYTES;
+    use roundelay_protocol::message::{Advert, ShareCommitments, ShareLeaf};
+
+    use super::*;
+
+    /// What the codec adds: a byte for each thing that may be missing, the length of a box.
+    const FRAMING_BYTES: u64 = 10;
+
+    fn assert_close(encoded: &[u8], counted: u64) {
+        let encoded = encoded.len() as u64;
+        assert!((counted..=counted + FRAMING_BYTES).contains(&encoded), "{encoded}, {counted}");
+    }
+
+    #[test]
+    fn an_advert_and_a_leaf_are_as_long_as_the_formula_counts() {
+        let keys = |label| AgreementSecret::derive(&Secret::new([7; 32]), label).public().clone();
+        let digest = Digest::of("roundelay/test", &[]);
+        let advert = Advert {
+            mask: keys("mask"),
+            boxes: keys("boxes"),
+            self_mask_commitment: digest,
+            last_transcript: digest,
+            draw: None,
+            signature: IdentityKey::from_seed(Secret::new([7; 32])).sign(b"advert"),
+        };
+        assert_close(&codec::encode(&advert), ADVERT_BYTES);
+        let ciphertext = || KemCiphertext::new(Box::new([7; KemCiphertext::BYTES]));
+        let leaf = |mask_ciphertext| ShareLeaf {
+            to: RosterIndex(2),
+            mask_ciphertext,
+            box_ciphertext: ciphertext(),
+            sealed: vec![7; SEALED_SHARES_BYTES],
+            commitments: ShareCommitments { key: digest, self_mask: digest },
+            met: RoundNumber(9),
+        };
+        assert_close(&codec::encode(&leaf(None)), LEAF_BYTES);
+        assert_close(&codec::encode(&leaf(Some(ciphertext()))), LEAF_BYTES + KEM_CIPHERTEXT_BYTES);
+    }
 }
