@@ -129,7 +129,8 @@ fn with_a_client_on_a_full_disk(folder: TempDir) {
     let disk = Disk::mount(&state);
     let log = elsewhere(folder.path(), &state);
     // Nobody waits for long for one that has gone.
-    let mut small = Small::found_in(folder, 4, 60, "[rounds]\ngrace_ms = 200\n");
+    // Rounds enough for it to come back twice, however long its process takes to start.
+    let mut small = Small::found_in(folder, 4, 100, "[rounds]\ngrace_ms = 200\n");
     let rounds = Disk::mount_over(&state.join("federations").join(&small.federation.id));
     small.federation.start().expect("it starts");
 
