@@ -145,16 +145,7 @@ impl Shelf {
 
     /// The whole of a blob in memory.
     pub async fn read(&self, name: Digest) -> Result<Vec<u8>, StoreError> {
-        let mut reader = self.get(name).await?;
-        reader.part_bytes = PART_BYTES;
-        let mut content = Vec::new();
-        while let Some(chunk) = reader.next().await? {
-            // The length is known to be true once a chunk has opened.
-            let whole = usize::try_from(reader.bytes()).unwrap_or(0);
-            content.reserve_exact(whole.saturating_sub(content.len()));
-            content.extend_from_slice(&chunk);
-        }
-        Ok(content)
+        self.get(name).await?.whole().await
     }
 
     /// The names of all blobs of the federation, in no order.
@@ -271,6 +262,19 @@ impl BlobReader {
             self.fetch().await?;
         }
         Ok(self.opened.pop_front())
+    }
+
+    /// The whole blob in memory.
+    pub async fn whole(mut self) -> Result<Vec<u8>, StoreError> {
+        self.part_bytes = PART_BYTES;
+        let mut content = Vec::new();
+        while let Some(chunk) = self.next().await? {
+            // The length is known to be true once a chunk has opened.
+            let whole = usize::try_from(self.bytes()).unwrap_or(0);
+            content.reserve_exact(whole.saturating_sub(content.len()));
+            content.extend_from_slice(&chunk);
+        }
+        Ok(content)
     }
 
     async fn fetch(&mut self) -> Result<(), StoreError> {

@@ -55,7 +55,7 @@ impl Sharing {
                 let Some(room) = budget.room(reader.bytes()).await else {
                     return Ok(VectorSource::from_blob(reader));
                 };
-                let whole = Arc::new(Whole { bytes: shelf.read(blob).await?, _room: room });
+                let whole = Arc::new(Whole { bytes: reader.whole().await?, _room: room });
                 *shared = Some((blob, Arc::downgrade(&whole)));
                 whole
             }
