@@ -121,16 +121,21 @@ const VICTIM: usize = 77;
 /// The smallest cohort with a sparse graph.
 const FEWEST: u16 = 513;
 
-/// So many may drop out that a set without a whole neighbourhood is large enough.
-fn uploaded() -> Uploaded {
+/// A round on a sparse graph in which so many may drop out.
+fn sparse(dropout_permille: u16) -> Pair {
     let plain = Options::new(FEWEST, 5);
     let rules = Rules {
         coordinator: CoordinatorTrust::SemiHonest,
         corrupt_max: Some(0),
-        dropout_permille: 80,
+        dropout_permille,
         ..plain.rules
     };
-    let mut pair = Pair::new(Options { rules, delay_ms: 5..=5, ..plain });
+    Pair::new(Options { rules, delay_ms: 5..=5, ..plain })
+}
+
+/// So many may drop out that a set without a whole neighbourhood is large enough.
+fn uploaded() -> Uploaded {
+    let mut pair = sparse(80);
     let shown: Rc<RefCell<Option<SurvivorSet>>> = Rc::default();
     let kept = Rc::clone(&shown);
     pair.on_message_to(move |_, message| match message {
@@ -233,14 +238,7 @@ fn a_graph_that_a_client_cannot_recompute_is_refused() {
         (14, |it| beacon(it, |nonces| drop_at(nonces, 400)), Refusal::BadBeacon),
         (15, |it| adverts(it, |adverts| drop_at(adverts, 3)), Refusal::BadBeacon),
     ];
-    let plain = Options::new(FEWEST, 5);
-    let rules = Rules {
-        coordinator: CoordinatorTrust::SemiHonest,
-        corrupt_max: Some(0),
-        dropout_permille: 20,
-        ..plain.rules
-    };
-    let mut pair = Pair::new(Options { rules, delay_ms: 5..=5, ..plain });
+    let mut pair = sparse(20);
     let ids = pair.ids();
     let told = lies.iter().map(|(client, lie, _)| (ids[*client], *lie)).collect::<Vec<_>>();
     let forged = ids[16];
