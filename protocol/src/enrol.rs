@@ -46,9 +46,8 @@ impl Token {
     /// The line to hand over. It holds the secret: whoever has it can enrol.
     #[must_use]
     pub fn to_text(&self) -> String {
-        let mut text = format!("{SCHEME}{}/{}/", self.address, self.authority);
-        self.secret.expose().iter().for_each(|byte| text.push_str(&format!("{byte:02x}")));
-        text
+        let secret = hex::encode(self.secret.expose());
+        format!("{SCHEME}{}/{}/{secret}", self.address, self.authority)
     }
 }
 

@@ -86,21 +86,15 @@ impl FromStr for FederationId {
     type Err = BadFederationId;
 
     fn from_str(text: &str) -> Result<Self, BadFederationId> {
-        let mut id = [0u8; 16];
-        if text.len() != 32 || !text.is_ascii() {
-            return Err(BadFederationId);
-        }
-        for (byte, pair) in id.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
-            let digits = std::str::from_utf8(pair).map_err(|_| BadFederationId)?;
-            *byte = u8::from_str_radix(digits, 16).map_err(|_| BadFederationId)?;
-        }
+        let mut id = [0; 16];
+        hex::decode_to_slice(text, &mut id).map_err(|_| BadFederationId)?;
         Ok(Self(id))
     }
 }
 
 impl fmt::Display for FederationId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        f.write_str(&hex::encode(self.0))
     }
 }
 
