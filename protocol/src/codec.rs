@@ -9,6 +9,7 @@
 //! A frame is its length as `u32`, little endian, and so many bytes. Vectors do not go through
 //! here: they travel as raw words behind one frame with a [`crate::session::StreamHeader`].
 
+use bincode::enc::write::{SizeWriter, SliceWriter, Writer};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -38,15 +39,24 @@ pub enum DecodeError {
     Malformed(String),
 }
 
-/// The bytes of a value: the one encoding that it has.
+/// The bytes of a value: the one encoding that it has. They are counted first: a buffer that grew
+/// would leave copies of what it held, and take longer than to count.
 ///
 /// # Panics
 /// Never for a wire type. It would for a type whose `Serialize` fails or does not know the length
 /// of a sequence beforehand; derived ones over vectors, tuples and enums do neither.
 #[must_use]
 pub fn encode<T: Serialize + ?Sized>(value: &T) -> Vec<u8> {
-    bincode::serde::encode_to_vec(value, bincode::config::legacy())
-        .expect("wire types always encode")
+    let mut size = SizeWriter::default();
+    write(value, &mut size);
+    let mut bytes = vec![0; size.bytes_written];
+    write(value, SliceWriter::new(&mut bytes));
+    bytes
+}
+
+fn write<T: Serialize + ?Sized>(value: &T, writer: impl Writer) {
+    bincode::serde::encode_into_writer(value, writer, bincode::config::legacy())
+        .expect("wire types always encode");
 }
 
 /// The bytes that a signature over a value covers. The same as [`encode`]; the name says why.
