@@ -52,7 +52,20 @@ impl DataKey {
         value: &[u8],
         rng: &mut (impl CryptoRng + ?Sized),
     ) -> Vec<u8> {
-        place.with_aad("value", |aad| seal_random(&self.0, aad, value, rng))
+        let mut sealed = Vec::new();
+        self.seal_onto(&mut sealed, place, value, rng);
+        sealed
+    }
+
+    /// As [`seal`](Self::seal), behind what is there already.
+    pub fn seal_onto(
+        &self,
+        sealed: &mut Vec<u8>,
+        place: &Place<'_>,
+        value: &[u8],
+        rng: &mut (impl CryptoRng + ?Sized),
+    ) {
+        place.with_aad("value", |aad| seal_random(sealed, &self.0, aad, value, rng));
     }
 
     /// Opens what [`seal`](Self::seal) made for the same place.
@@ -91,7 +104,11 @@ impl KeyEncryptionKey {
         key: &DataKey,
         rng: &mut (impl CryptoRng + ?Sized),
     ) -> Vec<u8> {
-        place.with_aad("data key", |aad| seal_random(&self.0, aad, key.0.expose(), rng))
+        let mut wrapped = Vec::new();
+        place.with_aad("data key", |aad| {
+            seal_random(&mut wrapped, &self.0, aad, key.0.expose(), rng);
+        });
+        wrapped
     }
 
     /// Unwraps what [`wrap`](Self::wrap) made for the same place.
@@ -102,21 +119,22 @@ impl KeyEncryptionKey {
 }
 
 fn seal_random(
+    sealed: &mut Vec<u8>,
     key: &Seed,
     aad: &[&[u8]],
     plaintext: &[u8],
     rng: &mut (impl CryptoRng + ?Sized),
-) -> Vec<u8> {
+) {
     let mut nonce = [0; NONCE_BYTES];
     rng.fill_bytes(&mut nonce);
     // All the room from the start: no reallocation leaves plaintext behind.
-    let mut sealed = Vec::with_capacity(NONCE_BYTES + plaintext.len() + TAG_BYTES);
+    sealed.reserve_exact(NONCE_BYTES + plaintext.len() + TAG_BYTES);
     sealed.extend_from_slice(&nonce);
+    let start = sealed.len();
     sealed.extend_from_slice(plaintext);
-    let (_, value) = sealed.split_at_mut(NONCE_BYTES);
+    let (_, value) = sealed.split_at_mut(start);
     let tag = seal_in_place(key, nonce, aad, value);
     sealed.extend_from_slice(&tag);
-    sealed
 }
 
 fn open_random(key: &Seed, aad: &[&[u8]], sealed: &[u8]) -> Result<Secret<Vec<u8>>, OpenError> {

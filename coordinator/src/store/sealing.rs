@@ -71,7 +71,7 @@ impl Envelope {
         let mut sealed = vec![FORMAT];
         sealed.extend_from_slice(&length.to_le_bytes());
         sealed.extend_from_slice(&self.wrapped);
-        sealed.append(&mut self.key.seal(&at.place(scope), value, &mut rand::rng()));
+        self.key.seal_onto(&mut sealed, &at.place(scope), value, &mut rand::rng());
         sealed
     }
 }

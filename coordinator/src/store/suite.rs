@@ -6,7 +6,7 @@ use std::sync::Arc;
 use roundelay_crypto::digest::Digest;
 use roundelay_crypto::identity::{IdentityKey, Signature};
 use roundelay_crypto::secret::{Secret, Seed};
-use roundelay_protocol::error::{AbortReason, Refusal, Stage};
+use roundelay_protocol::error::{AbortReason, Refusal};
 use roundelay_protocol::ids::{ClientId, FederationId, ModelVersion, RoundNumber, TenantId};
 use roundelay_protocol::manifest::{Manifest, Member};
 use roundelay_protocol::plan::RosterPlan;
@@ -191,14 +191,13 @@ fn some_manifest(version: u32, name: &str) -> Manifest {
 }
 
 pub(crate) fn audit_write(to: &[&str], federation: Option<FederationId>, clients: u16) -> Write {
-    let stage = Stage::AdvertiseKeys;
     Write::Audit {
         to: to.iter().map(|name| tenant(name)).collect(),
         record: Box::new(AuditRecord {
             unix_ms: 77,
             federation,
             round: Some(RoundNumber(2)),
-            event: AuditEvent::Round(AuditEntry::StageBegan { stage, clients }),
+            event: AuditEvent::Round(AuditEntry::Survivors { set: Digest([1; 32]), clients }),
         }),
     }
 }

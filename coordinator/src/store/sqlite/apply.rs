@@ -62,8 +62,9 @@ impl Batch<'_> {
         let sealed = value.seal(&self.scope, At { table: table.name(), row: key, version });
         self.connection
             .prepare_cached(
-                "INSERT OR REPLACE INTO rows (tenant, kind, key, version, sealed)
-                 VALUES (?1, ?2, ?3, ?4, ?5)",
+                "INSERT INTO rows (tenant, kind, key, version, sealed)
+                 VALUES (?1, ?2, ?3, ?4, ?5)
+                 ON CONFLICT DO UPDATE SET version = excluded.version, sealed = excluded.sealed",
             )?
             .execute(params![self.tenant.as_str(), table.name(), key, version, sealed])?;
         Ok(())

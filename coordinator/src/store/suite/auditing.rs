@@ -51,8 +51,7 @@ pub(crate) async fn the_audit_log_is_one_chain_over_reopening(fixture: &dyn Fixt
     let log = acme.audit(15, 100).await.unwrap();
     assert_eq!(log.iter().map(|item| item.entry).collect::<Vec<_>>(), [15, 16, 17, 18, 19, 20]);
     assert_eq!(log[4].link, before.link);
-    let stage = Stage::AdvertiseKeys;
-    let event = AuditEvent::Round(AuditEntry::StageBegan { stage, clients: 17 });
+    let event = AuditEvent::Round(AuditEntry::Survivors { set: Digest([1; 32]), clients: 17 });
     assert_eq!(log[2].record.event, event);
     assert_eq!(acme.audit(3, 2).await.unwrap().len(), 2);
     let after = acme.verify_audit().await.unwrap();

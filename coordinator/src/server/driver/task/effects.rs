@@ -135,6 +135,10 @@ impl Task<'_> {
             Effect::Send { to, round, message } => self.send(&to, round, &message),
             Effect::ResendBoxes { to, round } => self.resend_boxes(to, round),
             Effect::Push { to, round } => self.push(&to, round),
+            Effect::StageBegan { round, stage, clients } => {
+                let (tenant, federation) = (&self.place.owner, self.place.federation);
+                tracing::debug!(%tenant, %federation, %round, ?stage, clients, "stage began");
+            }
             Effect::Expelled { round, client, fault } => {
                 let (tenant, federation) = (&self.place.owner, self.place.federation);
                 tracing::warn!(%tenant, %federation, %round, %client, %fault, "client expelled");

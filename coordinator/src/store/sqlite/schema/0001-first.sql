@@ -13,7 +13,7 @@ CREATE TABLE rows (
     version INTEGER NOT NULL,
     sealed  BLOB    NOT NULL,
     PRIMARY KEY (tenant, kind, key)
-) STRICT, WITHOUT ROWID;
+) STRICT; -- With row ids: a search compares keys, and would read the long values beside them.
 
 -- Who reaches a federation, and through whose handle.
 CREATE TABLE members (
@@ -30,7 +30,7 @@ CREATE TABLE audit (
     link   BLOB    NOT NULL,
     sealed BLOB    NOT NULL,
     PRIMARY KEY (tenant, entry)
-) STRICT, WITHOUT ROWID;
+) STRICT;
 
 CREATE TABLE audit_heads (
     tenant  TEXT    NOT NULL PRIMARY KEY REFERENCES tenants (tenant),
