@@ -4,7 +4,8 @@
 //! A gate outlives connections: the session attaches each new one and detaches it when it is lost.
 //! Control messages keep their order; vectors and rosters travel on streams of their own.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -171,6 +172,16 @@ async fn write_control(mut stream: Box<dyn Sending>, mut waiting: mpsc::Receiver
     let _ = stream.finish();
 }
 
+/// So much is read on the thread at hand: it was written a moment ago, and another thread would take
+/// longer to be woken.
+const AT_HAND_BYTES_MAX: u64 = 64 << 10;
+
+fn read_whole(path: &Path, bytes: u64) -> io::Result<Bytes> {
+    let mut vector = vec![0; usize::try_from(bytes).unwrap_or(usize::MAX)];
+    File::open(path)?.read_exact(&mut vector)?;
+    Ok(vector.into())
+}
+
 async fn send_file(
     mut stream: Box<dyn Sending>,
     header: Bytes,
@@ -178,6 +189,12 @@ async fn send_file(
     mut left: u64,
 ) -> Result<(), GateError> {
     let fail = |error| at(&path, error);
+    if left <= AT_HAND_BYTES_MAX {
+        let vector = read_whole(&path, left).map_err(fail)?;
+        stream.send(header).await?;
+        stream.send(vector).await?;
+        return Ok(stream.finish()?);
+    }
     let mut file = tokio::fs::File::open(&path).await.map_err(fail)?;
     stream.send(header).await?;
     while left > 0 {

@@ -27,6 +27,11 @@ const COMPACT_BYTES: u64 = 256 << 10;
 /// Bytes of one record of the history at most.
 const RECORD_BYTES_MAX: usize = ENTRY_BYTES_MAX;
 
+/// A file that a masked vector was in, for the next one.
+const SPARE: &str = "masked.spare";
+/// Bytes of it at most: beyond, the time goes elsewhere, and disks are not for spares.
+const SPARE_BYTES_MAX: u64 = 64 << 10;
+
 /// The folder of one federation.
 #[derive(Debug, Clone)]
 pub struct FederationDir {
@@ -115,20 +120,26 @@ impl FederationDir {
     /// It can't be written; what was written of it is removed.
     pub(crate) fn store_masked(&self, masked: &Masked) -> Result<MaskedVector, CheckpointError> {
         let (round, words) = (masked.round(), masked.words());
-        let path = self.masked_path(round);
-        let written = write_masked(&path, words);
+        let (path, draft) = (self.masked_path(round), self.path(&format!("round-{round}.spare")));
+        // Where there is none, the draft is a new file.
+        let _ = fs::rename(self.path(SPARE), &draft);
+        let written = write_masked(&draft, words).and_then(|()| fs::rename(&draft, &path));
         if written.is_err() {
-            let _ = fs::remove_file(&path);
+            let _ = fs::remove_file(&draft);
         }
-        written.map_err(|error| at(&path, error))?;
+        let stored = written.and_then(|()| reached(&["masked.after"]));
+        stored.map_err(|error| at(&path, error))?;
         let (federation, bytes, root) = (self.federation, words.len() as u64, masked.root());
         Ok(MaskedVector { federation, round, path, bytes, root })
     }
 
-    /// Removes the masked vector of a round that is over.
+    /// Removes the masked vector of a round that is over. The file of a short one is left for the
+    /// next: to make and to remove a file takes longer than to write to it.
     pub(crate) fn forget_masked(&self, round: RoundNumber) {
+        let path = self.masked_path(round);
+        let is_short = fs::metadata(&path).is_ok_and(|file| file.len() <= SPARE_BYTES_MAX);
         // A leftover is removed at the next start.
-        let _ = fs::remove_file(self.masked_path(round));
+        let _ = if is_short { fs::rename(&path, self.path(SPARE)) } else { fs::remove_file(&path) };
     }
 
     /// Removes every masked vector: after a restart no round that had begun goes on.
@@ -138,7 +149,8 @@ impl FederationDir {
     pub(crate) fn forget_all_masked(&self) -> Result<(), CheckpointError> {
         let entries = fs::read_dir(&self.folder).map_err(|error| at(&self.folder, error))?;
         for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
-            if path.extension().is_some_and(|extension| extension == "masked") {
+            let extension = path.extension();
+            if extension.is_some_and(|extension| extension == "masked" || extension == "spare") {
                 fs::remove_file(&path).map_err(|error| at(&path, error))?;
             }
         }
@@ -153,11 +165,13 @@ impl FederationDir {
 fn write_masked(path: &Path, bytes: &[u8]) -> io::Result<()> {
     reached(&["masked.before"])?;
     let mut file: File =
-        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+        OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
     file.write_all(bytes)?;
+    if file.metadata()?.len() > bytes.len() as u64 {
+        file.set_len(bytes.len() as u64)?;
+    }
     reached(&["masked.sync.before"])?;
-    durable::sync(&file, path)?;
-    reached(&["masked.after"])
+    durable::sync(&file, path)
 }
 
 /// The open history of a federation: records that must be durable before what they cover is sent.

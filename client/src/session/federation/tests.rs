@@ -126,7 +126,7 @@ async fn the_masked_vector_and_the_history_are_durable_before_a_stream_is_opened
     let mut stream = there.streams.recv().await.expect("an upload");
     assert!(stream.receive(1).await.unwrap().is_some());
     let noted = noted_in(root.path());
-    assert_eq!(noted, ["round-4.masked", "history", "ledger", "stream opened"]);
+    assert_eq!(noted, ["round-4.spare", "history", "ledger", "stream opened"]);
     assert_eq!(dir.history().unwrap().1, [record]);
 }
 
