@@ -25,7 +25,7 @@ use std::sync::Arc;
 
 use roundelay_crypto::digest::Digest;
 use roundelay_crypto::identity::Signature;
-use roundelay_protocol::error::{AbortReason, Fault};
+use roundelay_protocol::error::{AbortReason, Fault, Stage};
 use roundelay_protocol::ids::{ClientId, ModelVersion, RoundNumber, TenantId};
 use roundelay_protocol::layout::Layout;
 use roundelay_protocol::lineage::{Attested, Standing};
@@ -257,6 +257,15 @@ pub enum Effect {
         /// The round.
         round: RoundNumber,
     },
+    /// For operators to see: a stage began with so many clients.
+    StageBegan {
+        /// The round.
+        round: RoundNumber,
+        /// The stage.
+        stage: Stage,
+        /// Clients in it.
+        clients: usize,
+    },
     /// Be ready to take masked vectors.
     OpenUploads {
         /// The round.
@@ -355,6 +364,7 @@ impl Effect {
             | Self::Attested { .. }
             | Self::AskState { .. }
             | Self::Amended
+            | Self::StageBegan { .. }
             | Self::OpenUploads { .. }
             | Self::Settle { .. }
             | Self::Discard { .. }

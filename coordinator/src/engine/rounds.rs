@@ -284,6 +284,7 @@ impl Live {
                 }
                 Effect::Audit(Entry::Round(round, entry))
             }
+            Action::StageBegan { stage, clients } => Effect::StageBegan { round, stage, clients },
             Action::OpenUploads { layout, active } => Effect::OpenUploads { round, layout, active },
             Action::ResendBoxes(to) => Effect::ResendBoxes { to, round },
             Action::Settle(client) => Effect::Settle { round, client },

@@ -61,12 +61,8 @@ fn each_round_is_prepared_while_the_one_before_it_trains() {
     world.run();
     assert_finished(&world);
     assert_eq!(world.disk.rounds.len(), 4, "no preparation was wasted");
-    let began = |round: u64, stage: Stage| {
-        world.disk.audit.iter().position(|entry| {
-            matches!(entry, Entry::Round(of, AuditEntry::StageBegan { stage: began, .. })
-                if of.0 == round && *began == stage)
-        })
-    };
+    let began =
+        |round: u64, stage: Stage| world.began.iter().position(|began| *began == (round, stage));
     for round in 1..4 {
         let training = began(round, Stage::MaskedInput).unwrap();
         let prepared = began(round + 1, Stage::Prepared).unwrap();

@@ -14,8 +14,7 @@ use crate::message::{BoxRoster, Published, ToClient};
 use crate::plan::{PlanKind, RosterPlan, TrainingPlan};
 use crate::round::horizontal::client::Standing;
 use crate::round::horizontal::coordinator::{
-    Action, AuditEntry, Input, Outcome, Record, Round, Timing, UnmaskOutcome, UnmaskPlan,
-    stored_boxes,
+    Action, Input, Outcome, Record, Round, Timing, UnmaskOutcome, UnmaskPlan, stored_boxes,
 };
 use crate::round::horizontal::terms::Terms;
 use crate::time::Time;
@@ -25,8 +24,6 @@ use crate::transcript::aggregate_digest;
 pub struct Coordinator {
     /// The records of each round, in their order.
     pub records: BTreeMap<RoundNumber, Vec<Record>>,
-    /// The audit log.
-    pub audit: Vec<(RoundNumber, AuditEntry)>,
     /// Clients that it expelled, and why.
     pub expelled: Vec<(RoundNumber, ClientId, Misdeed)>,
     /// How its rounds ended.
@@ -59,7 +56,6 @@ impl Coordinator {
     pub(super) fn new(terms: Arc<Terms>, timing: Timing, standing: Standing) -> Self {
         Self {
             records: BTreeMap::new(),
-            audit: Vec::new(),
             expelled: Vec::new(),
             outcomes: BTreeMap::new(),
             uploads: Vec::new(),
@@ -193,7 +189,6 @@ impl Coordinator {
     /// Carries out an action that is neither a record nor a message.
     pub(super) fn work(&mut self, round: RoundNumber, action: Action) -> Option<Input> {
         match action {
-            Action::Audit(entry) => self.audit.push((round, entry)),
             Action::Expel { client, fault } => self.expelled.push((round, client, fault)),
             Action::OpenUploads { layout, active } => {
                 let (vectors, settled) = (BTreeMap::new(), BTreeSet::new());
@@ -222,6 +217,8 @@ impl Coordinator {
                 }));
             }
             Action::Persist(_)
+            | Action::Audit(_)
+            | Action::StageBegan { .. }
             | Action::Finish(_)
             | Action::Send { .. }
             | Action::Broadcast { .. }

@@ -13,8 +13,8 @@ use roundelay_coordinator::store::{
     AuditEvent, AuditRecord, Federation, FederationState, Fence, LeaseName, SqliteStore, Store,
     StoreError, Tenant, TenantStore, Write,
 };
+use roundelay_crypto::digest::Digest;
 use roundelay_program::note;
-use roundelay_protocol::error::Stage;
 use roundelay_protocol::ids::{FederationId, RoundNumber, TenantId};
 use roundelay_protocol::round::horizontal::coordinator::{AuditEntry, Record};
 use roundelay_tests::bench::disk::fdatasync_ms;
@@ -166,7 +166,7 @@ fn append(records: usize) -> Write {
 }
 
 fn audit(members: &[TenantId]) -> Write {
-    let event = AuditEvent::Round(AuditEntry::StageBegan { stage: Stage::ShareKeys, clients: 10 });
+    let event = AuditEvent::Round(AuditEntry::Survivors { set: Digest([1; 32]), clients: 10 });
     let federation = Some(FEDERATION);
     let round = Some(RoundNumber(1));
     let record = Box::new(AuditRecord { unix_ms: 1, federation, round, event });

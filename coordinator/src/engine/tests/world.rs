@@ -51,6 +51,8 @@ pub(super) struct World {
     pub(super) clients: Vec<TestClient>,
     /// Refusals that clients were given.
     pub(super) refused: Vec<(usize, String)>,
+    /// Stages of rounds, in the order in which they began.
+    pub(super) began: Vec<(u64, Stage)>,
     /// Clients that were told of the end.
     pub(super) ended: BTreeSet<usize>,
     pub(super) expelled: Vec<(usize, Fault)>,
@@ -102,6 +104,7 @@ impl World {
             disk: Disk { state: Some(State::Running), ..Disk::default() },
             connections: vec![None; clients.len()],
             refused: Vec::new(),
+            began: Vec::new(),
             ended: BTreeSet::new(),
             expelled: Vec::new(),
             heard: Vec::new(),

@@ -155,6 +155,13 @@ pub enum Action {
     Persist(Record),
     /// Append to the audit log of every member.
     Audit(AuditEntry),
+    /// For operators to see: a stage began with so many clients.
+    StageBegan {
+        /// The stage.
+        stage: StageName,
+        /// Clients in it.
+        clients: usize,
+    },
     /// Send to one client.
     Send {
         /// The client.
@@ -322,13 +329,6 @@ pub enum Departure {
 /// What members can later check the coordinator against.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum AuditEntry {
-    /// A stage began with so many clients.
-    StageBegan {
-        /// The stage.
-        stage: StageName,
-        /// Clients in it.
-        clients: u16,
-    },
     /// A client dropped out in a stage.
     Dropout {
         /// The client.

@@ -149,6 +149,7 @@ impl World {
                 self.outcomes.insert(round, outcome);
             }
             Action::Audit(_)
+            | Action::StageBegan { .. }
             | Action::SetDeadline(_)
             | Action::Settle(_)
             | Action::Expel { .. } => {}

@@ -79,6 +79,7 @@ impl World {
                     self.send(client, ToCl::Aggregate(round, Arc::clone(&bytes)));
                 }
             }
+            Effect::StageBegan { round, stage, .. } => self.began.push((round.0, stage)),
             Effect::Expelled { client, fault, .. } => {
                 let who = self.who(client);
                 self.expelled.push((who, fault));

@@ -21,7 +21,7 @@ pub(super) struct AdvertiseKeys {
 impl AdvertiseKeys {
     pub(super) fn begin(core: &Core, turn: &mut Turn<'_>) -> Self {
         turn.persist(Record::Planned(core.plan.clone()));
-        core.stage_began(StageName::AdvertiseKeys, core.plan.cohort.len(), turn);
+        turn.began(StageName::AdvertiseKeys, core.plan.cohort.len());
         let plan = ToClient::RosterPlan(core.plan.clone());
         turn.push(Action::Broadcast { to: core.plan.cohort.clone(), message: plan });
         let until = turn.now + core.timing.advertise_keys;

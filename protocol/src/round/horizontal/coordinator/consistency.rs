@@ -58,7 +58,7 @@ impl ConsistencyCheck {
         let root = set_root(&work.context, &set);
         let clients = u16::try_from(set.inputs.len()).unwrap_or(u16::MAX);
         turn.audit(AuditEntry::Survivors { set: root, clients });
-        core.stage_began(StageName::ConsistencyCheck, set.inputs.len(), turn);
+        turn.began(StageName::ConsistencyCheck, set.inputs.len());
         let statement = Statement::Survivors { context: &work.context, set: &root };
         let message = core.scope.message(&statement);
         let survivors = Survivors { work, set, root, sum };

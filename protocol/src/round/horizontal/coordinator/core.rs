@@ -50,6 +50,10 @@ impl Turn<'_> {
     pub(super) fn audit(&mut self, entry: AuditEntry) {
         self.actions.push(Action::Audit(entry));
     }
+
+    pub(super) fn began(&mut self, stage: StageName, clients: usize) {
+        self.actions.push(Action::StageBegan { stage, clients });
+    }
 }
 
 /// What a stage waits for, to decide whether it is over.
@@ -207,11 +211,6 @@ impl Core {
     ) {
         let to = self.clients(to);
         turn.push(Action::Broadcast { to, message });
-    }
-
-    pub(super) fn stage_began(&self, stage: StageName, clients: usize, turn: &mut Turn<'_>) {
-        let clients = u16::try_from(clients).unwrap_or(u16::MAX);
-        turn.audit(AuditEntry::StageBegan { stage, clients });
     }
 
     /// The stage ends without these.

@@ -36,7 +36,7 @@ impl MaskedInput {
         plan: Box<TrainingPlan>,
         turn: &mut Turn<'_>,
     ) -> Self {
-        core.stage_began(StageName::MaskedInput, plan.active.len(), turn);
+        turn.began(StageName::MaskedInput, plan.active.len());
         let (layout, active) = (plan.layout.clone(), core.clients(&plan.active));
         turn.push(Action::OpenUploads { layout, active });
         core.broadcast(&plan.active, ToClient::TrainingPlan(plan.clone()), turn);

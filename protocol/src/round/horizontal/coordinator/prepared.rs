@@ -73,7 +73,7 @@ impl Opening {
         // In a sparse graph everybody looks for those of its neighbours.
         let shown = if core.plan.is_complete() { quorum.into() } else { answers };
         let opened = self.opened.into_iter().take(shown).collect();
-        core.stage_began(StageName::Prepared, members.len(), turn);
+        turn.began(StageName::Prepared, members.len());
         Prepared { preparation: self.preparation, opened }.settle(core, turn)
     }
 

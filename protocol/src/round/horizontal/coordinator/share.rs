@@ -36,7 +36,7 @@ impl ShareKeys {
         drawn: Drawn,
         turn: &mut Turn<'_>,
     ) -> Self {
-        core.stage_began(StageName::ShareKeys, roster.adverts.len(), turn);
+        turn.began(StageName::ShareKeys, roster.adverts.len());
         let members = || roster.adverts.iter().map(|(index, _)| index);
         match &drawn.beacon {
             None => core.broadcast(members(), ToClient::Adverts(Arc::clone(&roster)), turn),

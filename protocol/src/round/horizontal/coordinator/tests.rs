@@ -105,7 +105,7 @@ fn name(action: &Action) -> String {
 #[test]
 fn a_round_begins_with_its_plan_durable_before_anyone_hears_of_it() {
     let (bench, begun) = Bench::new(&[]);
-    assert_eq!(begun, ["persist Planned", "audit StageBegan", "RosterPlan to 4", "deadline 100"]);
+    assert_eq!(begun, ["persist Planned", "StageBegan", "RosterPlan to 4", "deadline 100"]);
     assert_eq!(bench.round.stage(), Some(StageName::AdvertiseKeys));
     assert_eq!(bench.round.number(), RoundNumber(1));
 }
@@ -128,13 +128,8 @@ fn a_stage_ends_with_the_last_answer_that_is_expected() {
     }
     bench.now = Time(7);
     let advert = bench.advert(3);
-    let ended = [
-        "persist Advert",
-        "persist AdvertsClosed",
-        "audit StageBegan",
-        "Adverts to 4",
-        "deadline 107",
-    ];
+    let ended =
+        ["persist Advert", "persist AdvertsClosed", "StageBegan", "Adverts to 4", "deadline 107"];
     assert_eq!(bench.names(advert), ended);
     assert_eq!(bench.round.stage(), Some(StageName::ShareKeys));
 }
@@ -151,7 +146,7 @@ fn an_absent_client_is_not_waited_for_once_all_others_have_answered() {
         "persist Advert",
         "audit Dropout",
         "persist AdvertsClosed",
-        "audit StageBegan",
+        "StageBegan",
         "Adverts to 3",
         "deadline 100",
     ];

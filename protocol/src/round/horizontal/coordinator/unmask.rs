@@ -32,7 +32,7 @@ impl Unmasking {
         quorum: Arc<Quorum>,
         turn: &mut Turn<'_>,
     ) -> Self {
-        core.stage_began(StageName::Unmasking, survivors.set.inputs.len(), turn);
+        turn.began(StageName::Unmasking, survivors.set.inputs.len());
         core.broadcast(survivors.indices(), ToClient::Quorum(Arc::clone(&quorum)), turn);
         let active = survivors.work.plan.active.iter();
         let dropouts = active.filter(|index| !survivors.contains(**index)).copied().collect();
