@@ -1,7 +1,6 @@
 use roundelay_protocol::error::{Refusal, Stage};
 use roundelay_protocol::pair::Point;
 use roundelay_protocol::plan::PlanKind;
-use roundelay_protocol::round::horizontal::coordinator::AuditEntry;
 use roundelay_protocol::time::Millis;
 
 use super::audit::Entry;
