@@ -15,6 +15,8 @@ mod identity;
 mod joined;
 #[path = "federation/killed.rs"]
 mod killed;
+#[path = "federation/lying.rs"]
+mod lying;
 #[path = "federation/moved.rs"]
 mod moved;
 #[path = "federation/plain.rs"]
