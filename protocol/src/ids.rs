@@ -190,6 +190,9 @@ mod tests {
     fn a_federation_id_survives_its_text_form() {
         let id = FederationId(std::array::from_fn(|i| u8::try_from(i * 16).unwrap()));
         assert_eq!(id.to_string().parse(), Ok(id));
+        for bad in ["", "ab", &"+a".repeat(16), &"é".repeat(16), &"a".repeat(33)] {
+            assert_eq!(bad.parse::<FederationId>(), Err(BadFederationId), "{bad}");
+        }
         assert!("zz".repeat(16).parse::<FederationId>().is_err());
         assert!("00".repeat(15).parse::<FederationId>().is_err());
     }

@@ -123,11 +123,12 @@ impl FederationDir {
         let (path, draft) = (self.masked_path(round), self.path(&format!("round-{round}.spare")));
         // Where there is none, the draft is a new file.
         let _ = fs::rename(self.path(SPARE), &draft);
-        let written = write_masked(&draft, words).and_then(|()| fs::rename(&draft, &path));
-        if written.is_err() {
-            let _ = fs::remove_file(&draft);
+        let stored = write_masked(&draft, words)
+            .and_then(|()| fs::rename(&draft, &path))
+            .and_then(|()| reached(&["masked.after"]));
+        if stored.is_err() {
+            let _ = (fs::remove_file(&draft), fs::remove_file(&path));
         }
-        let stored = written.and_then(|()| reached(&["masked.after"]));
         stored.map_err(|error| at(&path, error))?;
         let (federation, bytes, root) = (self.federation, words.len() as u64, masked.root());
         Ok(MaskedVector { federation, round, path, bytes, root })
@@ -374,13 +375,31 @@ mod tests {
     }
 
     #[test]
+    fn the_file_of_a_short_vector_serves_the_next_one_and_that_of_a_long_one_goes() {
+        let (_root, dir) = folder();
+        let long = usize::try_from(SPARE_BYTES_MAX).unwrap() + 1;
+        for (round, bytes) in [(1, 100), (2, 300), (3, 200), (4, long), (5, 100)] {
+            let words = vec![u8::try_from(round).unwrap(); bytes];
+            let round = RoundNumber(round);
+            let stored = dir.store_masked(&Masked::of_words(round, words.clone())).unwrap();
+            assert_eq!(fs::read(&stored.path).unwrap(), words);
+            assert!(!dir.path(SPARE).exists(), "it is in use");
+            dir.forget_masked(round);
+            assert!(!stored.path.exists());
+            assert_eq!(dir.path(SPARE).exists(), bytes < long);
+        }
+    }
+
+    #[test]
     fn masked_vectors_of_an_earlier_process_are_removed() {
         let (_root, dir) = folder();
         let stored = dir.store_masked(&masked()).unwrap();
+        let late = dir.store_masked(&Masked::of_words(RoundNumber(5), vec![1; 10])).unwrap();
+        dir.forget_masked(late.round);
         let (mut history, _) = dir.history().unwrap();
         history.append(&record(4, Event::Advertised)).unwrap();
         dir.forget_all_masked().unwrap();
-        assert!(!stored.path.exists());
+        assert!(!stored.path.exists() && !dir.path(SPARE).exists());
         assert_eq!(dir.history().unwrap().1.len(), 1);
     }
 }

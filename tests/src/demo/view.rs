@@ -15,8 +15,7 @@ const BINS: usize = 64;
 const WORDS_PER_BIN: usize = 128;
 
 /// Keeps the masked vectors of train rounds that a client has stored to send, byte for byte as they
-/// go to the coordinator. The client removes each file when its round is over; a second link keeps
-/// it.
+/// go to the coordinator. The client takes each file away when its round is over.
 pub struct Tap {
     kept: PathBuf,
     done: Arc<AtomicBool>,
@@ -32,7 +31,7 @@ pub struct Upload {
 }
 
 impl Tap {
-    /// Watches the folder of one federation at one site for vectors of a length, and links them
+    /// Watches the folder of one federation at one site for vectors of a length, and copies them
     /// into a folder of its own.
     ///
     /// # Errors
@@ -44,9 +43,10 @@ impl Tap {
         let thread = std::thread::spawn(move || {
             while !stop.load(Ordering::Relaxed) {
                 for file in vectors_in(&federation, bytes) {
-                    if let Some(name) = file.file_name() {
-                        // Kept already, or gone since it was listed.
-                        let _ = std::fs::hard_link(&file, target.join(name));
+                    let to = file.file_name().map(|name| target.join(name));
+                    if let Some(to) = to.filter(|to| !to.exists()) {
+                        // It may be gone since it was listed.
+                        let _ = std::fs::copy(&file, to);
                     }
                 }
                 std::thread::sleep(Duration::from_millis(1));
