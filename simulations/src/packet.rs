@@ -11,7 +11,7 @@ use crate::network::Lane;
 
 mod wire;
 
-pub use wire::WireError;
+pub use wire::{Frames, WireError};
 
 /// One thing on its way.
 #[derive(Debug, Clone, PartialEq, Eq)]

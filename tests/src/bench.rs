@@ -8,14 +8,21 @@ use serde_json::{Value, json};
 
 #[cfg(feature = "whole")]
 pub mod disk;
+#[cfg(all(feature = "kernels", feature = "whole"))]
+pub mod in_process;
 pub mod processes;
+pub mod python;
 #[cfg(feature = "whole")]
 pub mod small;
+#[cfg(feature = "whole")]
+pub mod still;
 
 /// One figure with what it is held against.
 pub struct Figure {
     /// The name of the benchmark.
     pub bench: &'static str,
+    /// Which of several figures of it; none where there is one.
+    pub part: Option<String>,
     /// What was measured of ours, the median.
     pub ours: f64,
     /// What it is compared with; none where the reference program is missing.
@@ -42,8 +49,9 @@ impl Figure {
     pub fn tell(&self, as_json: bool) -> ExitCode {
         let reference = self.reference.map_or_else(|| "none".to_owned(), |one| one.to_string());
         let (bench, ours, unit) = (self.bench, self.ours, self.unit);
+        let part = self.part.as_deref().map_or(String::new(), |part| format!(" ({part})"));
         let ratio = self.ratio.map_or_else(|| "none".to_owned(), |ratio| format!("{ratio:.3}"));
-        out!("{bench}: {ours:.2} {unit} (reference {reference}), ratio {ratio}");
+        out!("{bench}{part}: {ours:.3} {unit} (reference {reference}), ratio {ratio}");
         for (name, value) in &self.notes {
             out!("  {name}: {value:.2} {unit}");
         }
@@ -55,11 +63,15 @@ impl Figure {
     }
 
     fn json(&self) -> Value {
-        json!({
+        let mut figure = json!({
             "bench": self.bench, "ours": self.ours, "reference": self.reference,
             "unit": self.unit, "ratio": self.ratio, "target": self.target, "pass": self.pass,
             "runs": self.runs, "machine": self.machine,
-        })
+        });
+        if let Some(part) = &self.part {
+            figure["part"] = json!(part);
+        }
+        figure
     }
 }
 

@@ -8,7 +8,17 @@ use rustix::time::{ClockId, clock_gettime};
 /// Seconds that this thread has computed for.
 #[must_use]
 pub fn seconds() -> f64 {
-    let now = clock_gettime(ClockId::ThreadCPUTime);
+    read(ClockId::ThreadCPUTime)
+}
+
+/// Seconds that all threads of this process have computed for.
+#[must_use]
+pub fn process_seconds() -> f64 {
+    read(ClockId::ProcessCPUTime)
+}
+
+fn read(clock: ClockId) -> f64 {
+    let now = clock_gettime(clock);
     now.tv_sec as f64 + now.tv_nsec as f64 * 1e-9
 }
 

@@ -7,13 +7,12 @@
 //! the same number of keys, on one thread, in turn.
 
 use std::hint::black_box;
-use std::io::{BufRead, BufReader, Write};
-use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, ExitCode, Stdio};
+use std::process::ExitCode;
 
 use roundelay_crypto::mask::{MaskKey, Masks, Ring, Sign};
 use roundelay_crypto::secret::Secret;
 use roundelay_program::note;
+use roundelay_tests::bench::python::Peer;
 use roundelay_tests::bench::{Figure, machine, tell_parts, wants_json};
 use roundelay_tests::cpu;
 
@@ -45,13 +44,7 @@ for line in sys.stdin:
 ";
 
 fn main() -> ExitCode {
-    let mut flower = match Flower::start() {
-        Ok(flower) => Some(flower),
-        Err(reason) => {
-            note!("no reference: {reason}");
-            None
-        }
-    };
+    let mut flower = Peer::start_if_possible(&[NUMPY], FLOWER);
     let keys: Vec<MaskKey> = (0..KEYS)
         .map(|at| MaskKey {
             seed: Secret::new([at; 32]),
@@ -63,7 +56,7 @@ fn main() -> ExitCode {
     tell_parts(&parts, wants_json())
 }
 
-fn part(keys: &[MaskKey], ring: Ring, target: f64, flower: Option<&mut Flower>) -> Figure {
+fn part(keys: &[MaskKey], ring: Ring, target: f64, flower: Option<&mut Peer>) -> Figure {
     let mut words = vec![0; COORDINATES * ring.bytes()];
     let mut ours = || cpu::timed(&mut || Masks::new(keys).add(black_box(&mut words), ring, 0));
     let rate = |seconds: &Vec<f64>| {
@@ -71,7 +64,8 @@ fn part(keys: &[MaskKey], ring: Ring, target: f64, flower: Option<&mut Flower>) 
     };
     let (ours, reference) = match flower {
         Some(flower) => {
-            let mut theirs = || flower.seconds(ring).unwrap_or(f64::NAN);
+            let order = format!("{COORDINATES} {KEYS} {}", ring.bits());
+            let mut theirs = || flower.ask(&order).map_or(f64::NAN, |seconds| seconds[0]);
             let took = cpu::in_turn(RUNS, &mut [&mut ours, &mut theirs]);
             (rate(&took[0]), Some(rate(&took[1])).filter(|rate| rate.is_finite()))
         }
@@ -81,6 +75,7 @@ fn part(keys: &[MaskKey], ring: Ring, target: f64, flower: Option<&mut Flower>) 
     note!("modulo 2^{}: {ours:.2} Gcoord/s, ratio {ratio:.1}", ring.bits());
     Figure {
         bench: "mask-vs-flower",
+        part: Some(format!("modulo 2^{}", ring.bits())),
         ours,
         reference,
         unit: "Gcoord/s",
@@ -91,65 +86,4 @@ fn part(keys: &[MaskKey], ring: Ring, target: f64, flower: Option<&mut Flower>) 
         machine: machine(),
         notes: vec![],
     }
-}
-
-/// A Python process that masks as Flower does.
-struct Flower {
-    process: Child,
-    orders: ChildStdin,
-    answers: BufReader<ChildStdout>,
-}
-
-impl Flower {
-    fn start() -> Result<Self, String> {
-        let said = |error: std::io::Error| error.to_string();
-        let mut process = Command::new(python()?)
-            .args(["-c", FLOWER])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .map_err(said)?;
-        let orders = process.stdin.take().ok_or("no way to give orders")?;
-        let answers = BufReader::new(process.stdout.take().ok_or("no way to hear answers")?);
-        Ok(Self { process, orders, answers })
-    }
-
-    fn seconds(&mut self, ring: Ring) -> Option<f64> {
-        writeln!(self.orders, "{COORDINATES} {KEYS} {}", ring.bits()).ok()?;
-        let mut answer = String::new();
-        self.answers.read_line(&mut answer).ok()?;
-        answer.trim().parse().ok()
-    }
-}
-
-impl Drop for Flower {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-/// A Python with numpy, installed on first use.
-fn python() -> Result<PathBuf, String> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().ok_or("no root")?;
-    let folder = root.join("target").join(NUMPY.replace("==", "-"));
-    let python = folder.join("bin/python");
-    let works = |python: &Path| run(Command::new(python).args(["-c", "import numpy"]));
-    if works(&python).is_err() {
-        note!("installing {NUMPY} into {}", folder.display());
-        run(Command::new("python3").args(["-m", "venv"]).arg(&folder))?;
-        let install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", NUMPY];
-        run(Command::new(&python).args(install))?;
-    }
-    Ok(python)
-}
-
-fn run(command: &mut Command) -> Result<(), String> {
-    let status = command
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()
-        .map_err(|error| format!("{command:?}: {error}"))?;
-    if status.success() { Ok(()) } else { Err(format!("{command:?} ended with {status}")) }
 }

@@ -83,6 +83,7 @@ fn tell(names: &[&'static str], ours: &[f64], stock: f64, aws: f64, hertz: f64) 
     let ratio = fastest / reference;
     Figure {
         bench: "mask",
+        part: None,
         ours: fastest,
         reference: Some(reference),
         unit: "GB/s",

@@ -16,14 +16,10 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use roundelay_client::sdk::{Client, Stopper};
-use roundelay_client::train::{Control, DataSummary, Metrics, TrainError, Trainer, Update};
-use roundelay_crypto::digest::Digest;
 use roundelay_program::note;
-use roundelay_protocol::ids::RoundNumber;
-use roundelay_protocol::manifest::{Hyperparameters, Task};
-use roundelay_protocol::statistics::{ColumnStatistics, Standardisation};
 use roundelay_tests::bench::processes::peak_mib;
 use roundelay_tests::bench::small::found;
+use roundelay_tests::bench::still::Still;
 use roundelay_tests::bench::{Figure, machine, wants_json};
 use roundelay_tests::demo::federation::Federation;
 use roundelay_tests::harness::Programs;
@@ -61,6 +57,7 @@ fn figure() -> Result<Figure, String> {
     let ratio = more / few;
     Ok(Figure {
         bench: "memory",
+        part: None,
         ours: more,
         reference: Some(few),
         unit: "MiB",
@@ -128,43 +125,4 @@ fn start_all(federation: &Federation) -> Result<Vec<Running>, String> {
         Ok((stopper, thread))
     };
     federation.sites.iter().map(|site| start(site.folder())).collect()
-}
-
-/// Stands still: its updates are zero, and as long as the model.
-struct Still;
-
-/// Rows that it says to have.
-const ROWS: u64 = 8;
-
-impl Trainer for Still {
-    fn prepare(&mut self, task: &Task) -> Result<DataSummary, TrainError> {
-        let data = Digest::of("roundelay/bench/memory", &[]);
-        Ok(DataSummary { rows: ROWS, held_out_rows: 1, schema: task.schema.digest(), data })
-    }
-
-    fn statistics(&mut self) -> Result<Vec<ColumnStatistics>, TrainError> {
-        Ok(Vec::new())
-    }
-
-    fn standardise(&mut self, _by: &Standardisation) -> Result<(), TrainError> {
-        Ok(())
-    }
-
-    fn initial(&mut self) -> Result<Vec<f32>, TrainError> {
-        Err(TrainError::Task("the model starts from a seed".to_owned()))
-    }
-
-    fn train(
-        &mut self,
-        model: &[f32],
-        _hyperparameters: &Hyperparameters,
-        _round: RoundNumber,
-        _control: &dyn Control,
-    ) -> Result<Update, TrainError> {
-        Ok(Update { delta: vec![0.0; model.len()], rows: ROWS, loss: 0.7 })
-    }
-
-    fn evaluate(&mut self, _model: &[f32]) -> Result<Metrics, TrainError> {
-        Ok(Metrics { rows: 1, correct: 1, loss_sum: 0.7 })
-    }
 }

@@ -63,6 +63,7 @@ fn figure() -> Result<Figure, String> {
     let p50 = quantile(&p50s, 0.5)?;
     Ok(Figure {
         bench: "round-latency",
+        part: None,
         ours: p50,
         reference: Some(LIMIT_MS),
         unit: "ms",

@@ -70,7 +70,20 @@ fn figure(
 ) -> Figure {
     let ratio = reference.map(|reference| ours / reference);
     let (target, pass, notes) = (None, true, Vec::new());
-    Figure { bench, ours, reference, unit, ratio, target, pass, runs, machine: machine(), notes }
+    let part = None;
+    Figure {
+        bench,
+        part,
+        ours,
+        reference,
+        unit,
+        ratio,
+        target,
+        pass,
+        runs,
+        machine: machine(),
+        notes,
+    }
 }
 
 struct Bench {
