@@ -10,6 +10,8 @@ use serde_json::{Value, json};
 pub mod disk;
 #[cfg(all(feature = "kernels", feature = "whole"))]
 pub mod in_process;
+#[cfg(feature = "whole")]
+pub mod loopback;
 pub mod processes;
 pub mod python;
 #[cfg(feature = "whole")]
