@@ -2,8 +2,9 @@
 //! vectors that many clients are sent from memory. And what happens above it.
 //!
 //! An upload that finds room keeps its undo data in memory. One that finds none waits, unread, in
-//! line: its client feels the back pressure of its stream. When the line has not moved for a while
-//! (slow clients hold the memory), the next in line goes on with a spool instead. A spooled upload
+//! line: its client feels the back pressure of its stream. When nothing has been given back for a
+//! while, and those that hold the memory bring next to nothing, the next in line goes on with a spool
+//! instead. A spooled upload
 //! needs memory for one chunk while that chunk is added. A small part of the budget is kept for
 //! these, so that they never wait for the ones in memory, only in turn for each other.
 //!
@@ -25,8 +26,11 @@ use super::undo::Undo;
 
 /// What one permit of a semaphore stands for.
 const UNIT_BYTES: u64 = 4 << 10;
-/// A line that has not moved for so long sends its first to the spool.
+/// How often a line looks whether it moves. Where it does not, its first goes to the spool.
 const PATIENCE: Duration = Duration::from_millis(500);
+/// The part of the memory that is to be filled meanwhile: at that pace all of it comes back within a
+/// minute.
+const PACE_PART: u64 = 128;
 /// The part of the budget for chunks of spooled uploads that are being added.
 const TURNS_PART: u64 = 32;
 
@@ -44,6 +48,8 @@ struct Shared {
     charged: Mutex<Charged>,
     /// Times that memory was let go: whether the line moves.
     released: AtomicU64,
+    /// Bytes that came for uploads with room in memory: whether it will.
+    filled: AtomicU64,
     spooled: AtomicU64,
     folder: PathBuf,
 }
@@ -133,6 +139,7 @@ impl Budget {
             chunks: Chunks::default(),
             charged: Mutex::default(),
             released: AtomicU64::new(0),
+            filled: AtomicU64::new(0),
             spooled: AtomicU64::new(0),
             folder,
         })))
@@ -174,6 +181,11 @@ impl Budget {
         Charge { shared: Arc::clone(&self.0), units }
     }
 
+    /// Bytes came for an upload that has room in memory.
+    pub fn fill(&self, bytes: usize) {
+        self.0.filled.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
     /// Waits until a spooled upload may add what it was sent: a chunk of it is in memory then.
     pub async fn turn(&self, chunk_bytes_max: usize) -> Turn {
         let wanted = units(chunk_bytes_max as u64).min(self.0.turn_units);
@@ -195,11 +207,14 @@ impl Budget {
     async fn wait_in_line(&self, wanted: u32) -> Option<OwnedSemaphorePermit> {
         let waiting = acquire(&self.0.memory, wanted);
         tokio::pin!(waiting);
+        let moved =
+            || (self.0.released.load(Ordering::Relaxed), self.0.filled.load(Ordering::Relaxed));
+        let pace = u64::from(self.0.memory_units) * UNIT_BYTES / PACE_PART;
         loop {
-            let before = self.0.released.load(Ordering::Relaxed);
+            let (released, filled) = moved();
             match tokio::time::timeout(PATIENCE, &mut waiting).await {
                 Ok(permit) => return permit,
-                Err(_) if self.0.released.load(Ordering::Relaxed) == before => return None,
+                Err(_) if moved().0 == released && moved().1 - filled < pace => return None,
                 Err(_) => {}
             }
         }

@@ -1,10 +1,49 @@
-//! A trainer that stands still: its updates are zero, and as long as the model.
+//! Clients whose trainer stands still: its updates are zero, and as long as the model. They are real
+//! ones, through the SDK, in this process.
 
+use std::thread::{self, JoinHandle};
+
+use roundelay_client::sdk::{Client, Stopper};
 use roundelay_client::train::{Control, DataSummary, Metrics, TrainError, Trainer, Update};
 use roundelay_crypto::digest::Digest;
+use roundelay_program::note;
 use roundelay_protocol::ids::RoundNumber;
 use roundelay_protocol::manifest::{Hyperparameters, Task};
 use roundelay_protocol::statistics::{ColumnStatistics, Standardisation};
+
+use crate::demo::federation::Federation;
+
+/// All clients of a federation, each on threads of its own.
+pub struct Clients(Vec<(Stopper, JoinHandle<()>)>);
+
+impl Clients {
+    /// Starts them.
+    ///
+    /// # Errors
+    /// What a client says.
+    pub fn start(federation: &Federation) -> Result<Self, String> {
+        let start = |folder| {
+            let client = Client::builder().dir(folder).trainer(Still).build();
+            let client = client.map_err(|error| error.to_string())?;
+            let stopper = client.stopper();
+            let thread = thread::spawn(move || {
+                if let Err(error) = client.run() {
+                    note!("a client: {error}");
+                }
+            });
+            Ok((stopper, thread))
+        };
+        federation.sites.iter().map(|site| start(site.folder())).collect::<Result<_, _>>().map(Self)
+    }
+
+    /// Stops them. How one ended is of no account.
+    pub fn stop(self) {
+        for (stopper, thread) in self.0 {
+            stopper.stop();
+            let _ = thread.join();
+        }
+    }
+}
 
 /// Rows that it says to have.
 const ROWS: u64 = 8;

@@ -12,16 +12,13 @@
 
 use std::path::Path;
 use std::process::ExitCode;
-use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use roundelay_client::sdk::{Client, Stopper};
 use roundelay_program::note;
 use roundelay_tests::bench::processes::peak_mib;
 use roundelay_tests::bench::small::found;
-use roundelay_tests::bench::still::Still;
+use roundelay_tests::bench::still::Clients;
 use roundelay_tests::bench::{Figure, machine, wants_json};
-use roundelay_tests::demo::federation::Federation;
 use roundelay_tests::harness::Programs;
 
 const ROUNDS: u32 = 2;
@@ -84,23 +81,19 @@ fn sides() -> Result<(usize, usize), String> {
     given.ok_or_else(|| "--clients takes two numbers, such as 10,40".to_owned())
 }
 
-fn peak(programs: &Programs, clients: usize) -> Result<f64, String> {
+fn peak(programs: &Programs, count: usize) -> Result<f64, String> {
     let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
     configure(folder.path()).map_err(|error| error.to_string())?;
-    let mut federation = found(programs, folder.path(), clients, ROUNDS, MODEL)?;
-    let running = start_all(&federation)?;
+    let mut federation = found(programs, folder.path(), count, ROUNDS, MODEL)?;
+    let clients = Clients::start(&federation)?;
     let id = federation.id.clone();
     federation.coordinator.verb(&["federation", "start", &id])?;
     let finished = federation.watch_every(Duration::from_secs(1), &mut |_| {});
     let peak = federation.coordinator.id().and_then(peak_mib);
-    running.into_iter().for_each(|(stopper, thread)| {
-        stopper.stop();
-        // How it ended is of no account once the peak is read.
-        let _ = thread.join();
-    });
+    clients.stop();
     finished?;
     let peak = peak.ok_or("the coordinator is gone")?;
-    note!("{clients} clients: {peak:.0} MiB");
+    note!("{count} clients: {peak:.0} MiB");
     Ok(peak)
 }
 
@@ -108,21 +101,4 @@ fn configure(folder: &Path) -> std::io::Result<()> {
     let coordinator = folder.join("coordinator");
     std::fs::create_dir_all(&coordinator)?;
     std::fs::write(coordinator.join("coordinator.toml"), CONFIGURATION)
-}
-
-type Running = (Stopper, JoinHandle<()>);
-
-fn start_all(federation: &Federation) -> Result<Vec<Running>, String> {
-    let start = |folder| {
-        let client = Client::builder().dir(folder).trainer(Still).build();
-        let client = client.map_err(|error| error.to_string())?;
-        let stopper = client.stopper();
-        let thread = thread::spawn(move || {
-            if let Err(error) = client.run() {
-                note!("a client: {error}");
-            }
-        });
-        Ok((stopper, thread))
-    };
-    federation.sites.iter().map(|site| start(site.folder())).collect()
 }

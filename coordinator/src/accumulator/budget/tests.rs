@@ -38,6 +38,25 @@ async fn an_upload_waits_while_the_line_moves_and_then_stays_in_memory() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_upload_waits_while_those_in_memory_come_on_and_not_while_they_trickle() {
+    let (_folder, budget) = budget(1 << 20);
+    let slow = budget.place(700 << 10).await.unwrap();
+    let waiting = tokio::spawn({
+        let budget = budget.clone();
+        async move { budget.place(700 << 10).await.unwrap() }
+    });
+    for _ in 0..20 {
+        tokio::time::sleep(PATIENCE / 2).await;
+        budget.fill(8 << 10);
+        assert!(!waiting.is_finished());
+    }
+    budget.fill(1 << 10);
+    tokio::time::sleep(PATIENCE * 2).await;
+    assert!(waiting.is_finished() && waiting.await.unwrap().is_spooled());
+    drop(slow);
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_upload_goes_to_a_spool_once_the_line_stands_still() {
     let (folder, budget) = budget(1 << 20);
     let _slow = budget.place(700 << 10).await.unwrap();

@@ -202,7 +202,10 @@ impl Connected {
                     })
                     .await?;
                 }
-                Ok(Some(piece)) => upload.write(&piece)?,
+                Ok(Some(piece)) => {
+                    self.shared.budget.fill(piece.len());
+                    upload.write(&piece)?;
+                }
                 Ok(None) => return finish(upload).await,
                 Err(SourceGone) => break Ok(None),
             }
