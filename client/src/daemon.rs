@@ -123,6 +123,10 @@ fn run_until_signal(client: Client) -> Result<Summary, ClientError> {
     })
 }
 
+/// As shells report an interrupt.
+const SIGNALLED_TWICE: i32 = 130;
+
+/// The first signal ends the client in good order, the second at once.
 async fn stop_on_signal(stopper: Stopper) {
     use tokio::signal::unix::{SignalKind, signal};
     let (Ok(mut terminate), Ok(mut interrupt)) =
@@ -130,12 +134,19 @@ async fn stop_on_signal(stopper: Stopper) {
     else {
         return;
     };
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-    tracing::info!("stopping");
+    let mut signalled = async || {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    };
+    signalled().await;
+    tracing::info!("stopping, once no round counts on this client any more");
     stopper.stop();
+    signalled().await;
+    tracing::warn!("stopping at once");
+    // As a crash would: what matters is durable before it is said.
+    std::process::exit(SIGNALLED_TWICE);
 }
 
 /// Writes the status file now and then, and once more at the end.

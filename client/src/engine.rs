@@ -92,6 +92,10 @@ pub enum Input {
     Deadline,
     /// A record could not be made durable: what it covers must never be sent.
     PersistFailed,
+    /// This client is about to leave for a while. Where it has uploaded it goes on, for nobody else
+    /// can take its part; it leaves every other round. [`Federation::has_left`] says when that is
+    /// done.
+    Leaving,
     /// The federation is over: its rounds are done, or it was stopped. Results that were published
     /// are still applied; [`Federation::is_idle`] says when that is done.
     Ended,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use rand_core::CryptoRng;
 use roundelay_crypto::digest::Digest;
 use roundelay_protocol::bounded::List;
+use roundelay_protocol::error::Refusal;
 use roundelay_protocol::ids::{FederationId, ModelVersion, RoundNumber};
 use roundelay_protocol::lineage::State;
 use roundelay_protocol::manifest::Task;
@@ -46,6 +47,8 @@ pub struct Federation {
     evaluated: Option<(RoundNumber, Option<Metrics>)>,
     /// The coordinator's lineage does not hold: nothing is caught up with any more.
     pub(super) broken: bool,
+    /// It leaves: no round begins any more.
+    leaving: bool,
     deadline: Option<Time>,
 }
 
@@ -88,6 +91,7 @@ impl Federation {
             wanted: None,
             evaluated: None,
             broken: false,
+            leaving: false,
             deadline: None,
         };
         (federation, effects)
@@ -146,6 +150,12 @@ impl Federation {
         self.is_idle() && !self.broken
     }
 
+    /// After [`Input::Leaving`], whether nobody waits for this client any more.
+    #[must_use]
+    pub fn has_left(&self) -> bool {
+        self.leaving && !self.rounds.values().any(Alive::is_counted_on)
+    }
+
     /// Hash of the manifest that it runs under.
     #[must_use]
     pub fn manifest(&self) -> Digest {
@@ -189,6 +199,7 @@ impl Federation {
             }
             Input::Deadline => self.expire(now, effects),
             Input::PersistFailed => self.drop_rounds(effects, |_| true),
+            Input::Leaving => self.leave(now, effects),
             Input::Ended => self.drop_rounds(effects, |alive| alive.applying.is_none()),
         }
         self.go_on(now, effects);
@@ -213,8 +224,10 @@ impl Federation {
         {
             return self.end(round, effects);
         }
-        if self.broken && !self.rounds.contains_key(&round) {
-            return self.decline(round, &message, effects);
+        if !self.rounds.contains_key(&round)
+            && let Some(refusal) = self.declines()
+        {
+            return Self::decline(round, &message, refusal, effects);
         }
         if let ToClient::Published(_) = &message
             && self.history.awaits().is_some_and(|awaited| awaited != round)
@@ -240,6 +253,20 @@ impl Federation {
             _ => {}
         }
         self.drive(now, round, machine::Input::Message(message), effects);
+    }
+
+    /// Why no round begins any more, if none does.
+    fn declines(&self) -> Option<Refusal> {
+        let leaving = self.leaving.then_some(Refusal::Withdrawn);
+        self.broken.then_some(Refusal::LineageBroken).or(leaving)
+    }
+
+    fn leave(&mut self, now: Time, effects: &mut Vec<Effect>) {
+        self.leaving = true;
+        let others = self.rounds.iter().filter(|(_, alive)| !alive.is_counted_on());
+        for round in others.map(|(round, _)| *round).collect::<Vec<_>>() {
+            self.drive(now, round, machine::Input::Withdraw, effects);
+        }
     }
 
     /// Whether this client stands where a published result leads to, as after catching up.

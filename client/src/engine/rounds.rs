@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use roundelay_protocol::error::Stage;
 use roundelay_protocol::ids::{ClientId, RoundNumber};
 use roundelay_protocol::layout::Layout;
 use roundelay_protocol::message::Published;
@@ -67,6 +68,14 @@ impl Alive {
     /// Whether the machine still holds the round's keys.
     pub(super) fn is_resumable(&self) -> bool {
         self.machine.stage().is_some()
+    }
+
+    /// Whether others have reason to wait for this client: its vector may be in the sum, or it has a
+    /// result to apply. Whoever leaves then may cost everybody the round.
+    pub(super) fn is_counted_on(&self) -> bool {
+        let stage = self.machine.stage();
+        let uploaded = matches!(stage, Some(Stage::ConsistencyCheck | Stage::Unmasking));
+        uploaded || self.applying.is_some()
     }
 
     /// The next moment at which something is to be done.

@@ -385,15 +385,14 @@ impl Federation {
         }
     }
 
-    /// Answers the plan of a round in which this client takes no part, since it trusts none.
+    /// Answers the plan of a round in which this client takes no part.
     pub(super) fn decline(
-        &self,
         round: RoundNumber,
         message: &ToClient,
+        refusal: Refusal,
         effects: &mut Vec<Effect>,
     ) {
         if matches!(message, ToClient::RosterPlan(_)) {
-            let refusal = Refusal::LineageBroken;
             let message = FromClient::Declined(refusal.clone());
             effects.push(Effect::Send { round, message });
             effects.push(Effect::Tell(Event::SatOut { round, refusal }));

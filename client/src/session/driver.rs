@@ -11,6 +11,7 @@ use roundelay_protocol::manifest::Manifest;
 use roundelay_protocol::session::{RoundsEnd, SignedNotice, ToClient, VectorKind};
 use roundelay_protocol::time::Millis;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::timeout;
 
 use super::SessionError;
 use super::backoff::Backoff;
@@ -43,6 +44,8 @@ use renewal::Renewal;
 const REPLACED_PAUSE: Duration = Duration::from_secs(2);
 /// How often manifests are asked for while one waits for signatures, and pins are looked for.
 const LISTING_INTERVAL: Duration = Duration::from_millis(1_000);
+/// Whoever is stopped takes part in a round that counts on it for so long at the most.
+const LEAVE_MAX: Duration = Duration::from_secs(15);
 /// A connection that lasted so long was a good one.
 const STABLE: Duration = Duration::from_secs(10);
 
@@ -313,6 +316,7 @@ impl Driver {
         self.join_all().await;
         let mut listing = tokio::time::interval(LISTING_INTERVAL);
         let mut stop = self.stop.clone();
+        let mut leaving = None;
         loop {
             let renew_in = self.renewal.due_in(&self.site.certificate);
             tokio::select! {
@@ -341,13 +345,32 @@ impl Driver {
                 () = tokio::time::sleep(renew_in) => {
                     self.renewal.ask(&self.gate, &self.site.certificate).await?;
                 }
-                _ = stop.wait_for(|stop| *stop) => {
+                _ = stop.wait_for(|stop| *stop), if leaving.is_none() => {
+                    leaving = Some(Box::pin(timeout(LEAVE_MAX, self.leave().await)));
+                }
+                _ = when_left(&mut leaving) => {
                     link.close(CloseCode::Done);
                     return Ok(End::Stopped);
                 }
             }
             if self.is_over()? {
                 return Ok(End::Over);
+            }
+        }
+    }
+
+    /// Has every federation leave; what it returns is over once all have.
+    async fn leave(&self) -> impl Future<Output = ()> + use<> {
+        let mut all = Vec::new();
+        for inbox in self.places.values().filter_map(Place::inbox) {
+            let (left, has_left) = oneshot::channel();
+            // A task that has ended has left.
+            let _ = inbox.send(Command::Leave(left)).await;
+            all.push(has_left);
+        }
+        async move {
+            for has_left in all {
+                let _ = has_left.await;
             }
         }
     }
@@ -454,5 +477,13 @@ async fn stop_task(place: &Place) {
         if inbox.send(Command::Stop(done)).await.is_ok() {
             let _ = stopped.await;
         }
+    }
+}
+
+/// Over once everything has left; never while nothing is about to.
+async fn when_left(leaving: &mut Option<impl Future + Unpin>) {
+    match leaving {
+        Some(leaving) => drop(leaving.await),
+        None => std::future::pending().await,
     }
 }

@@ -49,6 +49,8 @@ pub(crate) enum Command {
     Input(Input),
     /// There are no rounds for now.
     Pause,
+    /// Take part in what waits for this client and in nothing else, and tell when that is done.
+    Leave(oneshot::Sender<()>),
     /// End, and tell when everything is stored.
     Stop(oneshot::Sender<()>),
     /// The federation is over: apply what was published, then end and tell.
@@ -134,6 +136,8 @@ struct Runner {
     uploads: BTreeMap<RoundNumber, AbortHandle>,
     /// The federation is over: whom to tell once the last result was applied, and by when.
     finishing: Option<(Finishing, Instant)>,
+    /// Whom to tell once nobody waits for this client any more.
+    leaving: Option<oneshot::Sender<()>>,
     deadline: Option<Time>,
     /// Something could not be written: what the engine knows is ahead of what is durable, so that
     /// nothing that rests on it may be said any more.
@@ -158,6 +162,7 @@ impl Runner {
             inbox,
             uploads: BTreeMap::new(),
             finishing: None,
+            leaving: None,
             deadline: None,
             is_broken: false,
         };
@@ -197,9 +202,14 @@ impl Runner {
                     self.finishing = Some((finishing, Instant::now() + FINISH_MAX));
                     self.input(Input::Ended).await;
                 }
+                Some(Command::Leave(left)) => {
+                    self.leaving = Some(left);
+                    self.input(Input::Leaving).await;
+                }
                 Some(Command::Stop(done)) => return self.stop(done).await,
                 None => return,
             }
+            self.tell_if_left();
             if let Some(done) = self.has_finished() {
                 return self.stop(done).await;
             }
@@ -213,6 +223,8 @@ impl Runner {
             match command {
                 Command::Stop(done) => return self.stop(done).await,
                 Command::Finish(finishing) => unfinished.push(finishing),
+                // Nothing waits for it any more: the sender is dropped.
+                Command::Leave(_) => {}
                 Command::Join | Command::Input(_) | Command::Pause | Command::Stored(..) => {}
             }
         }
@@ -228,6 +240,13 @@ impl Runner {
             self.tell_if_failed(kept);
         }
         Some(done)
+    }
+
+    fn tell_if_left(&mut self) {
+        if let Some(left) = self.leaving.take_if(|_| self.engine.has_left()) {
+            // A driver that is gone does not wait.
+            let _ = left.send(());
+        }
     }
 
     fn wakes_at(&self) -> Option<Instant> {

@@ -94,3 +94,21 @@ fn a_client_killed_in_every_stage_comes_back_and_the_sums_are_exact_with_it_and_
     assert!(rounds.iter().any(|round| round.tenants.len() == 4), "{rounds:?}");
     assert_eq!(exported(&small), fedavg(&small, &rounds), "the same bits");
 }
+
+#[test]
+fn a_client_that_is_stopped_finishes_what_others_count_on_so_that_three_members_go_on() {
+    // With three members nobody may be missing once a survivor set was shown: whoever left then
+    // would end the federation, for no second set over the same model is ever signed.
+    let mut small = Small::found(3, 80, false);
+    small.federation.start().expect("it starts");
+    for stop in 0..6 {
+        std::thread::sleep(Duration::from_millis(300 + 37 * stop));
+        let site = &mut small.federation.sites[KILLED];
+        assert!(site.terminate(Duration::from_secs(20)), "{}", site.log_tail());
+        site.start().expect("a client starts");
+    }
+    let state = small.federation.status().expect("a status");
+    assert_eq!(state["engine"]["reason"], serde_json::Value::Null, "{state:#}");
+    small.federation.watch(&mut |_| {}).expect("it finishes");
+    small.all_models_agree();
+}
