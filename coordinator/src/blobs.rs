@@ -20,7 +20,7 @@ use rand::Rng;
 use roundelay_crypto::digest::Digest;
 use roundelay_protocol::ids::{FederationId, TenantId};
 
-use crate::keys::{Kms, Scope};
+use crate::keys::{KeyError, Kms, Scope};
 use crate::store::StoreError;
 use roundelay_program::failpoint;
 
@@ -130,7 +130,10 @@ impl Shelf {
         let damaged = || at.damaged(name, "its header");
         let (header, header_bytes) = Header::parse(&head).ok_or_else(damaged)?;
         let scope = Scope::Tenant(self.owner.clone());
-        let key = self.blobs.kms.unwrap(&scope, header.wrapped).await?;
+        let key = self.blobs.kms.unwrap(&scope, header.wrapped).await.map_err(|error| match error {
+            KeyError::Foreign(_) => at.damaged(name, "the key in its header"),
+            error => error.into(),
+        })?;
         let layout = Layout { tenant: self.owner.clone(), name, bytes: header.bytes };
         Ok(BlobReader {
             shelf: self.clone(),

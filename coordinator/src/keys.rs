@@ -80,7 +80,10 @@ pub enum KeyError {
         why: String,
     },
     /// The wrapped key was not made under this key.
-    #[error("a value of {0} is sealed under another key than the one at hand")]
+    #[error(
+        "a value of {0} does not open under the key at hand: one of them was altered, or they are not \
+         of the same backup; restore the data folder, `keys` and all, from one backup"
+    )]
     Foreign(Scope),
     /// No room left.
     #[error("no space left at {} while {what}; nothing was lost, free some space and try again", path.display())]

@@ -63,6 +63,12 @@ pub enum DataFault {
         /// Cells in the line.
         found: u64,
     },
+    /// A quoted cell that never ends: the file was cut off, or a mark stands alone.
+    #[error(
+        "begins a quoted cell that never ends: the file was cut off, or a quotation mark within is \
+         not doubled; export it again"
+    )]
+    OpenQuote,
     /// The text is not CSV, or not UTF-8.
     #[error("is not readable as CSV in UTF-8: {0}; export it again")]
     NotCsv(String),

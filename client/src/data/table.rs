@@ -2,6 +2,7 @@
 //! matter and columns that the schema does not name are ignored.
 
 use std::fs::File;
+use std::io::{self, Read};
 use std::path::Path;
 
 use csv::{ErrorKind, Position, ReaderBuilder, StringRecord};
@@ -26,7 +27,8 @@ pub(super) fn read(
         return Err(DataError::at(file, fault));
     };
     let opened = File::open(file).map_err(|error| DataError::io(file, &error))?;
-    let mut reader = ReaderBuilder::new().buffer_capacity(1 << 16).from_reader(opened);
+    let quotes = Quotes { file: opened, odd: false };
+    let mut reader = ReaderBuilder::new().buffer_capacity(1 << 16).from_reader(quotes);
     let header = reader.headers().map_err(|error| not_csv(file, &error))?.clone();
     let places = columns
         .iter()
@@ -36,9 +38,9 @@ pub(super) fn read(
 
     let mut record = StringRecord::new();
     let mut inputs = Vec::new();
-    let mut rows = 0;
+    let (mut rows, mut line) = (0, Place::Line(1));
     while reader.read_record(&mut record).map_err(|error| not_csv(file, &error))? {
-        let line = Place::Line(record.position().map_or(0, Position::line));
+        line = Place::Line(record.position().map_or(0, Position::line));
         encode(&record, columns, &places, &mut inputs)
             .map_err(|(column, fault)| DataError::at_cell(file, line, column, fault))?;
         let class = cell::label(record.get(label_place).unwrap_or_default(), labels)
@@ -47,10 +49,30 @@ pub(super) fn read(
         sink.reserve(file, 1)?;
         sink.push(&inputs, class, part);
     }
+    if reader.get_ref().odd {
+        return Err(DataError::at_row(file, line, DataFault::OpenQuote));
+    }
     if rows == 0 {
         return Err(DataError::at(file, DataFault::NoRows));
     }
     Ok(())
+}
+
+/// A file, and whether it has an odd number of quotation marks so far. In a whole one they are even:
+/// a quoted cell begins and ends with one, and doubles those within (RFC 4180, 2.5 to 2.7). The
+/// parser takes the end of the file for the end of a cell.
+struct Quotes {
+    file: File,
+    odd: bool,
+}
+
+impl Read for Quotes {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.file.read(buffer)?;
+        let quotes = buffer.iter().take(read).filter(|byte| **byte == b'"').count();
+        self.odd ^= quotes % 2 == 1;
+        Ok(read)
+    }
 }
 
 /// The inputs of a record, or the column with a fault.

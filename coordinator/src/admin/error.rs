@@ -49,6 +49,10 @@ impl From<StoreError> for AdminError {
             }
             StoreError::Corrupt { .. } => (Kind::Damaged, "corrupt"),
             StoreError::Unsealable { .. } => (Kind::Damaged, "unsealable"),
+            StoreError::Key(KeyError::Foreign(_)) => (Kind::Damaged, "foreign_key"),
+            StoreError::Key(KeyError::Missing { .. } | KeyError::BadFile { .. }) => {
+                (Kind::Configuration, "key")
+            }
             StoreError::AuditBroken { .. } => (Kind::Damaged, "audit_broken"),
             _ => (Kind::Internal, "store"),
         };

@@ -293,7 +293,10 @@ impl Batch {
             Entry::Started => (None, AuditEvent::FederationStarted),
             Entry::Stopped => (None, AuditEvent::FederationStopped),
             Entry::Finished(version) => (None, AuditEvent::FederationFinished { version }),
-            Entry::Stalled(reason) => (None, AuditEvent::FederationStalled { reason }),
+            Entry::Stalled(reason) => {
+                tracing::warn!(federation = %self.federation, reason, "a federation does not go on by itself");
+                (None, AuditEvent::FederationStalled { reason })
+            }
             Entry::Recovered(version) => (None, AuditEvent::FederationRecovered { version }),
         };
         let federation = Some(self.federation);
