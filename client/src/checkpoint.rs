@@ -51,7 +51,7 @@ pub enum CheckpointError {
     #[error("{} is missing: restore it from a backup, or enrol again in a new directory", .0.display())]
     Missing(PathBuf),
     /// The file is not what was written.
-    #[error("{}: {why}; restore it from a backup, or move it away", .path.display())]
+    #[error("{}: {why}; {}", .path.display(), remedy(.path))]
     Damaged {
         /// The file.
         path: PathBuf,
@@ -108,6 +108,21 @@ pub enum CheckpointError {
 impl CheckpointError {
     pub(crate) fn damaged(path: &Path, why: impl Into<String>) -> Self {
         Self::Damaged { path: path.to_owned(), why: why.into() }
+    }
+}
+
+/// What to do about a damaged file, by what it is for.
+fn remedy(path: &Path) -> &'static str {
+    match path.file_name().and_then(|name| name.to_str()) {
+        Some("history") => {
+            "restore its newest copy: with an older one, or none, this client forgets which sets it \
+             has signed"
+        }
+        Some("ledger") => {
+            "keep what is left of it; where it is moved away together with `ledger.mark`, a new one \
+             begins"
+        }
+        _ => "restore it from a backup, or move it away",
     }
 }
 

@@ -23,6 +23,10 @@ use serde::{Deserialize, Serialize};
 use crate::checkpoint::failpoint::reached;
 use crate::checkpoint::{CheckpointError, at};
 
+mod mark;
+
+use mark::{Mark, Marker};
+
 const HEADER: &str = "roundelay ledger 1\n";
 const CHAIN_DIGITS: usize = 64;
 /// Bytes of one line at most.
@@ -71,6 +75,7 @@ pub struct Ledger {
     /// Lines that this process wrote, and how many of them are durable.
     written: u64,
     durable: u64,
+    marker: Marker,
     /// A sync has failed. The system forgets which bytes it gave up on, so trying again proves
     /// nothing: nothing leaves any more until the ledger is opened anew.
     broken: bool,
@@ -82,15 +87,24 @@ pub(crate) struct Unsynced {
     pub(crate) file: File,
     /// Its name.
     pub(crate) path: PathBuf,
-    /// How many lines this covers.
-    pub(crate) lines: u64,
+    /// What this covers.
+    pub(crate) lines: Lines,
+}
+
+/// Lines up to one.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Lines {
+    /// How many of them this process wrote.
+    written: u64,
+    last: Mark,
 }
 
 impl Ledger {
     /// Opens or creates the ledger at `path`.
     ///
     /// # Errors
-    /// It can't be read or written, or its end is not one of a ledger.
+    /// It can't be read or written, its end is not one of a ledger, or lines that were durable are
+    /// missing from it.
     pub fn open(path: &Path) -> Result<Self, CheckpointError> {
         let file = OpenOptions::new()
             .read(true)
@@ -100,11 +114,24 @@ impl Ledger {
             .mode(0o600)
             .open(path)
             .map_err(|error| at(path, error))?;
-        let chain = Digest([0; 32]);
-        let path = path.to_owned();
-        let mut ledger =
-            Self { file, path, end: 0, chain, sequence: 0, written: 0, durable: 0, broken: false };
-        ledger.exclusively(Self::catch_up)?;
+        let mut ledger = Self {
+            file,
+            path: path.to_owned(),
+            end: 0,
+            chain: Digest([0; 32]),
+            sequence: 0,
+            written: 0,
+            durable: 0,
+            marker: Marker::open(path)?,
+            broken: false,
+        };
+        ledger.exclusively(|ledger| {
+            // Before anything is taken off or begun anew.
+            if let Some(mark) = Mark::read(&ledger.path)? {
+                mark.check(&mut ledger.file, &ledger.path)?;
+            }
+            ledger.catch_up()
+        })?;
         Ok(ledger)
     }
 
@@ -137,7 +164,11 @@ impl Ledger {
         }
         let file = reached(&["ledger.sync.before"]).and_then(|()| self.file.try_clone());
         match file {
-            Ok(file) => Ok(Some(Unsynced { file, path: self.path.clone(), lines: self.written })),
+            Ok(file) => {
+                let last = Mark { end: self.end, lines: self.sequence, chain: self.chain };
+                let lines = Lines { written: self.written, last };
+                Ok(Some(Unsynced { file, path: self.path.clone(), lines }))
+            }
             Err(error) => Err(self.break_off(error)),
         }
     }
@@ -148,12 +179,12 @@ impl Ledger {
     /// They are not: from now on nothing is recorded, so that nothing leaves.
     pub(crate) fn synced(
         &mut self,
-        lines: u64,
+        lines: Lines,
         done: io::Result<()>,
     ) -> Result<(), CheckpointError> {
-        match done {
+        match done.and_then(|()| self.marker.set(&lines.last)) {
             Ok(()) => {
-                self.durable = self.durable.max(lines);
+                self.durable = self.durable.max(lines.written);
                 Ok(())
             }
             Err(error) => Err(self.break_off(error)),
@@ -300,17 +331,22 @@ pub struct Entries {
     path: PathBuf,
     chain: Digest,
     sequence: u64,
+    /// Up to where lines have to be there, until that was seen.
+    mark: Option<Mark>,
 }
 
 impl Entries {
-    /// Reads the ledger at `path` from its first line; `None` where there is none.
+    /// Reads the ledger at `path` from its first line; `None` where there never was one.
     ///
     /// # Errors
-    /// It can't be read, or is no ledger.
+    /// It can't be read, is no ledger, or is gone.
     pub fn read(path: &Path) -> Result<Option<Self>, CheckpointError> {
+        let mark = Mark::read(path)?;
         let file = match File::open(path) {
             Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return mark.map_or(Ok(None), |mark| Err(mark.missing(path)));
+            }
             Err(error) => return Err(at(path, error)),
         };
         let mut reader = BufReader::new(file);
@@ -320,7 +356,7 @@ impl Entries {
             return Err(CheckpointError::damaged(path, "its first line is not a ledger's"));
         }
         let (lines, path) = (reader.lines(), path.to_owned());
-        Ok(Some(Self { lines, path, chain: Digest([0; 32]), sequence: 0 }))
+        Ok(Some(Self { lines, path, chain: Digest([0; 32]), sequence: 0, mark }))
     }
 
     fn check(&mut self, line: &str) -> Result<Entry, CheckpointError> {
@@ -332,7 +368,10 @@ impl Entries {
             return Err(bad(self.sequence));
         }
         (self.chain, self.sequence) = (chain, self.sequence + 1);
-        Ok(entry)
+        match self.mark.take_if(|mark| mark.lines == self.sequence) {
+            Some(mark) if mark.chain != chain => Err(mark.missing(&self.path)),
+            _ => Ok(entry),
+        }
     }
 }
 
@@ -340,7 +379,9 @@ impl Iterator for Entries {
     type Item = Result<Entry, CheckpointError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let line = self.lines.next()?;
+        let Some(line) = self.lines.next() else {
+            return self.mark.take().map(|mark| Err(mark.missing(&self.path)));
+        };
         Some(line.map_err(|error| at(&self.path, error)).and_then(|line| self.check(&line)))
     }
 }
@@ -450,6 +491,52 @@ mod tests {
         }
         ledger.record(&leaving(3)).unwrap();
         assert_eq!(read(&path).unwrap().len(), 3);
+    }
+
+    /// A ledger of so many lines, all of them marked as durable.
+    fn with_durable_lines(count: u64) -> (tempfile::TempDir, PathBuf) {
+        let (root, path) = with_lines(count);
+        let mut ledger = Ledger::open(&path).unwrap();
+        ledger.record(&leaving(count)).unwrap();
+        let unsynced = ledger.unsynced().unwrap().unwrap();
+        ledger.synced(unsynced.lines, Ok(())).unwrap();
+        (root, path)
+    }
+
+    #[test]
+    fn lines_that_were_durable_and_are_gone_from_the_end_are_missed() {
+        let (_root, path) = with_durable_lines(4);
+        let whole = std::fs::read_to_string(&path).unwrap();
+        Ledger::open(&path).unwrap().record(&leaving(9)).unwrap();
+        assert_eq!(read(&path).unwrap().len(), 6, "a mark that lags behind is no harm");
+        let lines: Vec<&str> = whole.split_inclusive('\n').collect();
+        let shorter: Vec<String> = (0..lines.len()).map(|left| lines[..left].concat()).collect();
+        for text in shorter {
+            std::fs::write(&path, &text).unwrap();
+            assert!(read(&path).is_err(), "{text}");
+            let refused = Ledger::open(&path).unwrap_err().to_string();
+            assert!(
+                refused.contains("of the 5 lines that were written some are missing"),
+                "{refused}"
+            );
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), text, "nothing is taken off");
+        }
+        std::fs::remove_file(&path).unwrap();
+        assert!(Entries::read(&path).is_err());
+        assert!(Ledger::open(&path).is_err());
+    }
+
+    #[test]
+    fn a_ledger_that_was_written_anew_under_the_same_name_is_told_from_the_one_before() {
+        let (_root, path) = with_durable_lines(4);
+        std::fs::rename(Mark::path(&path), path.with_extension("kept")).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        let mut ledger = Ledger::open(&path).unwrap();
+        (10..20).for_each(|round| ledger.record(&leaving(round)).unwrap());
+        assert_eq!(read(&path).unwrap().len(), 10);
+        std::fs::rename(path.with_extension("kept"), Mark::path(&path)).unwrap();
+        assert!(read(&path).is_err());
+        assert!(Ledger::open(&path).is_err());
     }
 
     #[test]

@@ -60,7 +60,7 @@ impl Running {
     }
 
     async fn meet(&mut self) -> Met {
-        let dialled = tokio::time::timeout(Duration::from_secs(20), self.dialled.recv()).await;
+        let dialled = timeout(Duration::from_secs(20), self.dialled.recv()).await;
         let mut there = dialled.expect("it dials").unwrap();
         let (asked, control) = there.control.recv().await.unwrap();
         let mut asked = Frames::new(Box::new(asked), FRAME_BYTES_MAX);
