@@ -58,9 +58,15 @@ impl FederationDir {
     /// Opens the history and reads every record in order.
     ///
     /// # Errors
-    /// The file is damaged or newer, or holds a record of another federation.
+    /// The file is damaged or newer, holds a record of another federation, or is gone.
     pub fn history(&self) -> Result<(HistoryFile, Vec<Record>), CheckpointError> {
         let path = self.path("history");
+        if self.path("state").exists() && !path.exists() {
+            return Err(CheckpointError::damaged(
+                &path,
+                "it is not there, and the model beside it is",
+            ));
+        }
         let (journal, entries) = Journal::open(&path, HISTORY)?;
         let records = entries
             .iter()
@@ -304,6 +310,20 @@ mod tests {
         records.iter().for_each(|record| history.append(record).unwrap());
         history.sync().unwrap();
         assert_eq!(dir.history().unwrap().1, records);
+    }
+
+    #[test]
+    fn a_history_or_pin_that_is_gone_from_beside_a_model_is_missed() {
+        let (_root, dir) = folder();
+        assert!(dir.pins().unwrap().in_force.is_none(), "nothing was there yet");
+        drop(dir.history().unwrap());
+        dir.save_state(&[1; 10]).unwrap();
+        assert_eq!(dir.history().unwrap().1, []);
+        fs::remove_file(dir.path("history")).unwrap();
+        let missed = dir.history().err().unwrap().to_string();
+        assert!(missed.contains("forgets which sets it has signed"), "{missed}");
+        let missed = dir.pins().unwrap_err().to_string();
+        assert!(missed.contains("manifest: it is not there"), "{missed}");
     }
 
     #[test]

@@ -84,10 +84,14 @@ impl FederationDir {
     /// amendment that names the new one.
     ///
     /// # Errors
-    /// A file is damaged or newer.
+    /// A file is damaged, newer or gone.
     pub fn pins(&self) -> Result<Pins, PinsError> {
         let in_force = match self.read_manifest("manifest", IN_FORCE)? {
             Some(kept) => Some(Pinned::kept(kept.signed, kept.predecessor.as_ref())?),
+            None if self.path("state").exists() => {
+                let why = "it is not there, and the model beside it is";
+                return Err(CheckpointError::damaged(&self.path("manifest"), why).into());
+            }
             None => None,
         };
         Ok(Pins { in_force, next: self.read_manifest("manifest-next", NEXT)? })

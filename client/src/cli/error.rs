@@ -217,6 +217,7 @@ fn client_kind(error: &ClientError) -> Kind {
             Cause::Data | Cause::Trainer => Kind::Data,
             Cause::Manifest => Kind::Manifest,
             Cause::State => Kind::Configuration,
+            Cause::Damaged => Kind::Damaged,
             Cause::Internal => Kind::Internal,
             Cause::Expelled => Kind::Refused,
         },

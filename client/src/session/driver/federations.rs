@@ -62,6 +62,8 @@ pub enum Cause {
     Manifest,
     /// This client's state directory.
     State,
+    /// A file in it is damaged or gone.
+    Damaged,
     /// This program.
     Internal,
     /// The coordinator found this client at fault.
@@ -106,6 +108,8 @@ impl PlaceError {
             Self::Train(TrainError::Task(_) | TrainError::Model(_)) => Cause::Manifest,
             Self::Train(_) => Cause::Trainer,
             Self::Pins(PinsError::Pin(_)) | Self::TooFewCompared { .. } => Cause::Manifest,
+            Self::Pins(PinsError::Checkpoint(CheckpointError::Damaged { .. }))
+            | Self::Checkpoint(CheckpointError::Damaged { .. }) => Cause::Damaged,
             Self::Pins(PinsError::Checkpoint(_)) | Self::Checkpoint(_) => Cause::State,
             Self::Expelled { .. } | Self::Barred(_) => Cause::Expelled,
             Self::Lineage(_) | Self::Internal(_) => Cause::Internal,
