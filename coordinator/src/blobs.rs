@@ -130,10 +130,11 @@ impl Shelf {
         let damaged = || at.damaged(name, "its header");
         let (header, header_bytes) = Header::parse(&head).ok_or_else(damaged)?;
         let scope = Scope::Tenant(self.owner.clone());
-        let key = self.blobs.kms.unwrap(&scope, header.wrapped).await.map_err(|error| match error {
-            KeyError::Foreign(_) => at.damaged(name, "the key in its header"),
-            error => error.into(),
-        })?;
+        let key =
+            self.blobs.kms.unwrap(&scope, header.wrapped).await.map_err(|error| match error {
+                KeyError::Foreign(_) => at.damaged(name, "the key in its header"),
+                error => error.into(),
+            })?;
         let layout = Layout { tenant: self.owner.clone(), name, bytes: header.bytes };
         Ok(BlobReader {
             shelf: self.clone(),

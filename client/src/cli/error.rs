@@ -140,7 +140,8 @@ impl CliError {
             Self::Token(_) | Self::Input(_) | Self::NoSuchPeer { .. } => Kind::Invalid,
             Self::NoFederation { .. } | Self::SeveralFederations { .. } => Kind::NotFound,
             Self::Checkpoint(error) => checkpoint_kind(error),
-            Self::Config(_) | Self::Certificate(_) => Kind::Configuration,
+            Self::Certificate(error) => certificate_kind(error),
+            Self::Config(_) => Kind::Configuration,
             Self::Enrol(error) => enrol_kind(error),
             Self::Session(error) => session_kind(error),
             Self::Client(error) => client_kind(error),
@@ -185,6 +186,13 @@ fn checkpoint_kind(error: &CheckpointError) -> Kind {
     }
 }
 
+fn certificate_kind(error: &CertificateError) -> Kind {
+    match error {
+        CertificateError::Checkpoint(error) => checkpoint_kind(error),
+        _ => Kind::Configuration,
+    }
+}
+
 fn enrol_kind(error: &EnrolError) -> Kind {
     match error {
         EnrolError::Session(error) => session_kind(error),
@@ -211,7 +219,7 @@ fn session_kind(error: &SessionError) -> Kind {
 fn client_kind(error: &ClientError) -> Kind {
     match error {
         ClientError::Checkpoint(error) => checkpoint_kind(error),
-        ClientError::Certificate(_) => Kind::Configuration,
+        ClientError::Certificate(error) => certificate_kind(error),
         ClientError::Session(error) => session_kind(error),
         ClientError::Federation { cause, .. } => match cause {
             Cause::Data | Cause::Trainer => Kind::Data,

@@ -136,7 +136,7 @@ fn what_is_wrong_at_a_site_is_one_line_with_its_own_exit_status_and_mended_it_go
         let middle = bytes.len() / 2;
         bytes[middle] ^= 1;
         let (status, line) = fails(&name, &bytes, &["run", "--once", "--deadline", "20"]);
-        assert_eq!(status, 3, "{line}");
+        assert_eq!(status, 11, "{line}");
         assert!(line.contains("manifest"), "{line}");
     }
     small.run_to_the_end();
