@@ -30,6 +30,7 @@ pub mod pair;
 pub mod plain;
 pub mod plan;
 mod randomness;
+pub mod privacy;
 pub mod round;
 pub mod schema;
 pub mod session;
