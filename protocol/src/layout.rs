@@ -15,6 +15,7 @@ use roundelay_crypto::quantize::{QuantizeError, Quantizer, QuantizerSpec};
 use serde::{Deserialize, Serialize};
 
 use crate::bounded::Text;
+use crate::privacy::{Private, PrivateError};
 use crate::limits::{COHORT_MAX, SEGMENTS_MAX, UPLOAD_BYTES_MAX};
 
 mod chunk;
@@ -52,6 +53,9 @@ pub enum Encoding {
         /// Largest magnitude of one client's contribution, as a word.
         max: u64,
     },
+    /// Real numbers of bounded L2 norm, rotated, rounded and noised ([`crate::privacy`]). The ring has
+    /// 16 or 32 bits.
+    Private(Private),
 }
 
 /// Bitwise on the clip: a layout has no NaN, so this agrees with `==`.
@@ -123,6 +127,14 @@ pub enum LayoutError {
         /// What does not fit.
         error: QuantizeError,
     },
+    /// Words with noise do not fit.
+    #[error("segment `{segment}`: {error}")]
+    Private {
+        /// The segment.
+        segment: Text<32>,
+        /// What does not fit.
+        error: PrivateError,
+    },
     /// The sum of counters or fixed-point numbers may leave the ring.
     #[error(
         "segment `{segment}`: a ring of {bits} bits holds the sum of {contributors} contributions \
@@ -142,7 +154,7 @@ pub enum LayoutError {
     },
     /// An encoding that the ring cannot have.
     #[error(
-        "segment `{segment}`: quantised words take a ring of 16 or 32 bits, fixed-point ones at most 52 fractional bits"
+        "segment `{segment}`: quantised and private words take a ring of 16 or 32 bits, fixed-point ones at most 52 fractional bits"
     )]
     BadEncoding {
         /// The segment.
@@ -197,6 +209,15 @@ impl Layout {
         self.contributors_max
     }
 
+    /// The private segment, and how it is made so: none in a layout without noise.
+    #[must_use]
+    pub fn private(&self) -> Option<(&Segment, Private)> {
+        self.segments.iter().find_map(|segment| match segment.encoding {
+            Encoding::Private(private) => Some((segment, private)),
+            _ => None,
+        })
+    }
+
     /// The quantiser of a quantised segment.
     #[must_use]
     pub fn quantizer(&self, name: &str) -> Option<Quantizer> {
@@ -215,10 +236,14 @@ fn prove(segment: &Segment, contributors: u32) -> Result<(), LayoutError> {
     let name = || segment.name.clone();
     let (bits, ring_words) = (segment.ring.bits(), 1_u128 << segment.ring.bits());
     let (max, largest_sum) = match segment.encoding {
+        Encoding::Quantised { .. } | Encoding::Private(_) if segment.ring == Ring::Z64 => {
+            return Err(LayoutError::BadEncoding { segment: name() });
+        }
+        Encoding::Private(private) => {
+            let proved = private.prove(segment.ring, segment.words, contributors);
+            return proved.map_err(|error| LayoutError::Private { segment: name(), error });
+        }
         Encoding::Quantised { .. } => {
-            if segment.ring == Ring::Z64 {
-                return Err(LayoutError::BadEncoding { segment: name() });
-            }
             return match quantizer(segment, contributors) {
                 Some(Err(error)) => Err(LayoutError::Quantised { segment: name(), error }),
                 _ => Ok(()),

@@ -3,7 +3,12 @@
 use roundelay_crypto::mask::Ring;
 use roundelay_crypto::quantize::QuantizeError;
 
+use roundelay_crypto::secret::Seed;
+
 use super::{Chunk, Encoding, Layout, Segment, WrongLength};
+use crate::privacy::encode::{self, Rounded};
+use crate::privacy::noise::Bits;
+use crate::privacy::{NoiseSource, Private, Rotation};
 
 /// Why numbers do not go into an upload, or do not come out of a sum.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -96,6 +101,68 @@ impl Layout {
         Ok(())
     }
 
+    /// Clips, rotates, rounds and noises real numbers into a private segment of an upload. `seed` is
+    /// fresh and serves this one vector.
+    pub fn write_private(
+        &self,
+        upload: &mut [u8],
+        name: &str,
+        values: &[f32],
+        rotation: &Rotation,
+        seed: &Seed,
+    ) -> Result<(), ValueError> {
+        let (_, private) = self.private_segment(name)?;
+        self.check_length(upload.len() as u64)?;
+        if private.coordinates != values.len() as u64 {
+            let (words, values) = (private.coordinates, values.len() as u64);
+            return Err(ValueError::Count { segment: name.to_owned(), words, values });
+        }
+        if let Some(index) = values.iter().position(|value| !value.is_finite()) {
+            let error = QuantizeError::NotFinite { index };
+            return Err(ValueError::Quantise { segment: name.to_owned(), error });
+        }
+        let mut rounded = Rounded::new(&private, values, rotation, seed);
+        for chunk in self.chunks_of(name) {
+            write_chunk(upload, &chunk, rounded.noised(chunk.words()));
+        }
+        Ok(())
+    }
+
+    /// Adds the coordinator's noise to a private segment of an unmasked sum, where that is whose
+    /// noise the segment has. `seed` is fresh and serves this one sum.
+    pub fn add_noise(&self, sum: &mut [u8], seed: Seed) -> Result<(), ValueError> {
+        let central = self.private().filter(|(_, p)| p.noise == NoiseSource::Coordinator);
+        let Some((segment, private)) = central else { return Ok(()) };
+        let words = self.read_words(sum, segment)?;
+        let mut bits = Bits::new(seed);
+        let mut noised = words
+            .into_iter()
+            .map(|word| word.wrapping_add(encode::gaussian(&private, &mut bits).cast_unsigned()));
+        for chunk in self.chunks_of(&segment.name) {
+            write_chunk(sum, &chunk, noised.by_ref().take(chunk.words().len()));
+        }
+        Ok(())
+    }
+
+    /// The mean of so many survivors from a private segment of an unmasked sum.
+    pub fn read_private(
+        &self,
+        sum: &[u8],
+        name: &str,
+        survivors: u64,
+        rotation: &Rotation,
+    ) -> Result<Vec<f32>, ValueError> {
+        let (segment, private) = self.private_segment(name)?;
+        let words = self.read_words(sum, segment)?;
+        let levels = words.iter().map(|word| sign_extended(*word, segment.ring));
+        Ok(encode::mean(&private, levels, survivors, rotation))
+    }
+
+    fn private_segment(&self, name: &str) -> Result<(&Segment, Private), ValueError> {
+        let found = self.private().filter(|(segment, _)| segment.name == name);
+        found.ok_or_else(|| ValueError::NoSegment(name.to_owned()))
+    }
+
     /// The counters of a segment of an unmasked sum.
     pub fn read_counts(&self, sum: &[u8], name: &str) -> Result<Vec<u64>, ValueError> {
         let (segment, _, max) = self.integers(name, false)?;
@@ -162,16 +229,12 @@ impl Layout {
         found.ok_or_else(|| ValueError::NoSegment(name.to_owned()))
     }
 
-    /// Writes 64-bit words into the ring of a segment: the low bytes of a two's complement number
-    /// are the number in a smaller ring.
+    /// Writes 64-bit words into a segment.
     fn write_words(&self, upload: &mut [u8], name: &str, words: &[u64]) -> Result<(), ValueError> {
         self.check_length(upload.len() as u64)?;
         for chunk in self.chunks_of(name) {
             let words = words.get(chunk.words()).unwrap_or_default();
-            let bytes = upload.get_mut(chunk.payload()).unwrap_or_default();
-            for (to, word) in bytes.chunks_mut(chunk.ring.bytes()).zip(words) {
-                to.iter_mut().zip(word.to_le_bytes()).for_each(|(to, byte)| *to = byte);
-            }
+            write_chunk(upload, &chunk, words.iter().copied());
         }
         Ok(())
     }
@@ -187,6 +250,15 @@ impl Layout {
                 u64::from_le_bytes(wide)
             })
             .collect())
+    }
+}
+
+/// Writes 64-bit words into the ring of a chunk: the low bytes of a two's complement number are the
+/// number in a smaller ring.
+fn write_chunk(upload: &mut [u8], chunk: &Chunk, words: impl Iterator<Item = u64>) {
+    let bytes = upload.get_mut(chunk.payload()).unwrap_or_default();
+    for (to, word) in bytes.chunks_mut(chunk.ring.bytes()).zip(words) {
+        to.iter_mut().zip(word.to_le_bytes()).for_each(|(to, byte)| *to = byte);
     }
 }
 

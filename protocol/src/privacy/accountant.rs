@@ -88,10 +88,10 @@ impl Curve {
         proved.fold(f64::INFINITY, f64::min)
     }
 
-    /// How many such releases a budget pays, at most `most`.
+    /// How many releases of a kind a budget pays on top of this, at most `most`.
     #[must_use]
-    pub fn affordable(&self, epsilon: f64, delta: f64, most: u64) -> u64 {
-        let pays = |count: u64| within(self.times(count).epsilon(delta), epsilon);
+    pub fn affordable(&self, release: &Self, epsilon: f64, delta: f64, most: u64) -> u64 {
+        let pays = |count: u64| within(self.and(&release.times(count)).epsilon(delta), epsilon);
         let (mut paid, mut refused) = (0, most.saturating_add(1));
         while refused - paid > 1 {
             let middle = paid + (refused - paid) / 2;

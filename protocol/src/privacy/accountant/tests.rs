@@ -55,12 +55,12 @@ fn skellam_noise_costs_more_than_gaussian_noise_of_its_variance_and_hardly_more_
 #[test]
 fn what_is_affordable_is_within_the_budget_and_one_more_is_not() {
     let curve = Curve::gaussian(3.0);
-    let rounds = curve.affordable(4.0, 1e-6, 1_000_000);
+    let rounds = Curve::default().affordable(&curve, 4.0, 1e-6, 1_000_000);
     assert!(rounds > 0);
     assert!(curve.times(rounds).epsilon(1e-6) <= 4.0);
     assert!(curve.times(rounds + 1).epsilon(1e-6) > 4.0);
-    assert_eq!(curve.affordable(1e-3, 1e-6, 10), 0);
-    assert_eq!(curve.affordable(1e6, 1e-6, 10), 10);
+    assert_eq!(Curve::default().affordable(&curve, 1e-3, 1e-6, 10), 0);
+    assert_eq!(Curve::default().affordable(&curve, 1e6, 1e-6, 10), 10);
 }
 
 #[test]
