@@ -1,8 +1,12 @@
 //! What one client puts into an upload, for each kind of plan: plain words with their check lanes,
 //! ready to be masked.
 
+use roundelay_crypto::digest::Digest;
+use roundelay_crypto::secret::Seed;
+
 use crate::layout::{LOSS_MAX, Layout, ValueError, names};
 use crate::metrics::Metrics;
+use crate::privacy::Rotation;
 use crate::statistics::ColumnStatistics;
 
 /// For [`crate::plan::PlanKind::Train`]: the update (trained model minus the model it started
@@ -21,6 +25,25 @@ pub fn train(
     layout.write_quantised(&mut upload, names::UPDATE, update, weight)?;
     layout.write_counts(&mut upload, names::WEIGHT, &[weight.into()])?;
     write_metrics(layout, &mut upload, metrics)?;
+    Ok(upload)
+}
+
+/// For [`crate::plan::PlanKind::Train`] where privacy is promised: the update shortened to its L2
+/// clip, rotated, rounded and noised, and a weight of 1. `state` is the hash of the state that the
+/// round starts from; `seed` is fresh and serves this one contribution.
+///
+/// # Errors
+/// As for [`train`].
+pub fn private(
+    layout: &Layout,
+    update: &[f32],
+    state: &Digest,
+    seed: &Seed,
+) -> Result<Vec<u8>, ValueError> {
+    let mut upload = layout.blank();
+    let rotation = Rotation::from_state(state);
+    layout.write_private(&mut upload, names::UPDATE, update, &rotation, seed)?;
+    layout.write_counts(&mut upload, names::WEIGHT, &[1])?;
     Ok(upload)
 }
 

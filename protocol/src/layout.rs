@@ -15,15 +15,15 @@ use roundelay_crypto::quantize::{QuantizeError, Quantizer, QuantizerSpec};
 use serde::{Deserialize, Serialize};
 
 use crate::bounded::Text;
-use crate::privacy::{Private, PrivateError};
 use crate::limits::{COHORT_MAX, SEGMENTS_MAX, UPLOAD_BYTES_MAX};
+use crate::privacy::{Private, PrivateError};
 
 mod chunk;
 mod plans;
 mod values;
 
 pub use chunk::{Chunk, LanesError, WrongLength};
-pub use plans::{LOSS_MAX, ROWS_MAX, names};
+pub use plans::{Contributors, LOSS_MAX, ROWS_MAX, names};
 pub use values::ValueError;
 
 /// Words of payload in a chunk at most, in bytes; a chunk with its lanes stays below

@@ -11,6 +11,7 @@ use crate::manifest::Task;
 use crate::metrics::Metrics;
 use crate::model::{ModelError, initial};
 use crate::plan::PlanKind;
+use crate::privacy::Rotation;
 use crate::statistics::{Standardisation, StatisticsError};
 use crate::transcript::NO_TRANSCRIPT;
 
@@ -107,7 +108,10 @@ impl State {
         }
         all_finite(&model)?;
         let moments = task.optimiser.initial_moments(model.len());
-        Ok(Self { version: ModelVersion(0), standardisation: None, model, moments })
+        // Without statistics, columns are standardised by their bounds from the start.
+        let by_bounds = task.schema.standardises() && !task.takes_statistics();
+        let standardisation = by_bounds.then(|| Standardisation::from_bounds(&task.schema));
+        Ok(Self { version: ModelVersion(0), standardisation, model, moments })
     }
 
     /// Its version: training rounds since the initial model.
@@ -172,7 +176,16 @@ impl State {
         if weight < u64::from(survivors) {
             return Err(LineageError::Impossible("weight"));
         }
-        let update = layout.read_mean(sum, names::UPDATE, weight)?;
+        let update = match layout.private() {
+            Some(_) if weight != u64::from(survivors) => {
+                return Err(LineageError::Impossible("weight"));
+            }
+            Some(_) => {
+                let rotation = Rotation::from_state(&self.hash());
+                layout.read_private(sum, names::UPDATE, weight, &rotation)?
+            }
+            None => layout.read_mean(sum, names::UPDATE, weight)?,
+        };
         if update.len() != self.model.len() {
             return Err(LineageError::Impossible("update"));
         }

@@ -14,6 +14,7 @@ use crate::ids::{ClientId, FederationId, TenantId};
 use crate::limits::{COHORT_MAX, COMPLETE_COHORT_MAX};
 use crate::model::ModelSpec;
 use crate::optimiser::OptimiserSpec;
+use crate::privacy::Privacy;
 use crate::schema::Schema;
 
 mod amendment;
@@ -137,6 +138,9 @@ pub struct Task {
     pub quantisation: Quantisation,
     /// Training rounds to run.
     pub rounds: u32,
+    /// What is promised about each data set; none promises nothing beyond the sum.
+    #[serde(default)]
+    pub privacy: Option<Privacy>,
 }
 
 /// The floors and rules that a client holds every plan against.

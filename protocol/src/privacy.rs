@@ -61,6 +61,12 @@ impl Privacy {
     /// What noise_multiplier may be.
     pub const MULTIPLIERS: std::ops::RangeInclusive<f64> = 0.01..=1e3;
 
+    /// How many rounds of a cost the budget pays to begin with, at most `most`.
+    #[must_use]
+    pub fn pays(&self, release: Release, most: u64) -> u64 {
+        Ledger::default().left(release, self.budget(), most)
+    }
+
     /// The budget of a data set.
     #[must_use]
     pub fn budget(&self) -> Budget {

@@ -142,6 +142,18 @@ impl Standardisation {
         Ok(Self { columns: columns? })
     }
 
+    /// The standardisation that the schema's bounds give, without a look at any data: columns become
+    /// numbers from −1 to 1.
+    #[must_use]
+    pub fn from_bounds(schema: &Schema) -> Self {
+        let columns = schema.numeric_columns().map(|column| {
+            let Scale { middle, half } = Scale::of(&column);
+            let inverse_deviation = narrow(1.0 / half).min(f32::MAX);
+            StandardisedColumn { mean: narrow(middle), inverse_deviation }
+        });
+        Self { columns: columns.collect() }
+    }
+
     /// Whether every number is finite, for as many numeric columns as the schema has.
     #[must_use]
     pub fn fits(&self, schema: &Schema) -> bool {

@@ -39,6 +39,7 @@ pub fn task(schema: Schema, model: ModelSpec) -> Task {
         hyperparameters: hyperparameters(),
         quantisation: quantisation(),
         rounds: 3,
+        privacy: None,
     }
 }
 

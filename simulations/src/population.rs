@@ -222,6 +222,7 @@ fn task(scenario: &Scenario) -> Task {
             rows_per_weight: 5,
         },
         rounds: scenario.rounds,
+        privacy: None,
     }
 }
 

@@ -502,7 +502,7 @@ impl Federation {
         if applying.under_way {
             return;
         }
-        let (published, standardises) = (&applying.published, self.task.schema.standardises());
+        let (published, standardises) = (&applying.published, self.task.takes_statistics());
         let base = self.model.as_ref().filter(|Model { state, .. }| {
             // Version 0 is two states where tables are standardised: before it and after it.
             let is_raw = standardises && state.standardisation().is_none();

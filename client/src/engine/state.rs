@@ -97,7 +97,7 @@ impl Federation {
     fn can_follow(&self, later: &Standing) -> bool {
         let stands = self.stands();
         let initial = Standing::initial(stands.state);
-        let standardises = stands == initial && self.task.schema.standardises();
+        let standardises = stands == initial && self.task.takes_statistics();
         match later.model_version.cmp(&stands.model_version) {
             Ordering::Less => false,
             Ordering::Equal => later.state == stands.state || standardises,

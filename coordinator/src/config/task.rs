@@ -8,6 +8,7 @@ use roundelay_protocol::manifest::{
 };
 use roundelay_protocol::model::ModelSpec;
 use roundelay_protocol::optimiser::OptimiserSpec;
+use roundelay_protocol::privacy::Privacy;
 use roundelay_protocol::schema::Schema;
 use serde::Deserialize;
 
@@ -23,6 +24,7 @@ pub struct TaskFile {
     optimiser: OptimiserSpec,
     hyperparameters: Hyperparameters,
     quantisation: Quantisation,
+    privacy: Option<Privacy>,
     #[serde(default)]
     rules: RulesTable,
 }
@@ -83,8 +85,18 @@ impl TaskFile {
     /// The task and the rules in it.
     #[must_use]
     pub fn into_parts(self) -> (Task, Rules) {
-        let Self { rounds, schema, model, optimiser, hyperparameters, quantisation, rules } = self;
-        let task = Task { schema, model, optimiser, hyperparameters, quantisation, rounds };
+        let Self {
+            rounds,
+            schema,
+            model,
+            optimiser,
+            hyperparameters,
+            quantisation,
+            privacy,
+            rules,
+        } = self;
+        let task =
+            Task { schema, model, optimiser, hyperparameters, quantisation, rounds, privacy };
         let rules = Rules {
             coordinator: rules.coordinator,
             corrupt_max: rules.corrupt_max,

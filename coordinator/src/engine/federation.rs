@@ -36,7 +36,7 @@ impl Course {
     #[must_use]
     pub fn of(manifest: &Manifest) -> Self {
         Self {
-            standardise: manifest.task.schema.standardises(),
+            standardise: manifest.task.takes_statistics(),
             rounds: manifest.task.rounds,
             data_version: manifest.data_version(),
         }

@@ -4,8 +4,9 @@ use roundelay_crypto::mask::Ring;
 
 use super::{Encoding, Layout, LayoutError, Segment};
 use crate::bounded::Text;
-use crate::manifest::Task;
+use crate::manifest::{Floors, Task};
 use crate::plan::PlanKind;
+use crate::privacy::{Mechanism, NoiseSource, Privacy, Private};
 
 /// Rows of one client that a round counts at most.
 pub const ROWS_MAX: u64 = 1 << 28;
@@ -37,25 +38,62 @@ pub mod names {
 impl Layout {
     /// The layout of a plan for a cohort of `contributors` clients.
     ///
-    /// - Train: the update, the weight, and the evaluation of the model that it starts from.
+    /// - Train: the update, the weight, and the evaluation of the model that it starts from. Where
+    ///   privacy is promised, the update with noise and the weight, which counts survivors.
     /// - Evaluate: the evaluation alone.
     /// - Statistics: rows, and per numeric column the sum of the values scaled to −1…1 by the
     ///   column's bounds and the sum of their squares ([`crate::statistics`]).
-    pub fn for_plan(kind: PlanKind, task: &Task, contributors: u32) -> Result<Self, LayoutError> {
+    pub fn for_plan(
+        kind: PlanKind,
+        task: &Task,
+        contributors: impl Into<Contributors>,
+    ) -> Result<Self, LayoutError> {
+        let contributors = contributors.into();
         let segments = match kind {
             PlanKind::Train => {
-                let mut segments = training(task)?;
-                segments.extend(evaluation());
+                let mut segments = training(task, &contributors)?;
+                if task.evaluates() {
+                    segments.extend(evaluation());
+                }
                 segments
             }
             PlanKind::Evaluate => evaluation(),
-            PlanKind::Statistics => statistics(task, contributors)?,
+            PlanKind::Statistics => statistics(task, contributors.cohort)?,
         };
-        Self::new(segments, contributors)
+        Self::new(segments, contributors.cohort)
     }
 }
 
-fn training(task: &Task) -> Result<Vec<Segment>, LayoutError> {
+/// For whom a layout is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Contributors {
+    /// Clients of the round.
+    pub cohort: u32,
+    /// Clients of the federation: the scale of private words is one for all its rounds.
+    pub federation: u32,
+    /// Clients that are sure to survive and to be honest: survivors at least, less c.
+    pub honest: u32,
+}
+
+impl From<u32> for Contributors {
+    /// A cohort of the whole federation, of which a quarter is honest: what tells whether a task can
+    /// be run before its rules are known.
+    fn from(cohort: u32) -> Self {
+        Self { cohort, federation: cohort, honest: cohort.div_ceil(4) }
+    }
+}
+
+impl Contributors {
+    /// A cohort of a federation under its floors.
+    #[must_use]
+    pub fn of(cohort: usize, federation: usize, floors: &Floors) -> Self {
+        let count = |clients: usize| u32::try_from(clients).unwrap_or(u32::MAX);
+        let honest = floors.members_min().saturating_sub(floors.corrupt()).into();
+        Self { cohort: count(cohort), federation: count(federation), honest }
+    }
+}
+
+fn training(task: &Task, contributors: &Contributors) -> Result<Vec<Segment>, LayoutError> {
     let parameters = task
         .model
         .parameter_count(&task.schema)
@@ -67,10 +105,28 @@ fn training(task: &Task) -> Result<Vec<Segment>, LayoutError> {
         32 => Ring::Z32,
         bits => return Err(LayoutError::Task(format!("ring_bits is 16 or 32, not {bits}"))),
     };
-    Ok(vec![
-        segment(names::UPDATE, ring, parameters, Encoding::Quantised { clip, weight_max }),
-        count(names::WEIGHT, weight_max.into()),
-    ])
+    let update = match &task.privacy {
+        Some(privacy) => private(privacy, ring, parameters, contributors)?,
+        None => segment(names::UPDATE, ring, parameters, Encoding::Quantised { clip, weight_max }),
+    };
+    Ok(vec![update, count(names::WEIGHT, weight_max.into())])
+}
+
+fn private(
+    privacy: &Privacy,
+    ring: Ring,
+    parameters: u64,
+    contributors: &Contributors,
+) -> Result<Segment, LayoutError> {
+    let noise = match privacy.mechanism {
+        Mechanism::Distributed => NoiseSource::Clients { honest: contributors.honest },
+        Mechanism::Central => NoiseSource::Coordinator,
+    };
+    let private = Private::choose(privacy, ring, parameters, contributors.federation, noise);
+    let private = private
+        .map_err(|error| LayoutError::Private { segment: Text::clipped(names::UPDATE), error })?;
+    let words = private.words().unwrap_or(u64::MAX);
+    Ok(segment(names::UPDATE, ring, words, Encoding::Private(private)))
 }
 
 fn evaluation() -> Vec<Segment> {

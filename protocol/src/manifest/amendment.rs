@@ -116,6 +116,10 @@ impl Manifest {
             ("schema", self.task.schema == predecessor.task.schema),
             ("model", self.task.model == predecessor.task.model),
             ("server optimiser", self.task.optimiser == predecessor.task.optimiser),
+            (
+                "choice of privacy",
+                self.task.privacy.is_some() == predecessor.task.privacy.is_some(),
+            ),
         ];
         fixed
             .iter()

@@ -3,14 +3,15 @@
 
 use std::collections::BTreeSet;
 
-use super::{FloorsError, Hyperparameters, Manifest, Member, Task};
+use super::{CoordinatorTrust, FloorsError, Hyperparameters, Manifest, Member, Task};
 use crate::ids::TenantId;
-use crate::layout::{Layout, LayoutError};
+use crate::layout::{Contributors, Layout, LayoutError};
 use crate::limits::{ATTESTATIONS_MAX, MANIFEST_BYTES_MAX, MANIFEST_SIGNATURES_BYTES, MEMBERS_MAX};
 use crate::model::ModelError;
 use crate::optimiser::OptimiserError;
 use crate::plain::is_plain;
 use crate::plan::PlanKind;
+use crate::privacy::{Mechanism, Privacy, Release};
 use crate::schema::SchemaError;
 
 /// The least that clients_min may be.
@@ -77,6 +78,12 @@ pub enum ManifestError {
         /// Clients less one.
         peers: usize,
     },
+    /// Noise by a coordinator that may lie.
+    #[error(
+        "privacy.mechanism = \"central\" has the coordinator add the noise: it needs rules.coordinator \
+         = \"semi_honest\", or make the mechanism \"distributed\""
+    )]
+    UntrustedNoise,
     /// The task.
     #[error(transparent)]
     Task(#[from] TaskError),
@@ -100,6 +107,25 @@ pub enum TaskError {
     /// The layout of an upload: quantisation or ring.
     #[error("quantisation: {0}")]
     Layout(#[from] LayoutError),
+    /// More rounds than the budget pays.
+    #[error(
+        "privacy: the budget of ε = {epsilon} at δ = {delta} pays {paid} of {rounds} rounds with \
+         noise_multiplier {noise_multiplier}: {remedy}"
+    )]
+    Budget {
+        /// ε.
+        epsilon: f64,
+        /// δ.
+        delta: f64,
+        /// z.
+        noise_multiplier: f64,
+        /// As asked.
+        rounds: u32,
+        /// As paid.
+        paid: u64,
+        /// What would do.
+        remedy: String,
+    },
     /// A number outside its range.
     #[error("{field} is {range}, not {value}")]
     Range {
@@ -124,10 +150,24 @@ impl Manifest {
         validate_members(&self.members)?;
         self.validate_rules()?;
         self.task.validate(self.client_count())?;
+        self.validate_privacy()?;
         match crate::codec::encode(self).len() {
             0..=UNSIGNED_BYTES_MAX => Ok(()),
             bytes => Err(ManifestError::TooLong(bytes)),
         }
+    }
+
+    /// The whole federation can run a private round; smaller cohorts are tried when they are planned.
+    fn validate_privacy(&self) -> Result<(), ManifestError> {
+        let Some(privacy) = &self.task.privacy else { return Ok(()) };
+        let trusted = self.rules.coordinator == CoordinatorTrust::SemiHonest;
+        if privacy.mechanism == Mechanism::Central && !trusted {
+            return Err(ManifestError::UntrustedNoise);
+        }
+        let clients = self.client_count();
+        let all = Contributors::of(clients, clients, &self.floors(clients)?);
+        let layout = Layout::for_plan(PlanKind::Train, &self.task, all);
+        layout.map(|_| ()).map_err(|error| TaskError::from(error).into())
     }
 
     fn validate_rules(&self) -> Result<(), ManifestError> {
@@ -184,16 +224,95 @@ impl Task {
         within("rounds", "1 to 1000000", f64::from(self.rounds), 1.0..=1e6)?;
         let rows = f64::from(self.quantisation.rows_per_weight);
         within("quantisation.rows_per_weight", "at least 1", rows, 1.0..=f64::MAX)?;
+        if let Some(privacy) = &self.privacy {
+            privacy.validate()?;
+            let weight_max = f64::from(self.quantisation.weight_max);
+            let range = "1 where privacy is promised: every client weighs the same";
+            within("quantisation.weight_max", range, weight_max, 1.0..=1.0)?;
+        }
         let contributors = u32::try_from(clients).unwrap_or(u32::MAX);
         self.kinds().try_for_each(|kind| Layout::for_plan(kind, self, contributors).map(|_| ()))?;
         let clip = f64::from(self.quantisation.clip);
-        within("quantisation.clip", "above 0, up to 1000", clip, f64::MIN_POSITIVE..=1e3)
+        within("quantisation.clip", "above 0, up to 1000", clip, f64::MIN_POSITIVE..=1e3)?;
+        self.validate_budget(contributors)
+    }
+
+    /// The budget pays all rounds.
+    fn validate_budget(&self, clients: u32) -> Result<(), TaskError> {
+        let (Some(privacy), Some(release)) = (&self.privacy, self.release(clients)) else {
+            return Ok(());
+        };
+        let paid = privacy.pays(release, self.rounds.into());
+        if paid >= self.rounds.into() {
+            return Ok(());
+        }
+        let Privacy { epsilon, delta, noise_multiplier, .. } = *privacy;
+        let rounds = self.rounds;
+        let remedy = self.remedy(privacy, clients, paid);
+        Err(TaskError::Budget { epsilon, delta, noise_multiplier, rounds, paid, remedy })
+    }
+
+    /// The noise multiplier that would pay all rounds, to a thousandth, and the rounds that are paid.
+    fn remedy(&self, privacy: &Privacy, clients: u32, paid: u64) -> String {
+        let pays = |thousandths: u32| {
+            let noise_multiplier = f64::from(thousandths) / 1000.0;
+            let privacy = Privacy { noise_multiplier, ..*privacy };
+            let task = Self { privacy: Some(privacy), ..self.clone() };
+            task.release(clients).is_some_and(|release| {
+                privacy.pays(release, self.rounds.into()) >= self.rounds.into()
+            })
+        };
+        let (mut quiet, mut loud) = (0, 1_000_000);
+        let rounds = (paid > 0).then(|| format!("set rounds to {paid} at most"));
+        // More noise pays more rounds, as long as the ring holds it.
+        while loud - quiet > 1 {
+            let middle = quiet + (loud - quiet) / 2;
+            let holds = f64::from(middle) / 1000.0 > privacy.noise_multiplier;
+            if holds && (pays(middle) || !self.holds(privacy, middle, clients)) {
+                loud = middle;
+            } else {
+                quiet = middle;
+            }
+        }
+        let noise = pays(loud)
+            .then(|| format!("set noise_multiplier to {:.3} at least", f64::from(loud) / 1000.0));
+        let ways: Vec<String> = rounds.into_iter().chain(noise).collect();
+        if ways.is_empty() { "raise epsilon".to_owned() } else { ways.join(", or ") }
+    }
+
+    fn holds(&self, privacy: &Privacy, thousandths: u32, clients: u32) -> bool {
+        let noise_multiplier = f64::from(thousandths) / 1000.0;
+        let privacy = Some(Privacy { noise_multiplier, ..*privacy });
+        Self { privacy, ..self.clone() }.release(clients).is_some()
+    }
+
+    /// What a round costs the data of each client, in a federation of so many; none where nothing is
+    /// promised.
+    #[must_use]
+    pub fn release(&self, clients: u32) -> Option<Release> {
+        self.privacy?;
+        let layout = Layout::for_plan(PlanKind::Train, self, clients).ok()?;
+        layout.private().map(|(_, private)| private.release())
+    }
+
+    /// Whether columns are standardised by a statistics round: not where privacy is promised, since
+    /// its sums would be released without noise.
+    #[must_use]
+    pub fn takes_statistics(&self) -> bool {
+        self.schema.standardises() && self.privacy.is_none()
+    }
+
+    /// Whether models are evaluated over all members' rows: not where privacy is promised.
+    #[must_use]
+    pub fn evaluates(&self) -> bool {
+        self.privacy.is_none()
     }
 
     /// The kinds of plan that the task has.
     pub fn kinds(&self) -> impl Iterator<Item = PlanKind> + use<> {
-        let statistics = self.schema.standardises().then_some(PlanKind::Statistics);
-        statistics.into_iter().chain([PlanKind::Train, PlanKind::Evaluate])
+        let statistics = self.takes_statistics().then_some(PlanKind::Statistics);
+        let evaluate = self.evaluates().then_some(PlanKind::Evaluate);
+        statistics.into_iter().chain([PlanKind::Train]).chain(evaluate)
     }
 }
 
@@ -209,6 +328,19 @@ impl Hyperparameters {
         within(field, "above 0, up to 1000", rate, smallest..=1e3)?;
         within("hyperparameters.momentum", "0 to 0.9999", momentum.into(), 0.0..=0.9999)?;
         within("hyperparameters.proximal", "0 to 1000000", proximal.into(), 0.0..=1e6)
+    }
+}
+
+impl Privacy {
+    /// Refuses numbers that promise nothing, or that nobody can compute with.
+    pub fn validate(&self) -> Result<(), TaskError> {
+        let Self { epsilon, delta, noise_multiplier, l2_clip, .. } = *self;
+        within("privacy.epsilon", "0.001 to 1000", epsilon, 0.001..=1e3)?;
+        within("privacy.delta", "1e-15 to 0.01", delta, 1e-15..=0.01)?;
+        let multipliers = Self::MULTIPLIERS;
+        within("privacy.noise_multiplier", "0.01 to 1000", noise_multiplier, multipliers)?;
+        let clips = f64::from(*Self::CLIPS.start())..=f64::from(*Self::CLIPS.end());
+        within("privacy.l2_clip", "0.000001 to 1000000", l2_clip.into(), clips)
     }
 }
 

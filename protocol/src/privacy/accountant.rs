@@ -55,8 +55,7 @@ impl Curve {
     pub fn skellam(l1: f64, l2: f64, variance: f64) -> Self {
         let squared = l2 * l2;
         Self::at_orders(|order| {
-            let near =
-                ((2.0 * order - 1.0) * squared + 6.0 * l1) / (4.0 * variance * variance);
+            let near = ((2.0 * order - 1.0) * squared + 6.0 * l1) / (4.0 * variance * variance);
             let far = 3.0 * l1 / (2.0 * variance);
             order * squared / (2.0 * variance) + near.min(far)
         })

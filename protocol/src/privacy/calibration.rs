@@ -25,10 +25,10 @@
 use roundelay_crypto::mask::Ring;
 use serde::{Deserialize, Serialize};
 
+use super::Privacy;
 use super::accountant::Curve;
 use super::noise::VARIANCE_MAX;
 use super::rotation::{padded, smallest_block};
-use super::{Mechanism, Privacy};
 
 /// n clients over those that are sure to survive and be honest, at most: below 3 by the rules for
 /// thresholds.
@@ -149,7 +149,8 @@ impl Private {
     fn remedy(self, ring: Ring, clients: u32) -> String {
         let wider = (ring == Ring::Z16 && self.scaled(Ring::Z32, clients).is_some())
             .then(|| "a ring of 32 bits".to_owned());
-        let multipliers = (1..100_u32).map(|part| self.noise_multiplier * f64::from(100 - part) / 100.0);
+        let multipliers =
+            (1..100_u32).map(|part| self.noise_multiplier * f64::from(100 - part) / 100.0);
         let fits = |z: &f64| Self { noise_multiplier: *z, ..self }.scaled(ring, clients).is_some();
         let quieter = multipliers.into_iter().find(fits);
         let quieter = quieter.map(|z| format!("a noise_multiplier of at most {z:.3}"));
@@ -284,16 +285,6 @@ impl Release {
                 let variance = noise_multiplier * noise_multiplier * l2_squared;
                 Curve::skellam(l1, l2_squared.sqrt(), variance)
             }
-        }
-    }
-}
-
-impl From<Mechanism> for NoiseSource {
-    /// Of a federation of which nobody knows yet how many are honest.
-    fn from(mechanism: Mechanism) -> Self {
-        match mechanism {
-            Mechanism::Distributed => Self::Clients { honest: 1 },
-            Mechanism::Central => Self::Coordinator,
         }
     }
 }

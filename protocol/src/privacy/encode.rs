@@ -26,7 +26,10 @@ impl Rounded {
         let words = usize::try_from(private.words().unwrap_or(0)).unwrap_or(usize::MAX);
         let mut rotated = vec![0.0; words];
         let clip = shrink_to(f64::from(private.l2_clip), norm(values, 1.0));
-        rotated.iter_mut().zip(values).for_each(|(to, value)| *to = narrow(f64::from(*value) * clip));
+        rotated
+            .iter_mut()
+            .zip(values)
+            .for_each(|(to, value)| *to = narrow(f64::from(*value) * clip));
         rotation.apply(&mut rotated);
         // Rotating may add what floating-point numbers round away.
         let shrink = shrink_to(private.norm(), norm(&rotated, private.scale));

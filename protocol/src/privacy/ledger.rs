@@ -18,7 +18,9 @@ pub struct Budget {
 
 /// A release that the budget does not pay.
 #[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
-#[error("{spent:.3} of the budget of {budget:.3} are spent, and this round would make it {with:.3}")]
+#[error(
+    "{spent:.3} of the budget of {budget:.3} are spent, and this round would make it {with:.3}"
+)]
 pub struct Overspent {
     /// ε spent before.
     pub spent: f64,
@@ -80,9 +82,8 @@ impl Ledger {
 
     fn curve(&self) -> Curve {
         let charged = self.charged.iter();
-        charged.fold(Curve::default(), |sum, (release, count)| {
-            sum.and(&release.curve().times(*count))
-        })
+        charged
+            .fold(Curve::default(), |sum, (release, count)| sum.and(&release.curve().times(*count)))
     }
 }
 

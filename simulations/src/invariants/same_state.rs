@@ -44,7 +44,7 @@ impl Invariant for SameState {
         })?;
         let states = self.of.entry(version).or_default();
         states.insert(state);
-        let remade = scene.population.task().schema.standardises() && version == ModelVersion(0);
+        let remade = scene.population.task().takes_statistics() && version == ModelVersion(0);
         ensure(states.len() <= 1 + usize::from(remade), || {
             format!("{who} has another state of version {version}")
         })

@@ -149,6 +149,11 @@ fn standardise(
     if !matches!(task.schema, Schema::Table { standardise: true, .. }) {
         return Ok(None);
     }
+    if !task.takes_statistics() {
+        let by = Standardisation::from_bounds(&task.schema);
+        trainer.standardise(&by)?;
+        return Ok(Some(by));
+    }
     let internal = |error: &dyn std::error::Error| TrainError::Internal(error.to_string());
     let sums = trainer.statistics()?;
     let layout = Layout::for_plan(PlanKind::Statistics, task, 1).map_err(|e| internal(&e))?;

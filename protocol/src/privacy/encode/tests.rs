@@ -36,9 +36,7 @@ fn sum(layout: &Layout, updates: &[Vec<f32>]) -> Vec<u8> {
     let mut total = vec![0_u8; usize::try_from(layout.total_bytes()).unwrap()];
     for (number, update) in updates.iter().enumerate() {
         let mut upload = layout.blank();
-        layout
-            .write_private(&mut upload, NAME, update, &rotation(), &seed(number as u64))
-            .unwrap();
+        layout.write_private(&mut upload, NAME, update, &rotation(), &seed(number as u64)).unwrap();
         for chunk in layout.chunks() {
             let (to, from) = (&mut total[chunk.range()], &upload[chunk.range()]);
             roundelay_crypto::mask::add_words(to, chunk.ring, from);

@@ -7,7 +7,7 @@ use roundelay_crypto::digest::Digest;
 use roundelay_crypto::identity::{IdentityPublic, Signature};
 
 use crate::ids::{ClientId, FederationId, ModelVersion, RoundNumber};
-use crate::layout::Layout;
+use crate::layout::{Contributors, Layout};
 use crate::lineage::Standing;
 use crate::manifest::{Floors, FloorsError, Groups, Hyperparameters, Manifest, Rules};
 use crate::plan::{PlanKind, RosterPlan};
@@ -129,7 +129,8 @@ impl Terms {
         if !task.kinds().any(|known| known == kind) {
             return None;
         }
-        let contributors = u32::try_from(cohort.len()).ok()?;
+        let floors = self.floors(cohort.len()).ok()?;
+        let contributors = Contributors::of(cohort.len(), self.identities.len(), &floors);
         Layout::for_plan(kind, task, contributors).ok()
     }
 

@@ -38,6 +38,7 @@ pub(crate) fn task(standardise: bool) -> Task {
             ..testing::quantisation()
         },
         rounds: 100,
+        privacy: None,
         ..testing::task(schema, ModelSpec::Softmax { seed: 3 })
     }
 }
