@@ -7,6 +7,7 @@
 //!   enrolment.toml             coordinator address, tenant, pinned notice key
 //!   tls/                       client.key 0600, client.der, authority.der
 //!   ledger                     what left this machine, hash-chained
+//!   privacy                    what was released over each data set, where privacy is promised
 //!   status.json                what the daemon is doing, replaced whole
 //!   federations/ID/            manifest  manifest-next  compared  history  state  round-N.masked
 //! ```
@@ -27,6 +28,7 @@ pub(crate) mod federation;
 pub(crate) mod files;
 pub(crate) mod journal;
 pub mod pins;
+pub(crate) mod privacy;
 
 pub use federation::FederationDir;
 

@@ -106,6 +106,9 @@ pub enum Input {
 pub enum Effect {
     /// Write now, and make durable before a later upload or message that waits for it leaves.
     Persist(Record),
+    /// The account of the data was charged: make that durable before a later upload or message leaves,
+    /// or input [`Input::PersistFailed`].
+    Charge,
     /// Send to the coordinator.
     Send {
         /// The round.

@@ -186,6 +186,10 @@ pub enum Refusal {
         /// The threshold.
         required: u16,
     },
+    /// The budget of this client's data set does not pay the round. What was spent is nobody else's
+    /// affair: other federations may have spent it.
+    #[error("the privacy budget of this client's data does not pay the round")]
+    PrivacyBudget,
 }
 
 /// What a client did that no honest client does. It is expelled from the round.

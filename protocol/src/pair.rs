@@ -19,6 +19,7 @@ use crate::manifest::{Manifest, Member, Quantisation, Rules, Task};
 use crate::message::{FromClient, ToClient};
 use crate::model::ModelSpec;
 use crate::plan::{PlanKind, TrainingPlan};
+use crate::privacy::{Account, Privacy};
 use crate::randomness::Stream;
 use crate::round::horizontal::client::{self, Standing};
 use crate::round::horizontal::coordinator::{self as machine, Timing};
@@ -49,6 +50,8 @@ pub struct Options {
     pub rules: Rules,
     /// Train rounds of the task.
     pub rounds: u32,
+    /// What the manifest promises about each data set.
+    pub privacy: Option<Privacy>,
     /// How long stages may take.
     pub timing: Timing,
     /// How long a client keeps keys while the coordinator is silent.
@@ -76,6 +79,7 @@ impl Options {
                 ..testing::rules()
             },
             rounds: 100,
+            privacy: None,
             timing: Timing {
                 advertise_keys: second,
                 share_keys: second,
@@ -116,20 +120,21 @@ impl Pair {
     /// A federation of new clients that all hold the initial model.
     #[must_use]
     pub fn new(options: Options) -> Self {
-        let Options { clients, seed, rules, rounds, timing, patience, delay_ms, pinned, faults } =
+        let Options { clients, seed, timing, patience, delay_ms, pinned, faults, .. } =
             options.clone();
         let mut random = Stream::new(Secret::fill_with(|bytes| {
             bytes.iter_mut().zip(seed.to_le_bytes()).for_each(|(to, from)| *to = from);
         }));
         let keys: Vec<Arc<IdentityKey>> =
             (0..clients).map(|_| Arc::new(IdentityKey::random(&mut random))).collect();
-        let terms = Arc::new(Terms::new(manifest(&keys, rules, rounds)));
+        let terms = Arc::new(Terms::new(manifest(&keys, &options)));
         let pinned: Arc<BTreeSet<ClientId>> = Arc::new(terms.clients().take(pinned).collect());
         let mut peers: Vec<Peer> = keys
             .into_iter()
             .map(|identity| {
                 let (terms, pinned) = (Arc::clone(&terms), Arc::clone(&pinned));
-                let setup = client::Setup { terms, identity, pinned, patience };
+                let account = Account::default();
+                let setup = client::Setup { terms, identity, pinned, patience, account };
                 Peer::new(setup, initial(), &mut random)
             })
             .collect();
@@ -400,6 +405,7 @@ impl Pair {
         let Some(peer) = self.peers.get_mut(from) else { return false };
         match action {
             client::Action::Persist(record) => peer.durable.push(record),
+            client::Action::Charge => peer.charged = peer.setup.account.ledger(),
             client::Action::Send(message) => {
                 return self.client_sends(from, round, message);
             }
@@ -555,7 +561,7 @@ fn initial() -> Standing {
 }
 
 /// One tenant for each client; a table of three numbers, so that all kinds of plan exist.
-fn manifest(keys: &[Arc<IdentityKey>], rules: Rules, rounds: u32) -> Manifest {
+fn manifest(keys: &[Arc<IdentityKey>], options: &Options) -> Manifest {
     let tenant = |number: usize| format!("t{number:03}").parse().expect("a tenant's name");
     let members = keys
         .iter()
@@ -567,8 +573,10 @@ fn manifest(keys: &[Arc<IdentityKey>], rules: Rules, rounds: u32) -> Manifest {
         })
         .collect();
     let model = ModelSpec::Softmax { seed: 1 };
-    let quantisation = Quantisation { rows_per_weight: 1, ..testing::quantisation() };
+    let Options { rounds, privacy, ref rules, .. } = *options;
+    let weight_max = if privacy.is_some() { 1 } else { 100 };
+    let quantisation = Quantisation { rows_per_weight: 1, weight_max, ..testing::quantisation() };
     let plain = testing::task(testing::numbers(&["a", "b", "c"]), model);
-    let task = Task { quantisation, rounds, ..plain };
-    Manifest { name: "pair".into(), rules, task, ..testing::manifest(members) }
+    let task = Task { quantisation, rounds, privacy, ..plain };
+    Manifest { name: "pair".into(), rules: rules.clone(), task, ..testing::manifest(members) }
 }

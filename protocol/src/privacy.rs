@@ -22,7 +22,7 @@ pub mod testing;
 use serde::{Deserialize, Serialize};
 
 pub use calibration::{NoiseSource, Private, PrivateError, Release};
-pub use ledger::{Budget, Ledger, Overspent};
+pub use ledger::{Account, Budget, Ledger, Overspent};
 pub use rotation::Rotation;
 
 /// Who adds the noise.

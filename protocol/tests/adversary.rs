@@ -45,6 +45,8 @@ mod end;
 mod open;
 #[path = "adversary/order.rs"]
 mod order;
+#[path = "adversary/privacy.rs"]
+mod privacy;
 #[path = "adversary/quorum.rs"]
 mod quorum;
 #[path = "adversary/releases.rs"]

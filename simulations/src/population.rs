@@ -23,6 +23,7 @@ use roundelay_protocol::metrics::Metrics;
 use roundelay_protocol::model::ModelSpec;
 use roundelay_protocol::optimiser::OptimiserSpec;
 use roundelay_protocol::plan::{PlanKind, TrainingPlan};
+use roundelay_protocol::privacy::Account;
 use roundelay_protocol::round::horizontal::client;
 use roundelay_protocol::round::horizontal::terms::Terms;
 use roundelay_protocol::schema::{Column, ColumnKind, Schema};
@@ -117,6 +118,7 @@ impl Population {
             identity: Arc::new(IdentityKey::from_seed(Secret::new(own.key_seed))),
             pinned: Arc::new(others),
             patience: PATIENCE,
+            account: Account::default(),
         }
     }
 

@@ -21,7 +21,7 @@ use roundelay_protocol::time::{Millis, Time};
 
 use super::rounds::{Alive, Applying, Room, Rounds, Work, room_for};
 use super::state::{Catching, Model, Then};
-use super::work::{Derivation, DeriveError, Derived, MaskWork, TrainWork};
+use super::work::{Derivation, DeriveError, Derived, MaskWork, Noise, TrainWork};
 use super::{Effect, Event, Input};
 
 /// An aggregate is pushed with its announcement; one that has not come by then is asked for.
@@ -243,7 +243,9 @@ impl Federation {
                 Room::Instead(oldest) => self.end(oldest, effects),
                 Room::None => return,
             }
-            self.rounds.insert(round, Alive::new(Round::new(&self.setup, round, rng)));
+            let machine = Round::new(&self.setup, round, rng);
+            let noise = self.task.privacy.map(|_| Noise::random(rng));
+            self.rounds.insert(round, Alive::new(machine, noise));
         }
         match &message {
             ToClient::RosterPlan(plan) => self.planned(round, &plan.cohort, effects),
@@ -417,6 +419,7 @@ impl Federation {
         let Some(alive) = self.rounds.get_mut(&round) else { return };
         match action {
             Action::Persist(record) => effects.push(Effect::Persist(record)),
+            Action::Charge => effects.push(Effect::Charge),
             Action::Send(message) => effects.push(Effect::Send { round, message }),
             Action::Contribute(plan) => alive.work = Some(Work { plan, under_way: false }),
             Action::Mask(plan) => mask(round, alive, plan, effects),
@@ -533,9 +536,10 @@ impl Federation {
             return;
         };
         let waiting = self.rounds.iter_mut().find_map(|(round, alive)| {
-            Some((*round, alive.work.as_mut().filter(|work| !work.under_way)?))
+            let work = alive.work.as_mut().filter(|work| !work.under_way)?;
+            Some((*round, work, &mut alive.noise))
         });
-        let Some((round, work)) = waiting else { return };
+        let Some((round, work, noise)) = waiting else { return };
         work.under_way = true;
         let TrainingPlan { kind, model_version: version, .. } = *work.plan;
         effects.push(Effect::Tell(Event::Working { round, kind, version }));
@@ -544,6 +548,7 @@ impl Federation {
             plan: work.plan.clone(),
             state: Arc::clone(&model.state),
             task: Arc::clone(&self.task),
+            noise: noise.take(),
         })));
     }
 

@@ -11,7 +11,7 @@ use roundelay_protocol::plan::TrainingPlan;
 use roundelay_protocol::round::horizontal::client::Round;
 use roundelay_protocol::time::Time;
 
-use super::work::Contribution;
+use super::work::{Contribution, Noise};
 
 /// Rounds of one federation that may be alive at once.
 pub(super) const ALIVE_MAX: usize = 3;
@@ -30,6 +30,8 @@ pub(super) struct Alive {
     pub(super) work: Option<Work>,
     /// Laid out and not yet masked.
     pub(super) contribution: Option<Contribution>,
+    /// Where privacy is promised: for the one vector of this round.
+    pub(super) noise: Option<Noise>,
     /// An aggregate that came before its announcement.
     pub(super) early: Option<Vec<u8>>,
     pub(super) applying: Option<Applying>,
@@ -52,7 +54,7 @@ pub(super) struct Applying {
 }
 
 impl Alive {
-    pub(super) fn new(machine: Round) -> Self {
+    pub(super) fn new(machine: Round, noise: Option<Noise>) -> Self {
         Self {
             machine,
             cohort: None,
@@ -60,6 +62,7 @@ impl Alive {
             held: None,
             work: None,
             contribution: None,
+            noise,
             early: None,
             applying: None,
         }

@@ -3,10 +3,12 @@
 
 use std::sync::Arc;
 
+use rand_core::CryptoRng;
 use rayon::prelude::*;
 use roundelay_crypto::chunks::{ChunkRoot, chunk_digest};
 use roundelay_crypto::digest::Digest;
 use roundelay_crypto::mask::Masks;
+use roundelay_crypto::secret::{Secret, Seed};
 use roundelay_protocol::contribution;
 use roundelay_protocol::ids::{ModelVersion, RoundNumber};
 use roundelay_protocol::layout::{Chunk, Layout, ValueError};
@@ -35,6 +37,25 @@ pub struct TrainWork {
     pub state: Arc<State>,
     /// The task of the manifest.
     pub task: Arc<Task>,
+    /// Where privacy is promised: what its contribution is rounded and noised with.
+    pub noise: Option<Noise>,
+}
+
+/// Fresh randomness for one contribution, independent of the round's keys.
+pub struct Noise(Seed);
+
+impl Noise {
+    /// Drawn from `rng`.
+    #[must_use]
+    pub fn random(rng: &mut (impl CryptoRng + ?Sized)) -> Self {
+        Self(Secret::random(rng))
+    }
+}
+
+impl std::fmt::Debug for Noise {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Noise")
+    }
 }
 
 /// A contribution laid out for its plan, not yet masked. It can be masked and nothing else.
@@ -102,6 +123,7 @@ impl TrainWork {
         let words = match self.plan.kind {
             PlanKind::Statistics => contribution::statistics(layout, &trainer.statistics()?)?,
             PlanKind::Evaluate => contribution::evaluate(layout, &trainer.evaluate(model)?)?,
+            PlanKind::Train if self.task.privacy.is_some() => self.private(trainer, control)?,
             PlanKind::Train => {
                 let metrics = trainer.evaluate(model)?;
                 let hyperparameters = &self.plan.hyperparameters;
@@ -111,6 +133,21 @@ impl TrainWork {
             }
         };
         Ok(Contribution { words })
+    }
+
+    /// The update with noise, and no evaluation.
+    fn private(
+        &self,
+        trainer: &mut dyn Trainer,
+        control: &dyn Control,
+    ) -> Result<Vec<u8>, WorkFailure> {
+        let Some(Noise(seed)) = &self.noise else {
+            let what = "a private contribution without noise".to_owned();
+            return Err(TrainError::Internal(what).into());
+        };
+        let TrainingPlan { layout, hyperparameters, model, .. } = &*self.plan;
+        let update = trainer.train(self.state.model(), hyperparameters, self.round, control)?;
+        Ok(contribution::private(layout, &update.delta, model, seed)?)
     }
 }
 

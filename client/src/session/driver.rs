@@ -21,6 +21,7 @@ use super::link::{Allowances, Inbound, Link};
 use super::notice::{BadNotice, Notices, Obeyed};
 use super::site::Site;
 use crate::checkpoint::CheckpointError;
+use crate::checkpoint::privacy::Accounts;
 use crate::clock::{Clock, unix_ms};
 use crate::engine::{Event, Input};
 use crate::gate::Gate;
@@ -118,6 +119,7 @@ pub(crate) struct Driver {
     site: Site,
     settings: Settings,
     gate: Arc<Gate>,
+    accounts: Arc<Accounts>,
     allowances: Arc<Allowances>,
     clock: Clock,
     make_dialer: MakeDialer,
@@ -159,11 +161,13 @@ impl Driver {
         stop: watch::Receiver<bool>,
     ) -> Result<Self, CheckpointError> {
         let gate = Arc::new(Gate::open(&site.dir.file("ledger"))?);
+        let accounts = Arc::new(site.dir.accounts()?);
         let notices = Notices::new(site.enrolment.notice_key);
         Ok(Self {
             site,
             settings,
             gate,
+            accounts,
             allowances: Arc::default(),
             clock: Clock::start(),
             make_dialer,

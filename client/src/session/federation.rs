@@ -16,7 +16,8 @@ use tokio::task::{AbortHandle, spawn_blocking};
 use super::link::Allowances;
 use super::trainer::{TrainerThread, gone};
 use crate::checkpoint::federation::HistoryFile;
-use crate::checkpoint::{CheckpointError, FederationDir};
+use crate::checkpoint::privacy::Accounts;
+use crate::checkpoint::{CheckpointError, FederationDir, at};
 use crate::clock::Clock;
 use crate::engine::work::{Derivation, MaskWork, TrainWork, WorkFailure};
 use crate::engine::{Effect, Event, Federation, Input};
@@ -104,6 +105,7 @@ pub(crate) struct Parts {
     pub(crate) effects: Vec<Effect>,
     pub(crate) dir: FederationDir,
     pub(crate) history: HistoryFile,
+    pub(crate) accounts: Arc<Accounts>,
     pub(crate) trainer: TrainerThread,
     pub(crate) gate: Arc<Gate>,
     pub(crate) allowances: Arc<Allowances>,
@@ -124,6 +126,7 @@ struct Runner {
     engine: Federation,
     dir: FederationDir,
     history: Records,
+    accounts: Arc<Accounts>,
     vectors: Vectors,
     saver: Saver,
     trainer: TrainerThread,
@@ -151,6 +154,7 @@ impl Runner {
             id: parts.engine.id(),
             engine: parts.engine,
             history: Records::new(parts.history),
+            accounts: parts.accounts,
             vectors: Vectors::new(parts.dir.clone()),
             saver: Saver::new(parts.dir.clone()),
             dir: parts.dir,
@@ -302,6 +306,7 @@ impl Runner {
     async fn effect(&mut self, effect: Effect) -> Result<(), CheckpointError> {
         match effect {
             Effect::Persist(record) => self.history.append(&record)?,
+            Effect::Charge => self.save_accounts().await?,
             Effect::Send { round, message } => {
                 if message.waits_for_records() {
                     self.history.sync().await?;
@@ -335,6 +340,13 @@ impl Runner {
             Effect::Tell(event) => self.tell(Told::Event(event)),
         }
         Ok(())
+    }
+
+    async fn save_accounts(&self) -> Result<(), CheckpointError> {
+        let accounts = Arc::clone(&self.accounts);
+        let saved = spawn_blocking(move || accounts.save()).await;
+        // It panicked, or the runtime shuts down: nobody knows what is durable.
+        saved.unwrap_or_else(|error| Err(at(self.accounts.path(), std::io::Error::other(error))))
     }
 
     fn tell(&self, told: Told) {

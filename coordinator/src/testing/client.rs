@@ -8,6 +8,7 @@ use rand::{RngExt, SeedableRng};
 use roundelay_crypto::chunks::ChunkRoot;
 use roundelay_crypto::identity::{IdentityKey, Signature};
 use roundelay_crypto::mask::{MaskKey, add_masks};
+use roundelay_crypto::secret::Secret;
 use roundelay_protocol::contribution;
 use roundelay_protocol::error::Fault;
 use roundelay_protocol::ids::{ClientId, RoundNumber, TenantId};
@@ -16,6 +17,7 @@ use roundelay_protocol::lineage::State;
 use roundelay_protocol::message::{FromClient, Published, ToClient};
 use roundelay_protocol::metrics::Metrics;
 use roundelay_protocol::plan::{PlanKind, TrainingPlan};
+use roundelay_protocol::privacy::Account;
 use roundelay_protocol::round::horizontal::client::{
     Action, History, Input, LocalFailure, Outcome, Record, Round, Setup, Standing,
 };
@@ -73,6 +75,7 @@ impl TestClient {
                 identity: Arc::clone(identity),
                 pinned: Arc::new(terms.clients().collect()),
                 patience: Millis(600_000),
+                account: Account::default(),
             },
             history,
             durable: vec![adopted],
@@ -231,7 +234,7 @@ impl TestClient {
                 self.applying.insert(round, *published);
             }
             // Deadlines of clients are not what these tests are about.
-            Action::SetDeadline(_) => {}
+            Action::Charge | Action::SetDeadline(_) => {}
             Action::Finish(outcome) => {
                 self.rounds.remove(&round);
                 self.outcomes.insert(round, outcome);
@@ -248,6 +251,10 @@ impl TestClient {
                 let parameters = self.state.model().len();
                 let update: Vec<f32> =
                     (0..parameters).map(|_| self.rng.random_range(-0.5..0.5)).collect();
+                if layout.private().is_some() {
+                    let seed = Secret::random(&mut self.rng);
+                    return contribution::private(layout, &update, &plan.model, &seed).unwrap();
+                }
                 let weight = self.rng.random_range(1..=100);
                 contribution::train(layout, &update, weight, &metrics).unwrap()
             }

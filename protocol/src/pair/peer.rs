@@ -13,6 +13,7 @@ use crate::ids::{ClientId, RoundNumber};
 use crate::layout::Layout;
 use crate::message::{FromClient, Published};
 use crate::plan::TrainingPlan;
+use crate::privacy::{Account, Ledger};
 use crate::randomness::Stream;
 use crate::round::horizontal::client::{
     Action, History, Input, LocalFailure, MaskPlan, Outcome, Record, Round, Setup, Standing,
@@ -29,6 +30,8 @@ pub struct Peer {
     pub history: History,
     /// The records that are durable, in their order.
     pub durable: Vec<Record>,
+    /// What its data set was durably charged with.
+    pub charged: Ledger,
     /// Every message that it sent, delivered or not.
     pub sent: Vec<(RoundNumber, FromClient)>,
     /// Every vector of which a byte left.
@@ -69,6 +72,7 @@ impl Peer {
             setup,
             history,
             durable: vec![adopted],
+            charged: Ledger::default(),
             sent: Vec::new(),
             uploads: Vec::new(),
             contributions: BTreeMap::new(),
@@ -132,6 +136,7 @@ impl Peer {
         self.rounds.clear();
         self.masked.clear();
         self.applied();
+        self.setup.account = Account::new(self.charged.clone());
         self.history = History::replay(self.setup.terms.federation(), &self.durable);
     }
 

@@ -2,6 +2,8 @@
 //! federation asked; the coordinator one for each federation, so that it plans nothing that all would
 //! refuse.
 
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
 use serde::{Deserialize, Serialize};
 
 use super::accountant::{Curve, within};
@@ -84,6 +86,48 @@ impl Ledger {
         let charged = self.charged.iter();
         charged
             .fold(Curve::default(), |sum, (release, count)| sum.and(&release.curve().times(*count)))
+    }
+}
+
+/// The ledger of one data set, shared by all federations that the data serves on one client.
+#[derive(Debug, Clone, Default)]
+pub struct Account(Arc<Mutex<Ledger>>);
+
+impl Account {
+    /// An account that goes on from a ledger.
+    #[must_use]
+    pub fn new(ledger: Ledger) -> Self {
+        Self(Arc::new(Mutex::new(ledger)))
+    }
+
+    /// What was charged so far.
+    #[must_use]
+    pub fn ledger(&self) -> Ledger {
+        self.lock().clone()
+    }
+
+    /// Whether a budget pays one more release of this kind ([`Ledger::check`]).
+    ///
+    /// # Errors
+    /// It does not.
+    pub fn check(&self, release: Release, budget: Budget) -> Result<(), Overspent> {
+        self.lock().check(release, budget)
+    }
+
+    /// Charges a release that the budget pays; of two at one time, the first one.
+    ///
+    /// # Errors
+    /// The budget does not pay it. Nothing was charged.
+    pub fn charge(&self, release: Release, budget: Budget) -> Result<(), Overspent> {
+        let mut ledger = self.lock();
+        ledger.check(release, budget)?;
+        ledger.charge(release);
+        Ok(())
+    }
+
+    /// A ledger is whole between two statements, whoever panicked.
+    fn lock(&self) -> MutexGuard<'_, Ledger> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -13,6 +13,7 @@ use roundelay_protocol::manifest::{Member, Rules};
 use roundelay_protocol::message::{FromClient, ToClient};
 use roundelay_protocol::pair::{Options, Pair};
 use roundelay_protocol::plan::{PlanKind, RosterPlan};
+use roundelay_protocol::privacy::Account;
 use roundelay_protocol::round::horizontal::client::{Action, History, Input, Round, Setup};
 use roundelay_protocol::round::horizontal::terms::Terms;
 use roundelay_protocol::testing;
@@ -126,7 +127,8 @@ fn refused_alone(
     let plan = RosterPlan { federation, round, manifest, cohort, degree, threshold, quorum };
     let pinned = Arc::new(terms.clients().collect());
     let identity = Arc::new(keys.into_iter().next().unwrap());
-    let setup = Setup { terms, identity, pinned, patience: Millis(100) };
+    let setup =
+        Setup { terms, identity, pinned, patience: Millis(100), account: Account::default() };
     let (mut history, mut actions) = (History::new(federation), Vec::new());
     let input = Input::Message(ToClient::RosterPlan(Box::new(plan)));
     Round::new(&setup, round, &mut random).handle(Time(0), input, &mut history, &mut actions);

@@ -403,6 +403,8 @@ impl Client {
                 let wait = Millis(self.work_ms + self.rng.random_range(0..=self.work_ms));
                 self.later(wait, Due::Trained(work), turn);
             }
+            // Scenarios promise no privacy.
+            Effect::Charge => {}
             Effect::Cancel(round) => drop(life.cancelled.insert(round)),
             Effect::Mask(work) => self.later(Millis(3), Due::Masked(work), turn),
             Effect::Upload(round) => self.upload(round, turn),

@@ -11,7 +11,8 @@ use roundelay_protocol::error::Fault;
 use roundelay_protocol::ids::{ClientId, FederationId, ModelVersion, RoundNumber};
 use roundelay_protocol::limits::MANIFEST_BYTES_MAX;
 use roundelay_protocol::lineage::{LineageError, State};
-use roundelay_protocol::manifest::{Pinned, SignatureError, SignedManifest, Standing};
+use roundelay_protocol::manifest::{Manifest, Pinned, SignatureError, SignedManifest, Standing};
+use roundelay_protocol::privacy::Account;
 use roundelay_protocol::round::horizontal::client::Setup;
 use roundelay_protocol::round::horizontal::terms::Terms;
 use roundelay_protocol::session::{FederationSummary, RoundsEnd};
@@ -20,6 +21,7 @@ use tokio::task::spawn_blocking;
 
 use super::{Driver, DriverError, News};
 use crate::checkpoint::pins::{Pins, PinsError};
+use crate::checkpoint::privacy::{Accounts, Promise};
 use crate::checkpoint::{CheckpointError, FederationDir};
 use crate::engine::Federation;
 use crate::session::federation::{self, Command, Parts, Told};
@@ -358,7 +360,9 @@ impl Driver {
                 identity,
                 pinned: Arc::new(pinned),
                 patience: self.settings.patience(),
+                account: Account::default(),
             },
+            accounts: Arc::clone(&self.accounts),
             dir,
             trainer,
             gate: Arc::clone(&self.gate),
@@ -488,9 +492,18 @@ fn pinned(
     Ok(pinned)
 }
 
+/// What a manifest promises about the data of each client, if anything.
+fn promise(manifest: &Manifest) -> Option<Promise> {
+    let task = &manifest.task;
+    let clients = u32::try_from(manifest.client_count()).ok()?;
+    let (budget, release) = (task.privacy?.budget(), task.release(clients)?);
+    Some(Promise { name: manifest.name.clone(), budget, release })
+}
+
 /// A federation that is about to start.
 struct Preparation {
     setup: Setup,
+    accounts: Arc<Accounts>,
     dir: FederationDir,
     trainer: TrainerThread,
     gate: Arc<crate::gate::Gate>,
@@ -501,11 +514,15 @@ struct Preparation {
 
 impl Preparation {
     async fn run(self) -> Result<(Parts, DataSummary), PlaceError> {
-        let Self { setup, dir, trainer, gate, allowances, clock, on_told } = self;
+        let Self { mut setup, accounts, dir, trainer, gate, allowances, clock, on_told } = self;
         let task = &setup.terms.manifest().task;
         let Prepared { data, module } = trainer.prepare(task).await?;
         let schema = data.schema;
+        let (charges, digest) = (Arc::clone(&accounts), data.data);
         let kept = spawn_blocking(move || {
+            if let Some(promise) = promise(setup.terms.manifest()) {
+                setup.account = charges.of(digest, setup.terms.federation(), promise)?;
+            }
             let task = &setup.terms.manifest().task;
             dir.forget_all_masked()?;
             let (history, records) = dir.history()?;
@@ -518,8 +535,18 @@ impl Preparation {
         });
         let kept = kept.await.map_err(|error| PlaceError::Internal(error.to_string()))?;
         let (engine, effects, dir, history) = kept?;
-        let parts =
-            Parts { engine, effects, dir, history, trainer, gate, allowances, clock, on_told };
+        let parts = Parts {
+            engine,
+            effects,
+            dir,
+            history,
+            accounts,
+            trainer,
+            gate,
+            allowances,
+            clock,
+            on_told,
+        };
         Ok((parts, data))
     }
 }

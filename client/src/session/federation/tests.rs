@@ -9,6 +9,7 @@ use roundelay_crypto::digest::Digest;
 use roundelay_crypto::identity::IdentityKey;
 use roundelay_protocol::close::CloseCode;
 use roundelay_protocol::plan::PlanKind;
+use roundelay_protocol::privacy::Account;
 use roundelay_protocol::round::horizontal::client::{
     Cohort, Event as Remembered, MaskPlan, Record, Setup,
 };
@@ -59,6 +60,12 @@ async fn gate(root: &Path) -> (Arc<Gate>, Coordinator) {
     (Arc::new(gate), there)
 }
 
+/// The ledger of the state directory that a federation's folder lies in.
+fn accounts(dir: &FederationDir) -> Accounts {
+    let root = dir.history().unwrap().0.path().ancestors().nth(3).unwrap().to_owned();
+    StateDir::open(root).unwrap().accounts().unwrap()
+}
+
 fn runner(
     dir: &FederationDir,
     terms: &Arc<Terms>,
@@ -66,7 +73,8 @@ fn runner(
 ) -> (Runner, mpsc::Receiver<Command>) {
     let identity = Arc::new(IdentityKey::random(&mut ChaCha20Rng::seed_from_u64(1)));
     let (pinned, patience) = (Arc::default(), Millis(60_000));
-    let setup = Setup { terms: Arc::clone(terms), identity, pinned, patience };
+    let account = Account::default();
+    let setup = Setup { terms: Arc::clone(terms), identity, pinned, patience, account };
     let initial = State::initial(&task(false), None).unwrap();
     let (engine, effects) = Federation::new(setup, Digest([1; 32]), &[], None, initial);
     let trainer = Box::new(LocalTrainer::new(Options::new(crate::data::Source::new(""))));
@@ -75,6 +83,7 @@ fn runner(
         effects,
         dir: dir.clone(),
         history: dir.history().unwrap().0,
+        accounts: Arc::new(accounts(dir)),
         trainer: TrainerThread::start(trainer, Arc::new(|_, _, _| {})).unwrap(),
         gate,
         allowances: Arc::default(),

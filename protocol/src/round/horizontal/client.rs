@@ -43,6 +43,7 @@ use crate::layout::Layout;
 use crate::manifest::Floors;
 use crate::message::{FromClient, Published, ToClient};
 use crate::plan::{RosterPlan, TrainingPlan};
+use crate::privacy::Account;
 use crate::round::horizontal::terms::Terms;
 use crate::signed::{Scope, Statement};
 use crate::time::{Millis, Time};
@@ -74,6 +75,8 @@ pub struct Setup {
     /// How long the coordinator may be silent before the keys of a round are burned. It has to
     /// cover the training of the slowest client, twice where rounds are prepared ahead.
     pub patience: Millis,
+    /// What was released over this client's data so far, by whatever federation.
+    pub account: Account,
 }
 
 /// What a driver tells the client's half.
@@ -123,6 +126,8 @@ impl From<LocalFailure> for Refusal {
 pub enum Action {
     /// Make durable before any later action leaves the machine.
     Persist(Record),
+    /// The account was charged: make that durable before any later action leaves the machine.
+    Charge,
     /// Send to the coordinator.
     Send(FromClient),
     /// Do the local work that the plan asks for, lay it out, then input `Contributed`.

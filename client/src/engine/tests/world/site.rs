@@ -7,6 +7,7 @@ use roundelay_crypto::identity::IdentityKey;
 use roundelay_protocol::ids::{ClientId, ModelVersion, RoundNumber};
 use roundelay_protocol::lineage::State;
 use roundelay_protocol::manifest::Task;
+use roundelay_protocol::privacy::Account;
 use roundelay_protocol::round::horizontal::client::{Record, Setup};
 use roundelay_protocol::round::horizontal::terms::Terms;
 use roundelay_protocol::session::VectorKind;
@@ -44,7 +45,13 @@ impl Site {
         let id = ClientId(identity.public().fingerprint());
         let pinned: Arc<BTreeSet<ClientId>> = Arc::new(terms.clients().collect());
         let terms = Arc::clone(terms);
-        let setup = Setup { terms, identity, pinned, patience: Millis(60_000) };
+        let setup = Setup {
+            terms,
+            identity,
+            pinned,
+            patience: Millis(60_000),
+            account: Account::default(),
+        };
         let (inputs, labels) = rows(index);
         let data = Data::from_memory(&task.schema, &inputs, &labels, 20).unwrap();
         let mut trainer = LocalTrainer::with_data(data, Options::new(Source::new("")));
@@ -144,7 +151,8 @@ impl World {
             Effect::Forget(round) => {
                 site.vectors.remove(&round);
             }
-            Effect::Cancel(_) => {}
+            // The account is the test's own: it outlives the engine.
+            Effect::Charge | Effect::Cancel(_) => {}
         }
     }
 }

@@ -15,6 +15,7 @@ use crate::error::{Refusal, Stage};
 use crate::ids::RosterIndex;
 use crate::message::InputCommit;
 use crate::plan::{PlanKind, TrainingPlan};
+use crate::privacy::{Budget, Release};
 use crate::round::horizontal::keys::{Holding, MaskContext, sign};
 use crate::signed::Statement;
 use crate::transcript::{NO_TRANSCRIPT, TrainingContext};
@@ -64,6 +65,9 @@ impl Prepared {
         {
             return Err(Refusal::PlanOutsideManifest);
         }
+        budget_of(core, &plan).map_or(Ok(()), |(release, budget)| {
+            core.setup.account.check(release, budget).map_err(|_| Refusal::PrivacyBudget)
+        })?;
         self.check_active(core, &plan)?;
         self.check_opened(core, &plan)?;
         turn.history.rises(Stage::MaskedInput, core.scope.round)?;
@@ -112,6 +116,13 @@ impl Prepared {
         let present = u16::try_from(valid).unwrap_or(u16::MAX);
         if present < required { Err(Refusal::TooFewOpened { present, required }) } else { Ok(()) }
     }
+}
+
+/// What a plan releases, and the budget that has to pay it.
+fn budget_of(core: &Core, plan: &TrainingPlan) -> Option<(Release, Budget)> {
+    let privacy = core.setup.terms.manifest().task.privacy?;
+    let (_, private) = plan.layout.private()?;
+    Some((private.release(), privacy.budget()))
 }
 
 /// The plan is for the model and transcript that this client has derived.
@@ -174,6 +185,11 @@ impl Masking {
         check_lineage(core, &plan, turn.history)?;
         let cohort = seat.cohort();
         turn.history.may_open(plan.kind, plan.model, &cohort)?;
+        if let Some((release, budget)) = budget_of(core, &plan) {
+            let charged = core.setup.account.charge(release, budget);
+            charged.map_err(|_| Refusal::PrivacyBudget)?;
+            turn.actions.push(Action::Charge);
+        }
         turn.remember(core, Event::Uploading { kind: plan.kind, model: plan.model, cohort });
         let statement = Statement::Input { context: &context, root: &root };
         let signature = core.scope.sign(&core.setup.identity, &statement);

@@ -35,6 +35,7 @@ impl Bench {
         let clients = plan.cohort.iter().map(|id| {
             let identity = (1..5).map(wire::key).find(|key| key.public().fingerprint() == id.0);
             let setup = client::Setup {
+                account: crate::privacy::Account::default(),
                 terms: Arc::clone(&terms),
                 identity: Arc::new(identity.unwrap()),
                 pinned: Arc::clone(&pinned),

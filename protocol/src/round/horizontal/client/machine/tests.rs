@@ -8,7 +8,13 @@ use crate::ids::ModelVersion;
 fn setup() -> Setup {
     let terms = Arc::new(Terms::new(manifest(&[1, 1, 1, 1])));
     let pinned = Arc::new(terms.clients().collect());
-    Setup { terms, identity: Arc::new(wire::key(1)), pinned, patience: Millis(100) }
+    Setup {
+        terms,
+        identity: Arc::new(wire::key(1)),
+        pinned,
+        patience: Millis(100),
+        account: Account::default(),
+    }
 }
 
 fn machine(round: u64) -> Round {
