@@ -27,10 +27,12 @@ use roundelay_protocol::ids::ClientId;
 #[cfg(feature = "server")]
 pub mod budget;
 pub mod chunks;
+mod opened;
 pub mod sum;
 pub mod undo;
 
 pub use chunks::Chunks;
+pub use opened::open;
 pub use sum::{Shape, Sum, unmask};
 pub use undo::{Spool, Undo};
 

@@ -240,7 +240,7 @@ impl Refused {
 /// Why there are no more rounds of a federation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum RoundsEnd {
-    /// Its task is done: there will be none.
+    /// Its task is done, or its privacy budget is spent: there will be none.
     Finished,
     /// Its operator has stopped it. A client that stays joined is planned again once the operator
     /// starts it.
@@ -250,7 +250,7 @@ pub enum RoundsEnd {
 impl fmt::Display for RoundsEnd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Finished => "the federation has finished all rounds of its task",
+            Self::Finished => "the federation has finished: it has no further rounds",
             Self::Stopped => "the operator has stopped the federation",
         })
     }

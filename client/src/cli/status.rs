@@ -3,8 +3,10 @@
 use std::path::PathBuf;
 use std::time::{Duration, UNIX_EPOCH};
 
+use roundelay_crypto::digest::Digest;
 use roundelay_protocol::manifest::readable;
 use roundelay_protocol::plain::counted;
+use serde::Serialize;
 use serde_json::json;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -12,6 +14,7 @@ use time::format_description::well_known::Rfc3339;
 use roundelay_program::{Output, answer, tell};
 
 use super::CliError;
+use crate::checkpoint::privacy::{DataSet, DataSets, Promise};
 use crate::checkpoint::{CheckpointError, StateDir};
 use crate::daemon::status::Status;
 use crate::gate::ledger::Entries;
@@ -23,6 +26,7 @@ pub(super) fn status(dir: PathBuf, output: Output) -> Result<(), CliError> {
     let site = Site::load(dir)?;
     let last = Status::read(&site.dir)?;
     let sent = Sent::of(&site.dir)?;
+    let privacy = spent(&site.dir.data_sets()?);
     match output {
         Output::Json => answer(
             "status",
@@ -33,12 +37,70 @@ pub(super) fn status(dir: PathBuf, output: Output) -> Result<(), CliError> {
                 "certificate_until_unix_ms": crate::clock::unix_ms_of(site.certificate.not_after()),
                 "running": running,
                 "last": last,
+                "privacy": privacy,
                 "sent": { "messages": sent.messages, "bytes": sent.bytes, "uploads": sent.uploads },
             }),
         ),
-        Output::Human => print(&site, running, last.as_ref(), &sent),
+        Output::Human => {
+            print(&site, running, last.as_ref(), &sent);
+            privacy.iter().for_each(Spent::print);
+        }
     }
     Ok(())
+}
+
+/// What a federation may release over a data set of this client, and what was released over that
+/// data by all federations.
+#[derive(Serialize)]
+struct Spent {
+    /// Digest of the data set.
+    data: String,
+    federation: String,
+    name: String,
+    epsilon_spent: f64,
+    epsilon: f64,
+    delta: f64,
+    rounds_charged: u64,
+    rounds_left: u64,
+}
+
+/// Rounds are counted up to so many: no task has more.
+const ROUNDS_MAX: u64 = 1_000_000;
+
+fn spent(sets: &DataSets) -> Vec<Spent> {
+    let of_set = |(data, set): (&Digest, &DataSet)| {
+        let promises = set.promises.iter();
+        let spent = promises.map(|(federation, promise)| {
+            let Promise { name, budget, release } = promise;
+            Spent {
+                data: data.to_string(),
+                federation: federation.to_string(),
+                name: name.clone(),
+                epsilon_spent: set.ledger.epsilon(budget.delta),
+                epsilon: budget.epsilon,
+                delta: budget.delta,
+                rounds_charged: set.ledger.releases(),
+                rounds_left: set.ledger.left(*release, *budget, ROUNDS_MAX),
+            }
+        });
+        spent.collect::<Vec<_>>()
+    };
+    sets.iter().flat_map(of_set).collect()
+}
+
+impl Spent {
+    fn print(&self) {
+        let data: String = self.data.chars().take(16).collect();
+        tell!(
+            "privacy      data {data}…: ε = {:.3} of {} at δ = {:e} is spent by {}; {} pays {} more",
+            self.epsilon_spent,
+            self.epsilon,
+            self.delta,
+            counted(self.rounds_charged, "round"),
+            self.name,
+            self.rounds_left,
+        );
+    }
 }
 
 /// What left this machine, by the ledger, whose chain is checked on the way.

@@ -108,7 +108,7 @@ fn status(status: &StatusView) -> String {
 }
 
 /// What an engine says beyond the rows of model and round, in the order in which people ask.
-const ENGINE_FACTS: [(&str, &str); 9] = [
+const ENGINE_FACTS: [(&str, &str); 10] = [
     ("clients that are there", "ready"),
     ("waiting for", "waiting"),
     ("does not go on because", "reason"),
@@ -116,6 +116,7 @@ const ENGINE_FACTS: [(&str, &str); 9] = [
     ("round in preparation", "ahead"),
     ("rounds failed in a row", "failed"),
     ("training rounds in the task", "rounds"),
+    ("privacy budget", "privacy"),
     ("expelled", "expelled"),
     ("declined", "declined"),
 ];

@@ -54,6 +54,8 @@ pub struct Status {
     pub last: Option<RoundSummary>,
     /// The last evaluation.
     pub evaluation: Option<Evaluation>,
+    /// How the budget of each data set stands, where privacy is promised.
+    pub privacy: Option<PrivacyStatus>,
     /// Clients that were expelled from a round since the coordinator started, with the last fault.
     pub expelled: Vec<Expelled>,
     /// Clients that declined to take part in a round since the coordinator started, with the last
@@ -75,6 +77,22 @@ pub enum State {
     Stalled,
     /// Everything is done.
     Finished,
+}
+
+/// What a federation has spent of the budget that it promises. Clients whose data serves other
+/// federations too have spent more.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct PrivacyStatus {
+    /// ε spent so far.
+    pub epsilon_spent: f64,
+    /// ε that may be spent.
+    pub epsilon: f64,
+    /// At this δ.
+    pub delta: f64,
+    /// Rounds charged, failed ones included.
+    pub rounds_charged: u64,
+    /// Rounds that are still paid, at most those of the task.
+    pub rounds_left: u64,
 }
 
 /// A round that is not over.

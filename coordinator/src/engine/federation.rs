@@ -4,6 +4,7 @@
 //! ```text
 //! Statistics (once, if the schema standardises) ─▶ Train 0 ─▶ Train 1 ─▶ … ─▶ Evaluate R
 //! ```
+//! Where privacy is promised there are train rounds alone, as long as the budget pays them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,8 +17,10 @@ use roundelay_protocol::manifest::Manifest;
 use roundelay_protocol::message::Published;
 use roundelay_protocol::metrics::Metrics;
 use roundelay_protocol::plan::{PlanKind, RosterPlan};
+use roundelay_protocol::privacy::{Budget, Ledger, Privacy, Release};
 use serde::{Deserialize, Serialize};
 
+use super::audit::PrivacyStatus;
 use super::rounds::count;
 
 /// The part of a task that decides which rounds there are.
@@ -29,17 +32,31 @@ pub struct Course {
     pub rounds: u32,
     /// What a statistics plan names as its model: the version of the data.
     pub data_version: Digest,
+    /// Whether the last model is evaluated.
+    pub evaluate: bool,
+    /// What is promised about each data set: what a round costs, and the budget that pays it.
+    pub promise: Option<(Release, Budget)>,
 }
 
 impl Course {
     /// The course of a manifest's task.
     #[must_use]
     pub fn of(manifest: &Manifest) -> Self {
+        let task = &manifest.task;
+        let release = task.release(count(manifest.client_count()).into());
+        let budget = task.privacy.as_ref().map(Privacy::budget);
         Self {
-            standardise: manifest.task.takes_statistics(),
-            rounds: manifest.task.rounds,
+            standardise: task.takes_statistics(),
+            rounds: task.rounds,
             data_version: manifest.data_version(),
+            evaluate: task.evaluates(),
+            promise: release.zip(budget),
         }
+    }
+
+    /// Whether the budget pays another round after what was spent.
+    fn pays(&self, spent: &Ledger) -> bool {
+        self.promise.is_none_or(|(release, budget)| spent.check(release, budget).is_ok())
     }
 }
 
@@ -77,6 +94,8 @@ pub struct Progress {
     pub standardised: bool,
     /// Whether the last model was evaluated.
     pub evaluated: bool,
+    /// What was released over the members' data, failed rounds included.
+    pub spent: Ledger,
     /// The last evaluation and the version that it is of.
     pub metrics: Option<(ModelVersion, Metrics)>,
     /// What was tried for the goal at hand.
@@ -150,6 +169,7 @@ impl Progress {
             highest_round: RoundNumber(0),
             standardised: false,
             evaluated: false,
+            spent: Ledger::default(),
             metrics: None,
             tries: Tries::default(),
             unsigned: None,
@@ -164,18 +184,41 @@ impl Progress {
             let model = course.data_version;
             Some(Goal { kind: PlanKind::Statistics, version, model })
         } else if version.0 < u64::from(course.rounds) {
+            if !course.pays(&self.spent) {
+                return None;
+            }
             Some(Goal { kind: PlanKind::Train, version, model: state })
-        } else if !self.evaluated {
+        } else if course.evaluate && !self.evaluated {
             Some(Goal { kind: PlanKind::Evaluate, version, model: state })
         } else {
             None
         }
     }
 
-    /// Whether another round follows the one that reaches the goal at hand.
+    /// Whether another round follows the one that reaches the goal at hand, which is charged already.
     #[must_use]
-    pub fn more_after(&self, goal: &Goal) -> bool {
-        goal.kind != PlanKind::Evaluate
+    pub fn more_after(&self, goal: &Goal, course: &Course) -> bool {
+        match goal.kind {
+            PlanKind::Evaluate => false,
+            PlanKind::Train if !course.evaluate => {
+                goal.version.next().0 < u64::from(course.rounds) && course.pays(&self.spent)
+            }
+            PlanKind::Statistics | PlanKind::Train => true,
+        }
+    }
+
+    /// How the budget stands, where one is promised.
+    #[must_use]
+    pub fn privacy(&self, course: &Course) -> Option<PrivacyStatus> {
+        let (release, budget) = course.promise?;
+        let rounds_left = self.spent.left(release, budget, u64::from(course.rounds));
+        Some(PrivacyStatus {
+            epsilon_spent: self.spent.epsilon(budget.delta),
+            epsilon: budget.epsilon,
+            delta: budget.delta,
+            rounds_charged: self.spent.releases(),
+            rounds_left,
+        })
     }
 
     /// The number of the next round.
@@ -243,7 +286,7 @@ mod tests {
     const MANIFEST: Digest = Digest([6; 32]);
 
     fn course(standardise: bool, rounds: u32) -> Course {
-        Course { standardise, rounds, data_version: DATA }
+        Course { standardise, rounds, data_version: DATA, evaluate: true, promise: None }
     }
 
     fn reached(round: u64) -> Reached {
@@ -267,6 +310,27 @@ mod tests {
         assert_eq!(kinds(&course(false, 2)), [(Train, 0), (Train, 1), (Evaluate, 2)]);
         assert_eq!(kinds(&course(true, 1)), [(Statistics, 0), (Train, 0), (Evaluate, 1)]);
         assert_eq!(kinds(&course(false, 0)), [(Evaluate, 0)]);
+    }
+
+    #[test]
+    fn where_privacy_is_promised_train_rounds_run_while_the_budget_pays_them() {
+        let release = Release::Gaussian { noise_multiplier: 3.0 };
+        let budget = Budget { epsilon: 4.0, delta: 1e-6 };
+        let promise = Some((release, budget));
+        let course = |rounds| Course { evaluate: false, promise, ..course(false, rounds) };
+        assert_eq!(kinds(&course(2)), [(PlanKind::Train, 0), (PlanKind::Train, 1)]);
+        let (course, mut progress) =
+            (course(1000), Progress::new(MANIFEST, Digest([9; 32]), Digest([0; 32])));
+        let left = progress.privacy(&course).unwrap().rounds_left;
+        for round in 0..left {
+            let goal = progress.goal(&course).expect("it is paid");
+            progress.spent.charge(release);
+            assert_eq!(progress.more_after(&goal, &course), round + 1 < left);
+        }
+        assert_eq!(progress.goal(&course), None);
+        let status = progress.privacy(&course).unwrap();
+        assert_eq!((status.rounds_left, status.rounds_charged), (0, left));
+        assert!(status.epsilon_spent <= 4.0 && status.epsilon_spent > 3.0);
     }
 
     #[test]

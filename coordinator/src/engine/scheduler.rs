@@ -7,6 +7,9 @@
 //!                    the set rule forbids its cohort, or
 //!                    where too many rounds have failed
 //! ```
+//! Without a goal, because everything is done or the privacy budget pays no further round, what is
+//! prepared is burned.
+//!
 //! A retry obeys the set rule (horizontal.md): it plans the same cohort, and none of the clients
 //! that were shown a survivor set for the same kind and model.
 
@@ -201,7 +204,11 @@ impl Stalled {
 #[must_use]
 pub fn next(view: &View<'_>) -> Step {
     if view.goal.is_none() && view.ahead_of_us == 0 {
-        return Step::Finish;
+        return match (view.training, view.ahead) {
+            (true, _) => Step::Wait(Waiting::Round, None),
+            (false, Some(_)) => Step::Burn,
+            (false, None) => Step::Finish,
+        };
     }
     match (view.training, view.ahead) {
         (false, _) if view.ahead_of_us > 0 => {

@@ -10,6 +10,7 @@ use super::*;
 use crate::testing::Change;
 
 mod expelled;
+mod private;
 mod world;
 
 use world::{Crash, Incident, What, World};

@@ -95,6 +95,11 @@ impl TestClient {
         })
     }
 
+    /// What was released over its data.
+    pub(crate) fn account(&self) -> &Account {
+        &self.setup.account
+    }
+
     /// From now on its training gives NaN.
     pub(crate) fn diverge(&mut self) {
         self.diverges = true;

@@ -274,6 +274,9 @@ pub enum Release {
     },
 }
 
+/// A valid one has finite numbers, so this agrees with `==`.
+impl Eq for Release {}
+
 impl Release {
     /// Its divergences.
     #[must_use]

@@ -18,6 +18,9 @@ pub struct Budget {
     pub delta: f64,
 }
 
+/// A valid one has finite numbers, so this agrees with `==`.
+impl Eq for Budget {}
+
 /// A release that the budget does not pay.
 #[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
 #[error(
@@ -33,12 +36,10 @@ pub struct Overspent {
 }
 
 /// How often each kind of release was charged.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Ledger {
     charged: Vec<(Release, u64)>,
 }
-
-impl Eq for Ledger {}
 
 impl Ledger {
     /// Charges a release. What was charged stays charged, whatever becomes of the round.

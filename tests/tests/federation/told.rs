@@ -57,7 +57,7 @@ fn a_client_of_a_federation_that_has_finished_says_so_and_needs_no_data_for_it()
     let mut small = Small::found(3, 1, false);
     small.run_to_the_end();
     small.all_models_agree();
-    let finished = "the federation has finished all rounds of its task";
+    let finished = "the federation has finished: it has no further rounds";
     let site = &mut small.federation.sites[0];
     let over = wait_until(Duration::from_secs(20), || {
         let status = site.verb(&["status"]).ok()?;

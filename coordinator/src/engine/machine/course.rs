@@ -2,6 +2,7 @@
 //! taken into account, and the next moment to wake.
 
 use super::*;
+use crate::engine::audit::PrivacyStatus;
 
 /// Clients have so long to derive the last result under a manifest before the next one takes force,
 /// if enough others have.
@@ -48,7 +49,7 @@ impl Engine {
             goal,
             // What is prepared under a manifest that is about to change is burned.
             more_after: self.amended.is_none()
-                && goal.is_some_and(|goal| self.progress.more_after(&goal)),
+                && goal.is_some_and(|goal| self.progress.more_after(&goal, &self.course)),
             tries: &self.progress.tries,
             failed_at: self.failed_at,
             training: self.training.is_some(),
@@ -91,6 +92,11 @@ impl Engine {
         let (Some(goal), Some(layout)) = (goal, layout) else {
             return self.drive(Slot::Ahead, Input::Abort(AbortReason::Internal), now, effects);
         };
+        if let Some((_, private)) = layout.private() {
+            // Before the plan is shown, for whatever becomes of the round.
+            self.progress.spent.charge(private.release());
+            self.keep_progress(effects);
+        }
         let plan = TrainingPlan {
             kind: goal.kind,
             model_version: goal.version,
@@ -319,6 +325,20 @@ impl Engine {
         })
     }
 
+    /// Why there are fewer rounds than the task has, where the budget ended first.
+    fn is_spent(&self) -> Option<String> {
+        let privacy = self.progress.privacy(&self.course)?;
+        let (done, rounds) = (self.progress.version.0, self.course.rounds);
+        let ended = self.state == State::Finished && done < u64::from(rounds);
+        ended.then(|| {
+            let PrivacyStatus { epsilon_spent, epsilon, rounds_charged, .. } = privacy;
+            format!(
+                "the privacy budget pays no further round: ε = {epsilon_spent:.3} of {epsilon} is \
+                 spent by {rounds_charged} rounds, of which {done} of {rounds} have led to a model"
+            )
+        })
+    }
+
     /// How the federation stands.
     #[must_use]
     pub fn status(&self) -> Status {
@@ -326,7 +346,12 @@ impl Engine {
         Status {
             state: self.state,
             waiting: (self.state == State::Running).then_some(self.waiting),
-            reason: self.stalled.as_ref().map(ToString::to_string).or_else(|| self.behind()),
+            reason: self
+                .stalled
+                .as_ref()
+                .map(ToString::to_string)
+                .or_else(|| self.behind())
+                .or_else(|| self.is_spent()),
             members: count(self.members.count()),
             ready: count(self.members.ready().len()),
             model_version: self.progress.version.0,
@@ -341,6 +366,7 @@ impl Engine {
                 loss: metrics.loss(),
                 accuracy: metrics.accuracy(),
             }),
+            privacy: self.progress.privacy(&self.course),
             expelled: self.expelled.values().cloned().collect(),
             declined: self.declined.values().cloned().collect(),
         }

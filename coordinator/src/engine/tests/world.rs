@@ -8,6 +8,9 @@ use std::sync::Arc;
 
 use rand::rngs::ChaCha20Rng;
 use rand::{RngExt, SeedableRng};
+use roundelay_crypto::identity::IdentityKey;
+use roundelay_protocol::manifest::CoordinatorTrust;
+use roundelay_protocol::privacy::{Mechanism, Privacy, Release};
 use roundelay_protocol::round::horizontal::client::Standing;
 use roundelay_protocol::time::Millis;
 
@@ -92,7 +95,23 @@ pub(super) struct World {
 impl World {
     pub(super) fn new(clients: usize, rounds: u32, standardise: bool, seed: u64) -> Self {
         let keys = keys(clients);
-        let setup = Setup::new(manifest(&keys, rounds, standardise), Pace::default(), timing());
+        Self::of(&keys, manifest(&keys, rounds, standardise), seed)
+    }
+
+    /// A federation of so many clients that promises this.
+    pub(super) fn private(clients: usize, rounds: u32, privacy: Privacy, seed: u64) -> Self {
+        let keys = keys(clients);
+        let mut manifest = manifest(&keys, rounds, true);
+        if privacy.mechanism == Mechanism::Central {
+            manifest.rules.coordinator = CoordinatorTrust::SemiHonest;
+        }
+        manifest.task.quantisation.weight_max = 1;
+        manifest.task.privacy = Some(privacy);
+        Self::of(&keys, manifest, seed)
+    }
+
+    fn of(keys: &[Arc<IdentityKey>], manifest: Manifest, seed: u64) -> Self {
+        let setup = Setup::new(manifest, Pace::default(), timing());
         let clients: Vec<_> = keys
             .iter()
             .zip(seed..)
@@ -132,6 +151,12 @@ impl World {
         let first = world.clients[0].state.to_bytes();
         world.disk.states.insert(world.clients[0].state.hash(), first);
         world
+    }
+
+    /// What a round costs.
+    pub(super) fn release(&self) -> Release {
+        let clients = u32::try_from(self.clients.len()).unwrap();
+        self.setup.terms.manifest().task.release(clients).unwrap()
     }
 
     pub(super) fn pace(&mut self, change: impl FnOnce(&mut Pace)) {

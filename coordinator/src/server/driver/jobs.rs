@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use roundelay_crypto::digest::Digest;
+use roundelay_crypto::secret::Seed;
 use roundelay_protocol::error::AbortReason;
 use roundelay_protocol::ids::{ClientId, FederationId, RoundNumber};
 use roundelay_protocol::lineage::{Advanced, LineageError, Standing, State};
@@ -13,11 +14,10 @@ use roundelay_protocol::message::BoxRoster;
 use roundelay_protocol::metrics::Metrics;
 use roundelay_protocol::plan::{PlanKind, TrainingPlan};
 use roundelay_protocol::round::horizontal::coordinator::{StoredBoxes, UnmaskOutcome, UnmaskPlan};
-use roundelay_protocol::transcript::aggregate_digest;
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
-use crate::accumulator::{Accumulator, SealError, Shape, unmask};
+use crate::accumulator::{Accumulator, SealError, open};
 use crate::blobs::Shelf;
 use crate::store::{StoreError, TenantStore};
 
@@ -114,14 +114,7 @@ fn unmasked(sum: Bytes, plan: UnmaskPlan) -> Unmasked {
     let mut sum = sum.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&*shared));
     let outcome = match plan.mask_keys() {
         Err(client) => UnmaskOutcome::KeysDiffer(client),
-        Ok(_) if layout.check_length(sum.len() as u64).is_err() => UnmaskOutcome::Dirty,
-        Ok(keys) => {
-            unmask(&mut sum, &Shape::all(&layout), &keys);
-            match layout.check_lanes(&sum, survivors) {
-                Ok(()) => UnmaskOutcome::Clean(aggregate_digest(&sum)),
-                Err(_) => UnmaskOutcome::Dirty,
-            }
-        }
+        Ok(keys) => open(&mut sum, &layout, survivors, &keys, Seed::new(rand::random())),
     };
     Unmasked { outcome, aggregate: sum.freeze() }
 }

@@ -1,11 +1,11 @@
 //! The work of rounds: masked sums, unmasking, the next model.
 
 use roundelay_crypto::mask::MaskKey;
+use roundelay_crypto::secret::Secret;
 use roundelay_protocol::lineage::State as ModelState;
-use roundelay_protocol::transcript::aggregate_digest;
 
 use super::*;
-use crate::accumulator::{Shape, unmask};
+use crate::accumulator::{Shape, open};
 
 impl World {
     pub(super) fn work(&mut self, effect: Effect) {
@@ -52,13 +52,10 @@ impl World {
         let (layout, survivors) = (plan.layout.clone(), u32::from(plan.survivors));
         let mut sum = self.disk.sums[&plan.sum].clone();
         let keys: Vec<MaskKey> = plan.mask_keys().unwrap();
-        unmask(&mut sum, &Shape::all(&layout), &keys);
-        if layout.check_lanes(&sum, survivors).is_err() {
-            return UnmaskOutcome::Dirty;
-        }
-        let aggregate = aggregate_digest(&sum);
+        let noise = Secret::random(&mut self.rng);
+        let outcome = open(&mut sum, &layout, survivors, &keys, noise);
         self.aggregates.insert(round, Arc::new(sum));
-        UnmaskOutcome::Clean(aggregate)
+        outcome
     }
 
     fn apply(&mut self, round: RoundNumber, plan: &TrainingPlan, survivors: u16) -> Applied {
