@@ -21,6 +21,8 @@ mod lying;
 mod moved;
 #[path = "federation/plain.rs"]
 mod plain;
+#[path = "federation/private.rs"]
+mod private;
 #[path = "federation/pruned.rs"]
 mod pruned;
 #[path = "federation/refused.rs"]

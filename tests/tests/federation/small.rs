@@ -51,6 +51,16 @@ impl Small {
         Self::found_as(tenants, rounds, false, 0, config)
     }
 
+    /// The same where privacy is promised: of this task file's lines, some are others, and these
+    /// follow.
+    pub(crate) fn found_private(tenants: usize, rounds: u32, trust: &str, privacy: &str) -> Self {
+        let text = task_toml(rounds, true, DROPOUT_PERMILLE)
+            .replace("weight_max = 64", "weight_max = 1")
+            .replace("\"malicious\"", &format!("\"{trust}\""));
+        let text = format!("{text}\n[privacy]\n{privacy}");
+        Self::found_on(tempfile::tempdir().expect("a folder"), tenants, &text, "")
+    }
+
     fn found_as(
         tenants: usize,
         rounds: u32,
@@ -70,6 +80,11 @@ impl Small {
         dropout_permille: u16,
         config: &str,
     ) -> Self {
+        Self::found_on(folder, tenants, &task_toml(rounds, standardise, dropout_permille), config)
+    }
+
+    /// With a task file of these lines.
+    fn found_on(folder: TempDir, tenants: usize, text: &str, config: &str) -> Self {
         let coordinator = folder.path().join("coordinator");
         std::fs::create_dir_all(&coordinator).expect("a folder");
         std::fs::write(coordinator.join("coordinator.toml"), config).expect("a file");
@@ -80,10 +95,9 @@ impl Small {
         for (place, folder) in rows.iter().enumerate() {
             write_rows(folder, place, 60 + 20 * place);
         }
-        let text = task_toml(rounds, standardise, dropout_permille);
         let file = folder.path().join("task.toml");
-        std::fs::write(&file, &text).expect("a task file");
-        let task = task_of(&text).expect("a task");
+        std::fs::write(&file, text).expect("a task file");
+        let task = task_of(text).expect("a task");
         let quiet = |_: &str| {};
         let federation = Federation::found(&programs, folder.path(), &names, &rows, &file, &quiet)
             .expect("a federation is founded");
