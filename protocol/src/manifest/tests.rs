@@ -6,6 +6,8 @@ use roundelay_crypto::secret::Secret;
 
 use super::*;
 use crate::fixtures::{manifest, wire};
+use crate::privacy::Mechanism;
+use crate::privacy::testing::privacy;
 
 fn with(change: impl FnOnce(&mut Manifest)) -> Manifest {
     let mut manifest = manifest(&[1, 1, 1, 1, 1]);
@@ -24,6 +26,92 @@ fn a_manifest_has_one_hash_that_every_change_moves() {
     assert_ne!(other.hash(), manifest.hash());
     assert_eq!(readable(&manifest.hash()).split(' ').count(), 16);
     assert_eq!(readable(&manifest.hash()).replace(' ', ""), manifest.hash().to_string());
+}
+
+/// A manifest that promises what its budget pays, with a change.
+fn private(change: impl FnOnce(&mut Manifest, &mut Privacy)) -> Manifest {
+    with(|manifest| {
+        let mut promise = Privacy { epsilon: 20.0, ..privacy() };
+        manifest.task.quantisation.weight_max = 1;
+        change(manifest, &mut promise);
+        manifest.task.privacy = Some(promise);
+    })
+}
+
+#[test]
+fn a_promise_that_cannot_be_kept_is_refused_with_what_would_do() {
+    let cases = [
+        (private(|m, _| m.task.quantisation.weight_max = 2), "weight_max is 1 where privacy"),
+        (
+            private(|_, p| p.mechanism = Mechanism::Central),
+            "needs rules.coordinator = \"semi_honest\"",
+        ),
+        (private(|_, p| p.epsilon = f64::NAN), "privacy.epsilon is 0.001 to 1000, not NaN"),
+        (private(|_, p| p.epsilon = -1.0), "privacy.epsilon is 0.001 to 1000, not -1"),
+        (private(|_, p| p.delta = 0.5), "privacy.delta is 1e-15 to 0.01, not 0.5"),
+        (private(|_, p| p.noise_multiplier = 0.0), "noise_multiplier is 0.01 to 1000, not 0"),
+        (private(|_, p| p.noise_multiplier = f64::INFINITY), "noise_multiplier is 0.01 to 1000"),
+        (private(|_, p| p.l2_clip = 0.0), "l2_clip is 0.000001 to 1000000, not 0"),
+        (private(|_, p| p.l2_clip = f32::NAN), "l2_clip is 0.000001"),
+        (private(|_, p| p.epsilon = 0.01), "pays 0 of 3 rounds with noise_multiplier 1: set noise"),
+    ];
+    for (manifest, words) in cases {
+        let error = manifest.validate().expect_err(words).to_string();
+        assert!(error.contains(words), "{error} says nothing of {words}");
+    }
+    assert_eq!(private(|_, _| {}).validate(), Ok(()));
+    let trusted = private(|m, p| {
+        m.rules.coordinator = CoordinatorTrust::SemiHonest;
+        p.mechanism = Mechanism::Central;
+    });
+    assert_eq!(trusted.validate(), Ok(()));
+}
+
+#[test]
+fn rounds_that_the_budget_does_not_pay_are_refused_with_rounds_and_noise_that_would_do() {
+    let task = |rounds, noise_multiplier| {
+        let manifest = private(|m, p| {
+            m.task.rounds = rounds;
+            p.noise_multiplier = noise_multiplier;
+        });
+        manifest.validate()
+    };
+    let Err(ManifestError::Task(TaskError::Budget { paid, remedy, .. })) = task(100, 1.0) else {
+        panic!("{:?}", task(100, 1.0))
+    };
+    let paid = u32::try_from(paid).unwrap();
+    assert!(remedy.starts_with(&format!("set rounds to {paid} at most, or set noise")), "{remedy}");
+    assert_eq!(task(paid, 1.0), Ok(()));
+    assert!(task(paid + 1, 1.0).is_err());
+    let named = remedy.split("noise_multiplier to ").nth(1).unwrap();
+    let named: f64 = named.split(' ').next().unwrap().parse().unwrap();
+    assert_eq!(task(100, named), Ok(()));
+    assert!(task(100, named - 0.002).is_err());
+}
+
+#[test]
+fn a_private_ring_that_is_too_small_is_refused_with_one_that_would_do() {
+    let loud = |ring_bits| {
+        private(|m, p| {
+            m.task.quantisation.ring_bits = ring_bits;
+            m.task.model = ModelSpec::Mlp { hidden: vec![512], seed: 0 };
+            p.noise_multiplier = 200.0;
+        })
+    };
+    let error = loud(16).validate().unwrap_err().to_string();
+    assert!(error.contains("a ring of 32 bits, or a noise_multiplier of at most"), "{error}");
+    assert_eq!(loud(32).validate(), Ok(()));
+}
+
+#[test]
+fn an_amendment_neither_takes_privacy_up_nor_gives_it_up() {
+    let plain = with(|_| {});
+    let private = private(|_, _| {});
+    for (before, after) in [(&plain, &private), (&private, &plain)] {
+        let amended = Manifest { version: 1, predecessor: Some(before.hash()), ..after.clone() };
+        let error = amended.requirement(Some(before)).unwrap_err();
+        assert_eq!(error, AmendmentError::Fixed("choice of privacy"));
+    }
 }
 
 #[test]

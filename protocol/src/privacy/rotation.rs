@@ -104,8 +104,13 @@ fn transform(block: &mut [f32]) {
         }
         half *= 2;
     }
-    let scale = (1.0 / (block.len() as f64).sqrt()) as f32;
+    let scale = narrow(1.0 / (block.len() as f64).sqrt());
     block.iter_mut().for_each(|word| *word *= scale);
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "rounds to the nearest f32, as stated")]
+fn narrow(value: f64) -> f32 {
+    value as f32
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use crate::contribution;
 use crate::fixtures::{sum, table};
 use crate::model::ModelSpec;
 use crate::plan::PlanKind;
+use crate::schema::{Column, ColumnKind};
 use crate::testing;
 
 /// Rows of (age, spend) per client.
@@ -101,4 +102,22 @@ proptest! {
         prop_assert!(mean.abs() < 1e-3, "{mean}");
         prop_assert!((variance - 1.0).abs() < 1e-2, "{variance}");
     }
+}
+
+#[test]
+fn without_a_look_at_data_columns_are_standardised_by_their_bounds() {
+    let column = |name: &str, min, max| Column {
+        name: name.to_owned(),
+        kind: ColumnKind::Number { min, max },
+    };
+    let schema = Schema::Table {
+        columns: vec![column("age", 20.0, 100.0), column("tiny", 0.0, 1e-40)],
+        label: "y".to_owned(),
+        labels: vec!["no".to_owned(), "yes".to_owned()],
+        standardise: true,
+    };
+    let by = Standardisation::from_bounds(&schema);
+    assert!(by.fits(&schema));
+    let scaled = [20.0, 60.0, 100.0].map(|age| by.columns[0].apply(age));
+    assert_eq!(scaled, [-1.0, 0.0, 1.0]);
 }
