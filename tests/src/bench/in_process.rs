@@ -14,6 +14,7 @@ use roundelay_protocol::ids::{ClientId, RoundNumber};
 use roundelay_protocol::lineage::{Standing, State};
 use roundelay_protocol::manifest::{Manifest, Member, Rules, Task};
 use roundelay_protocol::model::{ModelSpec, ParameterSpec, module_digest};
+use roundelay_protocol::privacy::Account;
 use roundelay_protocol::round::horizontal::client::Setup;
 use roundelay_protocol::round::horizontal::terms::Terms;
 use roundelay_protocol::testing;
@@ -111,7 +112,13 @@ impl Federation {
         let task = Arc::new(terms.manifest().task.clone());
         let client = |(number, identity)| {
             let (terms, pinned) = (Arc::clone(&terms), Arc::clone(&pinned));
-            let setup = Setup { terms, identity, pinned, patience: Millis(u64::from(u32::MAX)) };
+            let setup = Setup {
+                terms,
+                identity,
+                pinned,
+                patience: Millis(u64::from(u32::MAX)),
+                account: Account::default(),
+            };
             Client::new(setup, number, Arc::clone(&task), (Arc::clone(&initial), standing))
         };
         let clients = keys.into_iter().enumerate().map(client).collect();

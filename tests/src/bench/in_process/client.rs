@@ -165,7 +165,7 @@ impl Client {
             Action::Contribute(plan) => {
                 let (state, task) = (Arc::clone(&self.state), Arc::clone(&self.task));
                 self.layout = Some(plan.layout.clone());
-                let work = TrainWork { round, plan, state, task };
+                let work = TrainWork { round, plan, state, task, noise: None };
                 let done = work.run(&mut Still, &Uninterrupted);
                 self.contribution = Some(done.map_err(setup)?);
                 return Ok(Some(Input::Contributed));
@@ -189,7 +189,8 @@ impl Client {
                 self.cost.received += aggregate.len() as u64;
                 return self.apply(round, published, aggregate).map(Some);
             }
-            Action::SetDeadline(_) => {}
+            // Nothing is private here.
+            Action::SetDeadline(_) | Action::Charge => {}
             Action::Finish(_) => self.layout = None,
         }
         Ok(None)
