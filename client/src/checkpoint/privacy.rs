@@ -43,11 +43,14 @@ pub(crate) struct DataSet {
 /// All data sets by their digests.
 pub(crate) type DataSets = BTreeMap<Digest, DataSet>;
 
+/// An account that is open, and what was promised of its data set.
+type Open = (Account, BTreeMap<FederationId, Promise>);
+
 /// The accounts of a running client.
 #[derive(Debug)]
 pub(crate) struct Accounts {
     path: PathBuf,
-    open: Mutex<BTreeMap<Digest, (Account, BTreeMap<FederationId, Promise>)>>,
+    open: Mutex<BTreeMap<Digest, Open>>,
 }
 
 impl StateDir {

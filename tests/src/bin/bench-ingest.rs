@@ -48,7 +48,7 @@ async fn figure() -> Result<Figure, String> {
     let ours = Ours::connect(&endpoint, &authority, &limits).await?;
     let bare = Bare::connect(&authority).await?;
     // Any bytes will do: masked vectors look like that.
-    let vector: Bytes = (0..VECTOR_BYTES).map(|at| (at * 31 >> 3) as u8).collect();
+    let vector: Bytes = (0..VECTOR_BYTES).map(|at| ((at * 31) >> 3) as u8).collect();
     let mut rates = [Vec::new(), Vec::new(), Vec::new()];
     for run in 0..=RUNS {
         let took = [
