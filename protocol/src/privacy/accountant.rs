@@ -49,12 +49,14 @@ impl Curve {
     ///
     /// ε(α) ≤ α·Δ2²/(2μ) + min( ((2α − 1)·Δ2² + 6·Δ1)/(4μ²), 3·Δ1/(2μ) )
     ///
-    /// Skellam variables add up to Skellam variables, so the theorem holds for the sum of the noise
-    /// of many clients.
+    /// The theorem is for whole orders: a divergence never falls with its order, so that of the next
+    /// whole one bounds it. Skellam variables add up to Skellam variables, so it holds for the sum of
+    /// the noise of many clients.
     #[must_use]
     pub fn skellam(l1: f64, l2: f64, variance: f64) -> Self {
         let squared = l2 * l2;
         Self::at_orders(|order| {
+            let order = order.ceil();
             let near = ((2.0 * order - 1.0) * squared + 6.0 * l1) / (4.0 * variance * variance);
             let far = 3.0 * l1 / (2.0 * variance);
             order * squared / (2.0 * variance) + near.min(far)

@@ -22,12 +22,13 @@ def gaussian(z, rounds, delta):
 
 
 def skellam(z, l2, words, rounds, delta):
-    """Agarwal, Kairouz, Liu 2021, theorem 3.5; dp-accounting has no Skellam event, but converts."""
+    """Agarwal, Kairouz, Liu 2021, theorem 3.5, which is for whole orders: the next one bounds a
+    fractional one. dp-accounting has no Skellam event, but converts."""
     variance = (z * l2) ** 2
     l1 = min(math.sqrt(words) * l2, l2 * l2)
     orders = rdp.DEFAULT_RDP_ORDERS
     divergences = []
-    for order in orders:
+    for order in map(math.ceil, orders):
         near = ((2 * order - 1) * l2**2 + 6 * l1) / (4 * variance**2)
         far = 3 * l1 / (2 * variance)
         divergences.append(rounds * (order * l2**2 / (2 * variance) + min(near, far)))
