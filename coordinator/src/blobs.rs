@@ -19,6 +19,7 @@ use object_store::{MultipartUpload, ObjectStore, ObjectStoreExt, PutPayload};
 use rand::Rng;
 use roundelay_crypto::digest::Digest;
 use roundelay_protocol::ids::{FederationId, TenantId};
+use roundelay_protocol::lineage::State;
 
 use crate::keys::{KeyError, Kms, Scope};
 use crate::store::StoreError;
@@ -37,6 +38,38 @@ use format::{HEADER_BYTES_MAX, Header, Layout, Sealer};
 const PART_BYTES: usize = 8 * format::CHUNK_BYTES;
 /// Up to so many bytes a thread switch takes longer than sealing or opening them.
 const INLINE_BYTES_MAX: usize = 64 << 10;
+
+/// What a blob is made of. It is asked for its parts in order, so that what exists in another form
+/// need not be in memory as bytes too.
+pub trait Content: Send + 'static {
+    /// How many bytes it has.
+    fn bytes(&self) -> u64;
+    /// So many of them from `start` on, a multiple of 1 MiB; the content has them.
+    fn part(&self, start: u64, bytes: usize) -> Bytes;
+}
+
+impl Content for Bytes {
+    fn bytes(&self) -> u64 {
+        self.len() as u64
+    }
+
+    fn part(&self, start: u64, bytes: usize) -> Bytes {
+        let start = usize::try_from(start).unwrap_or(usize::MAX);
+        self.slice(start..start + bytes)
+    }
+}
+
+impl Content for Arc<State> {
+    fn bytes(&self) -> u64 {
+        self.byte_count()
+    }
+
+    fn part(&self, start: u64, bytes: usize) -> Bytes {
+        let mut part = vec![0; bytes];
+        self.read_at(usize::try_from(start).unwrap_or(usize::MAX), &mut part);
+        part.into()
+    }
+}
 
 /// The blobs of an installation. Cheap to clone.
 #[derive(Clone)]
@@ -85,14 +118,14 @@ pub struct Shelf {
 impl Shelf {
     /// Stores a content and returns its name, when it survives a loss of power. The content is
     /// sealed and written part by part, without a second copy of the whole.
-    pub async fn put(&self, content: Bytes) -> Result<Digest, StoreError> {
+    pub async fn put(&self, content: impl Content) -> Result<Digest, StoreError> {
         let at = At { what: "writing a blob", shelf: self };
         let mut name = Digest([0; 32]);
         rand::rng().fill_bytes(&mut name.0);
         let scope = Scope::Tenant(self.owner.clone());
-        let bytes = content.len() as u64;
+        let bytes = content.bytes();
         let layout = Layout { tenant: self.owner.clone(), name, bytes };
-        let sealer = Sealer::new(&*self.blobs.kms, &scope, layout, content).await?;
+        let sealer = Sealer::new(&*self.blobs.kms, &scope, layout, Box::new(content)).await?;
         failpoint!("blob.put.before");
         let path = self.path(name);
         if sealer.bytes_left() <= PART_BYTES {

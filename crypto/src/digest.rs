@@ -20,6 +20,35 @@ impl Digest {
         });
         Self(*hasher.finalize().as_bytes())
     }
+
+    /// The digest of one part of `bytes` bytes under `label`, taken in pieces: the same as
+    /// [`Digest::of`] over the whole, which need not be in memory at once.
+    #[must_use]
+    pub fn of_stream(label: &str, bytes: u64) -> DigestStream {
+        let mut hasher = blake3::Hasher::new();
+        prefixed(label, &[], |piece| {
+            hasher.update(piece);
+        });
+        hasher.update(&bytes.to_le_bytes());
+        DigestStream(hasher)
+    }
+}
+
+/// A digest of one long part on its way, from [`Digest::of_stream`].
+#[derive(Debug, Clone)]
+pub struct DigestStream(blake3::Hasher);
+
+impl DigestStream {
+    /// Takes the next bytes of the part.
+    pub fn push(&mut self, piece: &[u8]) {
+        self.0.update(piece);
+    }
+
+    /// The digest. Where the pieces are not as long as was announced it is one that nothing has.
+    #[must_use]
+    pub fn finish(self) -> Digest {
+        Digest(*self.0.finalize().as_bytes())
+    }
 }
 
 impl fmt::Display for Digest {

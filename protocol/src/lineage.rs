@@ -2,6 +2,8 @@
 //! function that the coordinator and every client compute alike. The hash of a state is what a
 //! training plan names and what a transcript binds.
 
+use std::ops::Range;
+
 use roundelay_crypto::digest::Digest;
 use serde::{Deserialize, Serialize};
 
@@ -136,7 +138,9 @@ impl State {
     /// model and the optimiser's moments.
     #[must_use]
     pub fn hash(&self) -> Digest {
-        Digest::of("roundelay/state", &[&self.to_bytes()])
+        let mut digest = Digest::of_stream("roundelay/state", self.byte_count());
+        self.write_to(|piece| digest.push(piece));
+        digest.finish()
     }
 
     /// The state after a round of `kind` whose unmasked sum over so many survivors is `sum`.
@@ -176,22 +180,63 @@ impl State {
         if weight < u64::from(survivors) {
             return Err(LineageError::Impossible("weight"));
         }
-        let update = match layout.private() {
-            Some(_) if weight != u64::from(survivors) => {
-                return Err(LineageError::Impossible("weight"));
-            }
-            Some(_) => {
-                let rotation = Rotation::from_state(&self.hash());
-                layout.read_private(sum, names::UPDATE, weight, &rotation)?
-            }
-            None => layout.read_mean(sum, names::UPDATE, weight)?,
-        };
+        if layout.private().is_some() {
+            self.step_private(task, layout, sum, (weight, survivors))?;
+        } else {
+            self.step_windows(task, layout, sum, weight)?;
+        }
+        self.version = self.version.next();
+        self.moments.iter().chain([&self.model]).try_for_each(|values| all_finite(values))
+    }
+
+    fn step_windows(
+        &mut self,
+        task: &Task,
+        layout: &Layout,
+        sum: &[u8],
+        weight: u64,
+    ) -> Result<(), LineageError> {
+        let parameters = self.model.len() as u64;
+        if layout.segment(names::UPDATE).is_some_and(|update| update.words != parameters) {
+            return Err(LineageError::Impossible("update"));
+        }
+        layout.read_mean_windows(sum, names::UPDATE, weight, |words, update| {
+            self.step(task, words, update)
+        })
+    }
+
+    /// A rotated update is turned back as a whole.
+    fn step_private(
+        &mut self,
+        task: &Task,
+        layout: &Layout,
+        sum: &[u8],
+        (weight, survivors): (u64, u32),
+    ) -> Result<(), LineageError> {
+        if weight != u64::from(survivors) {
+            return Err(LineageError::Impossible("weight"));
+        }
+        let rotation = Rotation::from_state(&self.hash());
+        let update = layout.read_private(sum, names::UPDATE, weight, &rotation)?;
         if update.len() != self.model.len() {
             return Err(LineageError::Impossible("update"));
         }
-        task.optimiser.step(&mut self.model, &mut self.moments, &update);
-        self.version = self.version.next();
-        self.moments.iter().chain([&self.model]).try_for_each(|values| all_finite(values))
+        self.step(task, 0..update.len(), &update)
+    }
+
+    /// Steps the coordinates `words` alone: every optimiser goes coordinate by coordinate.
+    fn step(
+        &mut self,
+        task: &Task,
+        words: Range<usize>,
+        update: &[f32],
+    ) -> Result<(), LineageError> {
+        let impossible = || LineageError::Impossible("update");
+        let moments = self.moments.iter_mut().map(|moment| moment.get_mut(words.clone()));
+        let mut moments = moments.collect::<Option<Vec<_>>>().ok_or_else(impossible)?;
+        let model = self.model.get_mut(words.clone()).ok_or_else(impossible)?;
+        task.optimiser.step(model, &mut moments, update);
+        Ok(())
     }
 }
 

@@ -120,12 +120,13 @@ impl OptimiserSpec {
         }
     }
 
-    /// One step: `model` and `moments` move by the mean update Δ, coordinate by coordinate.
+    /// One step: `model` and `moments` move by the mean update Δ, coordinate by coordinate. Any
+    /// window of coordinates may be given by itself.
     ///
     /// # Panics
     /// If a vector is shorter than the model, or a moment is missing: [`crate::lineage::State`]
     /// holds them all at one length.
-    pub fn step(&self, model: &mut [f32], moments: &mut [Vec<f32>], update: &[f32]) {
+    pub fn step(&self, model: &mut [f32], moments: &mut [&mut [f32]], update: &[f32]) {
         assert_eq!(moments.len(), self.moment_count(), "an optimiser has its own moments");
         let whole = moments.iter().all(|moment| moment.len() == model.len());
         assert!(whole && update.len() == model.len(), "one length for model, moments and update");
@@ -136,7 +137,7 @@ impl OptimiserSpec {
                 }
             }
             (Self::FedAvgM { learning_rate, momentum }, [velocity]) => {
-                for ((x, v), delta) in model.iter_mut().zip(velocity).zip(update) {
+                for ((x, v), delta) in model.iter_mut().zip(velocity.iter_mut()).zip(update) {
                     *v = momentum * *v + delta;
                     *x += learning_rate * *v;
                 }

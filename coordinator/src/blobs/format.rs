@@ -13,6 +13,7 @@ use roundelay_crypto::envelope::{DataKey, Place};
 use roundelay_crypto::sealed::{NONCE_BYTES, TAG_BYTES};
 use roundelay_protocol::ids::TenantId;
 
+use super::Content;
 use crate::keys::{Kms, Scope};
 use crate::store::StoreError;
 
@@ -90,7 +91,7 @@ pub(super) struct Sealer {
     key: DataKey,
     layout: Layout,
     header: Option<Vec<u8>>,
-    rest: Bytes,
+    content: Box<dyn Content>,
     next_chunk: u64,
 }
 
@@ -99,35 +100,36 @@ impl Sealer {
         kms: &dyn Kms,
         scope: &Scope,
         layout: Layout,
-        content: Bytes,
+        content: Box<dyn Content>,
     ) -> Result<Self, StoreError> {
         let key = DataKey::random(&mut rand::rng());
         let header = Some(Header::write(&kms.wrap(scope, &key).await?, layout.bytes));
-        Ok(Self { key, layout, header, rest: content, next_chunk: 0 })
+        Ok(Self { key, layout, header, content, next_chunk: 0 })
     }
 
     /// Plaintext that is not sealed yet.
     pub(super) fn bytes_left(&self) -> usize {
-        self.rest.len()
+        let sealed = self.next_chunk.saturating_mul(CHUNK_BYTES as u64);
+        usize::try_from(self.layout.bytes.saturating_sub(sealed)).unwrap_or(usize::MAX)
     }
 
     pub(super) fn is_done(&self) -> bool {
-        self.header.is_none() && self.rest.is_empty()
+        self.next_chunk == self.layout.chunks()
     }
 
     /// Seals the next `part_bytes` of plaintext, a multiple of the chunk, or what is left.
     pub(super) fn seal(&mut self, part_bytes: usize) -> Vec<Bytes> {
         let mut sealed: Vec<Bytes> = self.header.take().map(Bytes::from).into_iter().collect();
-        let mut part = self.rest.split_to(part_bytes.min(self.rest.len()));
-        loop {
-            let chunk = part.split_to(CHUNK_BYTES.min(part.len()));
+        let last = self.next_chunk + (part_bytes / CHUNK_BYTES) as u64;
+        while self.next_chunk < last.min(self.layout.chunks()) {
+            let bytes = self.bytes_left().min(CHUNK_BYTES);
+            let start = self.layout.bytes - self.bytes_left() as u64;
+            let chunk = self.content.part(start, bytes);
             let seal = |place: &Place<'_>| self.key.seal(place, &chunk, &mut rand::rng());
             sealed.push(self.layout.with_place(self.next_chunk, seal).into());
             self.next_chunk += 1;
-            if part.is_empty() {
-                return sealed;
-            }
         }
+        sealed
     }
 }
 

@@ -159,7 +159,7 @@ async fn no_plaintext_is_in_the_file_of_a_blob() {
     let folder = tempfile::tempdir().unwrap();
     let acme = shelf(folder.path(), "acme").await;
     let canary = b"canary-77aa-plaintext".repeat(1000);
-    let name = acme.put(canary.clone().into()).await.unwrap();
+    let name = acme.put(Bytes::from(canary.clone())).await.unwrap();
     let stored = fs::read(file(folder.path(), "acme", name)).unwrap();
     assert!(!stored.windows(21).any(|window| window == &canary[..21]));
 }

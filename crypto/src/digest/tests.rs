@@ -49,3 +49,23 @@ fn text_that_is_no_digest_is_refused() {
     }
     assert_eq!(format!("{}é", &digits[2..]).parse::<Digest>(), Err(ParseDigestError));
 }
+
+#[test]
+fn a_part_in_pieces_has_the_digest_of_the_whole() {
+    let part: Vec<u8> = (0..5000_u32).map(|i| (i % 251) as u8).collect();
+    for piece in [1, 7, 1024, 5000] {
+        let mut stream = Digest::of_stream("roundelay/test", 5000);
+        part.chunks(piece).for_each(|piece| stream.push(piece));
+        assert_eq!(stream.finish(), Digest::of("roundelay/test", &[&part]));
+    }
+    assert_eq!(Digest::of_stream("", 0).finish(), Digest::of("", &[b""]));
+}
+
+#[test]
+fn a_part_of_another_length_than_announced_has_another_digest() {
+    for announced in [0, 4, 6, u64::MAX] {
+        let mut stream = Digest::of_stream("roundelay/test", announced);
+        stream.push(b"five!");
+        assert_ne!(stream.finish(), Digest::of("roundelay/test", &[b"five!"]), "{announced}");
+    }
+}

@@ -1,5 +1,7 @@
 //! Numbers into the words of a segment, and a sum of words back into numbers.
 
+use std::ops::Range;
+
 use roundelay_crypto::mask::Ring;
 use roundelay_crypto::quantize::QuantizeError;
 
@@ -197,17 +199,35 @@ impl Layout {
         name: &str,
         weight_sum: u64,
     ) -> Result<Vec<f32>, ValueError> {
-        let (segment, quantizer) = self.quantised(name)?;
-        self.check_length(sum.len() as u64)?;
-        let mut mean = vec![0.0; usize::try_from(segment.words).unwrap_or(usize::MAX)];
+        let mut mean = Vec::new();
+        self.read_mean_windows(sum, name, weight_sum, |_, window| {
+            mean.extend_from_slice(window);
+            Ok::<_, ValueError>(())
+        })?;
+        Ok(mean)
+    }
+
+    /// The same, window by window, in order: `take` is given each window's coordinates within the
+    /// segment and its values. No more than one window is in memory.
+    pub fn read_mean_windows<E: From<ValueError>>(
+        &self,
+        sum: &[u8],
+        name: &str,
+        weight_sum: u64,
+        mut take: impl FnMut(Range<usize>, &[f32]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let (_, quantizer) = self.quantised(name)?;
+        self.check_length(sum.len() as u64).map_err(ValueError::from)?;
+        let mut window = Vec::new();
         for chunk in self.chunks_of(name) {
             let words = sum.get(chunk.payload()).unwrap_or_default();
-            let out = mean.get_mut(chunk.words()).unwrap_or_default();
+            window.resize(chunk.words().len(), 0.0);
             quantizer
-                .dequantize_mean(words, weight_sum, out)
+                .dequantize_mean(words, weight_sum, &mut window)
                 .map_err(|error| quantise_error(name, &chunk, error))?;
+            take(chunk.words(), &window)?;
         }
-        Ok(mean)
+        Ok(())
     }
 
     /// A segment of counters (or of signed fixed-point words), its fractional bits and bound.

@@ -14,6 +14,8 @@ use crate::statistics::{Standardisation, StandardisedColumn};
 
 const MAGIC: &[u8; 8] = b"RNDLST01";
 const HEADER_BYTES: u64 = 8 + 4 * 8;
+/// Bytes that are written at a time: a multiple of 4 that stays in the cache.
+const PIECE_BYTES: usize = 64 << 10;
 
 /// Why bytes are not a state of a task. Whoever sent or stored them is at fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -41,21 +43,64 @@ impl State {
     /// The bytes of the state.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(usize::try_from(self.byte_count()).unwrap_or(0));
+        self.write_to(|piece| bytes.extend_from_slice(piece));
+        bytes
+    }
+
+    /// How many bytes the state has.
+    #[must_use]
+    pub fn byte_count(&self) -> u64 {
+        let columns = self.standardisation.as_ref().map_or(0, |by| by.columns.len());
+        let values = self.model.len() * (1 + self.moments.len()) + 2 * columns;
+        HEADER_BYTES + 4 * values as u64
+    }
+
+    /// Hands the bytes of the state to `sink` in order, in pieces: no copy of the whole is made.
+    pub fn write_to(&self, mut sink: impl FnMut(&[u8])) {
+        let whole = usize::try_from(self.byte_count()).unwrap_or(usize::MAX);
+        let mut piece = vec![0; PIECE_BYTES];
+        for start in (0..whole).step_by(PIECE_BYTES) {
+            piece.truncate(whole - start);
+            self.read_at(start, &mut piece);
+            sink(&piece);
+        }
+    }
+
+    /// Writes the bytes of the state from `start` on into `out`, as many as both have. Both `start`
+    /// and the length of `out` are multiples of 4: the state is made of such groups.
+    pub fn read_at(&self, start: usize, out: &mut [u8]) {
+        let head = self.head();
+        let taken = head.len().saturating_sub(start).min(out.len());
+        let (front, mut rest) = out.split_at_mut(taken);
+        if let Some(head) = head.get(start..start + taken) {
+            front.copy_from_slice(head);
+        }
+        let mut skip = start.saturating_sub(head.len()) / 4;
+        for values in std::iter::once(&self.model).chain(&self.moments) {
+            let here = values.get(skip..).unwrap_or_default();
+            skip = skip.saturating_sub(values.len());
+            let (groups, _) = rest.as_chunks_mut();
+            groups.iter_mut().zip(here).for_each(|(to, value)| *to = value.to_le_bytes());
+            let written = rest.len().min(4 * here.len());
+            rest = rest.split_at_mut(written).1;
+        }
+    }
+
+    /// All before the model.
+    fn head(&self) -> Vec<u8> {
         let columns = self.standardisation.iter().flat_map(|by| &by.columns);
-        let column_count = columns.clone().count();
-        let counts = [self.model.len(), self.moments.len(), column_count].map(|n| n as u64);
-        let values = self.model.len() * (1 + self.moments.len()) + 2 * column_count;
-        let mut bytes = Vec::with_capacity(MAGIC.len() + 4 * 8 + 4 * values);
-        bytes.extend_from_slice(MAGIC);
+        let counts = [self.model.len(), self.moments.len(), columns.clone().count()];
+        let counts = counts.map(|count| count as u64);
+        let mut head = MAGIC.to_vec();
         for number in std::iter::once(self.version.0).chain(counts) {
-            bytes.extend_from_slice(&number.to_le_bytes());
+            head.extend_from_slice(&number.to_le_bytes());
         }
         for StandardisedColumn { mean, inverse_deviation } in columns {
-            extend(&mut bytes, &[*mean, *inverse_deviation]);
+            head.extend_from_slice(&mean.to_le_bytes());
+            head.extend_from_slice(&inverse_deviation.to_le_bytes());
         }
-        extend(&mut bytes, &self.model);
-        self.moments.iter().for_each(|moment| extend(&mut bytes, moment));
-        bytes
+        head
     }
 
     /// The most bytes that a state of a task has: what a fetch takes at most.
@@ -115,13 +160,4 @@ fn read_columns(values: &mut impl Iterator<Item = f32>, count: usize) -> Option<
     };
     let columns: Vec<_> = (0..count).filter_map(column).collect();
     (count > 0).then_some(Standardisation { columns })
-}
-
-fn extend(bytes: &mut Vec<u8>, values: &[f32]) {
-    let start = bytes.len();
-    bytes.resize(start + 4 * values.len(), 0);
-    let (_, added) = bytes.split_at_mut(start);
-    for (to, value) in added.as_chunks_mut().0.iter_mut().zip(values) {
-        *to = value.to_le_bytes();
-    }
 }

@@ -220,3 +220,55 @@ fn the_frozen_lineage_is_reproduced_byte_for_byte() {
     }
     frozen("lineage/fedadam.txt", &text);
 }
+
+proptest::proptest! {
+    #[test]
+    fn any_part_of_a_state_is_read_as_it_stands_in_the_whole(
+        start in 0_usize..70, groups in 0_usize..70,
+    ) {
+        let state = State::initial(&task(adam()), None).unwrap();
+        let whole = state.to_bytes();
+        let start = 4 * start;
+        let mut part = vec![0; 4 * groups];
+        state.read_at(start, &mut part);
+        let mut expected: Vec<u8> = whole.iter().skip(start).take(part.len()).copied().collect();
+        expected.resize(part.len(), 0);
+        proptest::prop_assert_eq!(part, expected);
+    }
+
+    #[test]
+    fn a_step_window_by_window_is_the_step_over_the_whole(
+        adaptive in proptest::bool::ANY, window in 1_usize..12,
+        update in proptest::collection::vec(-1.0_f32..1.0, 10),
+    ) {
+        let task = task(if adaptive { adam() } else { averaging() });
+        let mut whole = State::initial(&task, None).unwrap();
+        let mut windows = whole.clone();
+        whole.step(&task, 0..10, &update).unwrap();
+        for start in (0..10).step_by(window) {
+            let words = start..(start + window).min(10);
+            windows.step(&task, words.clone(), &update[words]).unwrap();
+        }
+        proptest::prop_assert_eq!(windows.to_bytes(), whole.to_bytes());
+    }
+}
+
+#[test]
+fn a_model_of_several_chunks_moves_by_the_mean_over_all_of_them() {
+    let parameters = vec![ParameterSpec { name: "w".into(), shape: vec![300_000] }];
+    let model = ModelSpec::TorchScript { module: wire::digest("module"), parameters };
+    let mut task = testing::task(images(2, 2), model);
+    task.optimiser = averaging();
+    let layout = Layout::for_plan(PlanKind::Train, &task, 3).unwrap();
+    assert!(layout.chunks_of(names::UPDATE).count() > 1);
+    let update: Vec<f32> = (0..300_000).map(|i| (i % 1000) as f32 / 4096.0).collect();
+    let upload = contribution::train(&layout, &update, 1, &METRICS).unwrap();
+    let sum = sum(&layout, &vec![upload; 3]);
+    let before = State::initial(&task, Some(vec![0.0; 300_000])).unwrap();
+    let after = before.advance(&task, PlanKind::Train, &layout, &sum, 3).unwrap().state;
+    let mean = layout.read_mean(&sum, names::UPDATE, 3).unwrap();
+    assert_eq!(after.model(), mean);
+    let bytes = after.to_bytes();
+    assert_eq!(after.hash(), Digest::of("roundelay/state", &[&bytes]));
+    assert_eq!(State::from_bytes(&task, &bytes), Ok(after));
+}

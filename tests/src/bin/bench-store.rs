@@ -157,7 +157,7 @@ impl Bench {
     async fn blob(&self, bytes: usize) -> Result<(Duration, Duration), StoreError> {
         let (mut put, mut get) = (Vec::new(), Vec::new());
         for round in 0..BLOBS as u8 {
-            let content = vec![round; bytes].into();
+            let content = bytes::Bytes::from(vec![round; bytes]);
             let began = Instant::now();
             let name = self.shelf.put(content).await?;
             put.push(began.elapsed());

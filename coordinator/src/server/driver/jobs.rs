@@ -133,14 +133,13 @@ pub(super) async fn apply(
         let Advanced { state: next, metrics } =
             state.advance(&task, kind, &plan.layout, &sum, u32::from(survivors))?;
         let hash = next.hash();
-        let bytes = (kind != PlanKind::Evaluate).then(|| Bytes::from(next.to_bytes()));
-        Ok::<_, LineageError>((Arc::new(next), hash, bytes, metrics))
+        Ok::<_, LineageError>((Arc::new(next), hash, metrics))
     };
-    let (state, hash, bytes, metrics) = heavy(aggregate.len() as u64, step).await??;
+    let (state, hash, metrics) = heavy(aggregate.len() as u64, step).await??;
     let put_state = async {
-        match bytes {
-            Some(bytes) => shelf.put(bytes).await.map(Some),
-            None => Ok(None),
+        match kind {
+            PlanKind::Evaluate => Ok(None),
+            PlanKind::Statistics | PlanKind::Train => shelf.put(Arc::clone(&state)).await.map(Some),
         }
     };
     let (state_blob, aggregate_blob) = tokio::try_join!(put_state, shelf.put(aggregate))?;

@@ -4,7 +4,6 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use roundelay_crypto::digest::Digest;
 use roundelay_protocol::codec::{self, DecodeError};
 use roundelay_protocol::ids::{FederationId, ModelVersion, TenantId};
@@ -250,8 +249,8 @@ pub(super) async fn first_state(
     let (store, holder, now) = (&shared.store, &shared.settings.holder, now_unix_ms());
     let lease = LeaseName { owner: owner.clone(), federation };
     let fence = store.acquire(&lease, holder, now, LEASE_MS).await?;
-    let bytes = Bytes::from(state.to_bytes());
-    let blob = Some(shared.blobs.shelf(owner, federation).put(bytes).await?);
+    let state = Arc::new(state);
+    let blob = Some(shared.blobs.shelf(owner, federation).put(Arc::clone(&state)).await?);
     let model = Model {
         version: ModelVersion(0),
         parent: None,

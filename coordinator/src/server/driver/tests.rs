@@ -309,9 +309,9 @@ async fn what_is_stored_does_not_grow_and_orphans_of_this_federation_alone_go_at
     installation.start(&driver).await;
     installation.until(&driver, |status| version(status) >= 10).await;
     driver.kill();
-    let orphan = installation.shelf().put("never named".into()).await.unwrap();
+    let orphan = installation.shelf().put(bytes::Bytes::from("never named")).await.unwrap();
     let other = installation.blobs.shelf(installation.owner(), FederationId([9; 16]));
-    let of_another = other.put("another federation's".into()).await.unwrap();
+    let of_another = other.put(bytes::Bytes::from("another federation's")).await.unwrap();
     let driver = installation.driver_with(settings).await;
     let running = running.move_to(&driver).await;
     installation.until_finished(&driver).await;

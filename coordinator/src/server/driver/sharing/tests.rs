@@ -21,8 +21,8 @@ async fn a_hundred_clients_are_sent_the_same_bytes_and_another_vector_part_by_pa
     let folder = tempfile::tempdir().unwrap();
     let shelf = shelf(folder.path()).await;
     let [newest, older] = [vec![1; 3 << 20], vec![2; 3 << 20]];
-    let newest = shelf.put(newest.into()).await.unwrap();
-    let older = shelf.put(older.into()).await.unwrap();
+    let newest = shelf.put(Bytes::from(newest)).await.unwrap();
+    let older = shelf.put(Bytes::from(older)).await.unwrap();
     let sharing = Sharing::default();
     let budget = Budget::new(8 << 20, folder.path().join("spool")).unwrap();
     let mut pieces = Vec::new();
@@ -45,7 +45,7 @@ async fn a_hundred_clients_are_sent_the_same_bytes_and_another_vector_part_by_pa
 async fn a_vector_takes_its_room_from_the_budget_and_is_read_part_by_part_where_there_is_none() {
     let folder = tempfile::tempdir().unwrap();
     let shelf = shelf(folder.path()).await;
-    let blob = shelf.put(vec![1; 3 << 20].into()).await.unwrap();
+    let blob = shelf.put(Bytes::from(vec![1; 3 << 20])).await.unwrap();
     let budget = Budget::new(8 << 20, folder.path().join("spool")).unwrap();
     let free = budget.free_bytes();
     let sharing = Sharing::default();
