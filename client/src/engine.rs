@@ -22,7 +22,6 @@
 
 use std::sync::Arc;
 
-use roundelay_crypto::digest::Digest;
 use roundelay_crypto::identity::Signature;
 use roundelay_protocol::error::{AbortReason, Fault, Refusal};
 use roundelay_protocol::ids::{ModelVersion, RoundNumber};
@@ -30,7 +29,7 @@ use roundelay_protocol::lineage::{Attested, Standing, State};
 use roundelay_protocol::message::{FromClient, ToClient};
 use roundelay_protocol::metrics::Metrics;
 use roundelay_protocol::plan::PlanKind;
-use roundelay_protocol::round::horizontal::client::{LocalFailure, Record};
+use roundelay_protocol::round::horizontal::client::{LocalFailure, Record, Roots};
 use roundelay_protocol::session::VectorKind;
 use roundelay_protocol::time::Time;
 
@@ -65,12 +64,12 @@ pub enum Input {
         /// What [`TrainWork::run`] gave.
         result: Result<Contribution, WorkFailure>,
     },
-    /// The masked vector of a round is durable, by its root; or it could not be stored.
+    /// The masked vector of a round is durable; or it could not be stored.
     Masked {
         /// The round.
         round: RoundNumber,
-        /// The root over its chunks.
-        result: Result<Digest, LocalFailure>,
+        /// What names it.
+        result: Result<Roots, LocalFailure>,
     },
     /// The aggregate of a round, whole.
     Aggregate {

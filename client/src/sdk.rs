@@ -10,7 +10,7 @@
 //!     Control, DataSummary, Metrics, TrainError, Trainer, Update,
 //! };
 //! use roundelay_crypto::digest::Digest;
-//! use roundelay_protocol::ids::RoundNumber;
+//! use roundelay_protocol::ids::ModelVersion;
 //! use roundelay_protocol::manifest::{Hyperparameters, Task};
 //! use roundelay_protocol::statistics::{ColumnStatistics, Standardisation};
 //!
@@ -44,7 +44,7 @@
 //!         &mut self,
 //!         model: &[f32],
 //!         hyperparameters: &Hyperparameters,
-//!         _round: RoundNumber,
+//!         _version: ModelVersion,
 //!         control: &dyn Control,
 //!     ) -> Result<Update, TrainError> {
 //!         let delta = vec![0.0; model.len()];

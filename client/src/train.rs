@@ -6,7 +6,7 @@
 //! | [`LocalTrainer`] with `torch` | softmax, MLP, CNN, TorchScript, by libtorch | feature `torch` |
 //! | `process::TrainerProcess` | whatever its child `roundelay-trainer` was built with | feature `daemon` |
 //!
-//! A trainer is deterministic: the same data, seed, round, model and number of threads give the
+//! A trainer is deterministic: the same data, seed, model, version and number of threads give the
 //! same bits on the same machine.
 
 mod batches;
@@ -29,7 +29,7 @@ pub mod torch;
 pub mod worker;
 
 use roundelay_crypto::digest::Digest;
-use roundelay_protocol::ids::RoundNumber;
+use roundelay_protocol::ids::ModelVersion;
 use roundelay_protocol::manifest::{Hyperparameters, Task};
 use roundelay_protocol::statistics::{ColumnStatistics, Standardisation};
 use serde::{Deserialize, Serialize};
@@ -71,7 +71,9 @@ pub trait Trainer: Send {
     /// [`TrainError::NotPrepared`] before `prepare`.
     fn initial(&mut self) -> Result<Vec<f32>, TrainError>;
 
-    /// Trains from `model` for the local epochs and returns what changed.
+    /// Trains from `model`, of this version, for the local epochs and returns what changed. A round
+    /// that failed asks for the same again, and whoever has signed its survivor set gives no other
+    /// answer than the first: what is random here comes from the version.
     ///
     /// # Errors
     /// [`TrainError::Model`] for a vector of the wrong length or with a non-finite value,
@@ -80,7 +82,7 @@ pub trait Trainer: Send {
         &mut self,
         model: &[f32],
         hyperparameters: &Hyperparameters,
-        round: RoundNumber,
+        version: ModelVersion,
         control: &dyn Control,
     ) -> Result<Update, TrainError>;
 

@@ -12,7 +12,7 @@ use roundelay_crypto::digest::Digest;
 use roundelay_crypto::identity::IdentityKey;
 use roundelay_crypto::secret::Secret;
 use roundelay_protocol::contribution;
-use roundelay_protocol::ids::{ClientId, FederationId, RoundNumber, TenantId};
+use roundelay_protocol::ids::{ClientId, FederationId, ModelVersion, TenantId};
 use roundelay_protocol::layout::{Layout, ValueError};
 use roundelay_protocol::lineage::{LineageError, State};
 use roundelay_protocol::manifest::{
@@ -133,18 +133,14 @@ impl Population {
     ///
     /// # Errors
     /// The plan's layout does not take what the client has.
-    pub fn plain(
-        &self,
-        client: ClientNumber,
-        round: RoundNumber,
-        plan: &TrainingPlan,
-    ) -> Result<Vec<u8>, ValueError> {
+    pub fn plain(&self, client: ClientNumber, plan: &TrainingPlan) -> Result<Vec<u8>, ValueError> {
         let (known, layout) = (self.trainer(client), &plan.layout);
         match plan.kind {
             PlanKind::Statistics => contribution::statistics(layout, &known.column_statistics()),
             PlanKind::Evaluate => contribution::evaluate(layout, &known.metrics()),
             PlanKind::Train => {
-                let (delta, rows) = (known.delta(round, self.initial.model().len()), known.rows());
+                let parameters = self.initial.model().len();
+                let (delta, rows) = (known.delta(plan.model_version, parameters), known.rows());
                 let weight = self.task().quantisation.weight(rows);
                 contribution::train(layout, &delta, weight, &known.metrics())
             }
@@ -228,7 +224,7 @@ fn task(scenario: &Scenario) -> Task {
     }
 }
 
-/// A trainer whose results are known beforehand: they depend on the client and the round alone.
+/// A trainer whose results are known beforehand: they depend on the client and the model's version alone.
 #[derive(Debug, Clone)]
 pub struct Known {
     seed: u64,
@@ -238,31 +234,31 @@ pub struct Known {
 }
 
 impl Known {
-    fn rng(&self, purpose: &str, round: RoundNumber) -> ChaCha12Rng {
+    fn rng(&self, purpose: &str, version: ModelVersion) -> ChaCha12Rng {
         let (seed, client) = (self.seed.to_le_bytes(), self.client.to_le_bytes());
-        let parts: [&[u8]; 4] = [&seed, &client, purpose.as_bytes(), &round.0.to_le_bytes()];
+        let parts: [&[u8]; 4] = [&seed, &client, purpose.as_bytes(), &version.0.to_le_bytes()];
         ChaCha12Rng::from_seed(Digest::of("roundelay/simulation/known", &parts).0)
     }
 
     fn rows(&self) -> u64 {
-        self.rng("rows", RoundNumber(0)).random_range(1..80)
+        self.rng("rows", ModelVersion(0)).random_range(1..80)
     }
 
     /// Some of it beyond the clip.
-    fn delta(&self, round: RoundNumber, parameters: usize) -> Vec<f32> {
-        let mut rng = self.rng("delta", round);
+    fn delta(&self, version: ModelVersion, parameters: usize) -> Vec<f32> {
+        let mut rng = self.rng("delta", version);
         (0..parameters).map(|_| rng.random_range(-0.6..0.6)).collect()
     }
 
     fn metrics(&self) -> Metrics {
-        let mut rng = self.rng("metrics", RoundNumber(0));
+        let mut rng = self.rng("metrics", ModelVersion(0));
         let rows = rng.random_range(0..50);
         let correct = rng.random_range(0..=rows);
         Metrics { rows, correct, loss_sum: rng.random_range(0.0..3.0) * rows as f64 }
     }
 
     fn column_statistics(&self) -> Vec<ColumnStatistics> {
-        let (mut rng, rows) = (self.rng("columns", RoundNumber(0)), self.rows());
+        let (mut rng, rows) = (self.rng("columns", ModelVersion(0)), self.rows());
         let mut values = || (0..rows).map(|_| rng.random_range(-4.0..12.0)).collect::<Vec<f32>>();
         let statistics = |column| ColumnStatistics::of(&column, values()).unwrap_or_default();
         self.schema.numeric_columns().map(statistics).collect()
@@ -292,10 +288,10 @@ impl Trainer for Known {
         &mut self,
         model: &[f32],
         _hyperparameters: &Hyperparameters,
-        round: RoundNumber,
+        version: ModelVersion,
         _control: &dyn Control,
     ) -> Result<Update, TrainError> {
-        Ok(Update { delta: self.delta(round, model.len()), rows: self.rows(), loss: 1.0 })
+        Ok(Update { delta: self.delta(version, model.len()), rows: self.rows(), loss: 1.0 })
     }
 
     fn evaluate(&mut self, _model: &[f32]) -> Result<Metrics, TrainError> {

@@ -33,7 +33,7 @@ fn a_thousand_seeds_end_in_exact_sums_or_clean_aborts() {
     // Seeds in which nothing happens would prove nothing.
     let tally = &summary.tally;
     assert_eq!((summary.seeds, summary.finished + summary.stalled), (1000, 1000));
-    assert!(summary.finished > 850 && summary.stalled > 0, "{summary:?}");
+    assert!(summary.finished > 990, "{summary:?}");
     assert!(tally.published > 2_000 && tally.dropouts > 500, "{tally:?}");
     assert!(tally.coordinator_crashes > 300 && tally.client_crashes > 300, "{tally:?}");
     assert!(tally.connections_lost > 1_000, "{tally:?}");

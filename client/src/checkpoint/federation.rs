@@ -19,7 +19,7 @@ use super::{CheckpointError, at};
 use crate::engine::work::Masked;
 use crate::outbound::MaskedVector;
 
-const HISTORY: Kind = Kind { name: "history", format: 2 };
+const HISTORY: Kind = Kind { name: "history", format: 3 };
 const STATE: Kind = Kind { name: "state", format: 1 };
 const FINISHED: Kind = Kind { name: "finished", format: 1 };
 /// Bytes that a history may have before it is compacted, and at least twice what it then has.
@@ -136,8 +136,8 @@ impl FederationDir {
             let _ = (fs::remove_file(&draft), fs::remove_file(&path));
         }
         stored.map_err(|error| at(&path, error))?;
-        let (federation, bytes, root) = (self.federation, words.len() as u64, masked.root());
-        Ok(MaskedVector { federation, round, path, bytes, root })
+        let (federation, bytes) = (self.federation, words.len() as u64);
+        Ok(MaskedVector { federation, round, path, bytes, root: masked.roots().masked })
     }
 
     /// Removes the masked vector of a round that is over. The file of a short one is left for the
@@ -344,7 +344,8 @@ mod tests {
         let (mut compactions, mut longest) = (0, 0);
         for round in 1..=600 {
             let model = standing(round - 1).state;
-            let upload = Event::Uploading { kind: PlanKind::Train, model, cohort: cohort.clone() };
+            let (kind, cohort, contribution) = (PlanKind::Train, cohort.clone(), Digest([4; 32]));
+            let upload = Event::Uploading { kind, model, cohort, contribution };
             let met = Event::Met { clients: members.clone() };
             let signed = Event::Signed { set: Digest([3; 32]) };
             let stands = Event::Stands(standing(round));

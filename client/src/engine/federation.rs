@@ -184,7 +184,7 @@ impl Federation {
             Input::Trained { round, result } => self.trained(now, round, result, effects),
             Input::Masked { round, result } => {
                 let input = match result {
-                    Ok(root) => machine::Input::Masked(root),
+                    Ok(roots) => machine::Input::Masked(roots),
                     Err(failure) => machine::Input::ContributionFailed(failure),
                 };
                 self.drive(now, round, input, effects);

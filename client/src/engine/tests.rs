@@ -223,7 +223,7 @@ fn a_trainer_that_fails_costs_its_client_the_round_and_nobody_else() {
     let failures = [
         (WorkFailure::Train(TrainError::Crashed("signal 9".into())), Refusal::TrainingFailed),
         (
-            WorkFailure::Train(TrainError::Diverged { round: RoundNumber(1) }),
+            WorkFailure::Train(TrainError::Diverged { version: ModelVersion(0) }),
             Refusal::ContributionNotFinite,
         ),
     ];

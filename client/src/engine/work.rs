@@ -17,7 +17,7 @@ use roundelay_protocol::manifest::Task;
 use roundelay_protocol::message::Published;
 use roundelay_protocol::metrics::Metrics;
 use roundelay_protocol::plan::{PlanKind, TrainingPlan};
-use roundelay_protocol::round::horizontal::client::{LocalFailure, MaskPlan};
+use roundelay_protocol::round::horizontal::client::{LocalFailure, MaskPlan, Roots};
 
 use roundelay_protocol::transcript::aggregate_digest;
 
@@ -127,7 +127,8 @@ impl TrainWork {
             PlanKind::Train => {
                 let metrics = trainer.evaluate(model)?;
                 let hyperparameters = &self.plan.hyperparameters;
-                let update = trainer.train(model, hyperparameters, self.round, control)?;
+                let update =
+                    trainer.train(model, hyperparameters, self.plan.model_version, control)?;
                 let weight = self.task.quantisation.weight(update.rows);
                 contribution::train(layout, &update.delta, weight, &metrics)?
             }
@@ -145,8 +146,9 @@ impl TrainWork {
             let what = "a private contribution without noise".to_owned();
             return Err(TrainError::Internal(what).into());
         };
-        let TrainingPlan { layout, hyperparameters, model, .. } = &*self.plan;
-        let update = trainer.train(self.state.model(), hyperparameters, self.round, control)?;
+        let TrainingPlan { layout, hyperparameters, model, model_version, .. } = &*self.plan;
+        let before = self.state.model();
+        let update = trainer.train(before, hyperparameters, *model_version, control)?;
         Ok(contribution::private(layout, &update.delta, model, seed)?)
     }
 }
@@ -167,7 +169,7 @@ pub struct MaskWork {
 pub struct Masked {
     round: RoundNumber,
     words: Vec<u8>,
-    root: Digest,
+    roots: Roots,
 }
 
 impl MaskWork {
@@ -186,17 +188,21 @@ impl MaskWork {
         }
         let masks = Masks::new(keys);
         let mask = |(chunk, bytes): (Chunk, &mut [u8])| {
+            let plain = chunk_digest(bytes);
             masks.add(bytes, chunk.ring, chunk.offset as u64);
-            chunk_digest(bytes)
+            [plain, chunk_digest(bytes)]
         };
-        let digests: Vec<Digest> = if is_short {
+        let digests: Vec<[Digest; 2]> = if is_short {
             chunks.into_iter().map(mask).collect()
         } else {
             chunks.into_par_iter().map(mask).collect()
         };
-        let mut root = ChunkRoot::new();
-        digests.iter().for_each(|digest| root.push_digest(digest));
-        Masked { round, words, root: root.finish() }
+        let [plain, masked] = [0, 1].map(|which: usize| {
+            let mut root = ChunkRoot::new();
+            digests.iter().for_each(|of_chunk| root.push_digest(&of_chunk[which]));
+            root.finish()
+        });
+        Masked { round, words, roots: Roots { masked, plain } }
     }
 }
 
@@ -204,7 +210,8 @@ impl Masked {
     /// Any words, where a test does not care what they are.
     #[cfg(test)]
     pub(crate) fn of_words(round: RoundNumber, words: Vec<u8>) -> Self {
-        Self { round, words, root: Digest([0; 32]) }
+        let none = Digest([0; 32]);
+        Self { round, words, roots: Roots { masked: none, plain: none } }
     }
 
     /// The round that it is for.
@@ -219,10 +226,10 @@ impl Masked {
         &self.words
     }
 
-    /// The root over its chunks.
+    /// The root over its chunks, and over what was masked.
     #[must_use]
-    pub fn root(&self) -> Digest {
-        self.root
+    pub fn roots(&self) -> Roots {
+        self.roots
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use roundelay_protocol::ids::{FederationId, RoundNumber};
 use roundelay_protocol::lineage::State;
-use roundelay_protocol::round::horizontal::client::LocalFailure;
+use roundelay_protocol::round::horizontal::client::{LocalFailure, Roots};
 use roundelay_protocol::session::VectorKind;
 use roundelay_protocol::time::Time;
 use tokio::sync::{mpsc, oneshot};
@@ -38,6 +38,8 @@ use vectors::Vectors;
 
 /// Inputs that may wait.
 const INBOX_MAX: usize = 256;
+/// A masked vector that is durable, and what names it; or why it could not be stored.
+type Stored = Result<(MaskedVector, Roots), CheckpointError>;
 /// The last result of a federation that is over is waited for this long.
 const FINISH_MAX: Duration = Duration::from_secs(60);
 
@@ -57,7 +59,7 @@ pub(crate) enum Command {
     /// The federation is over: apply what was published, then end and tell.
     Finish(Finishing),
     /// A masked vector is durable, or could not be stored.
-    Stored(RoundNumber, Result<MaskedVector, CheckpointError>),
+    Stored(RoundNumber, Stored),
 }
 
 /// The end of a federation, as its task is told of it.
@@ -413,17 +415,17 @@ impl Runner {
     fn mask(&self, work: Box<MaskWork>) {
         let (dir, inbox, round) = (self.dir.clone(), self.inbox.clone(), work.round);
         spawn_blocking(move || {
-            let stored = dir.store_masked(&work.run());
+            let masked = work.run();
+            let stored = dir.store_masked(&masked).map(|vector| (vector, masked.roots()));
             let _ = inbox.blocking_send(Command::Stored(round, stored));
         });
     }
 
-    async fn stored(&mut self, round: RoundNumber, stored: Result<MaskedVector, CheckpointError>) {
+    async fn stored(&mut self, round: RoundNumber, stored: Stored) {
         let result = match stored {
-            Ok(vector) => {
-                let root = vector.root();
+            Ok((vector, roots)) => {
                 self.vectors.stored(round, vector, self.engine.is_alive(round));
-                Ok(root)
+                Ok(roots)
             }
             Err(error) => {
                 self.tell(Told::not_written(error));

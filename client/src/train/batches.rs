@@ -1,11 +1,11 @@
 //! The order in which rows are trained on: a shuffle per epoch, drawn from the client's seed and
-//! the round, so that a round can be repeated to the bit.
+//! the version of the model, so that a round that failed can be repeated to the bit.
 
 use rand::rngs::ChaCha8Rng;
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 use roundelay_crypto::digest::Digest;
-use roundelay_protocol::ids::RoundNumber;
+use roundelay_protocol::ids::ModelVersion;
 
 /// Draws the batches of one round.
 pub(super) struct Batches {
@@ -15,9 +15,9 @@ pub(super) struct Batches {
 
 impl Batches {
     /// Batches over `rows` rows.
-    pub(super) fn new(rows: usize, seed: u64, round: RoundNumber) -> Self {
+    pub(super) fn new(rows: usize, seed: u64, version: ModelVersion) -> Self {
         let label = "roundelay batches";
-        let digest = Digest::of(label, &[&seed.to_le_bytes(), &round.0.to_le_bytes()]);
+        let digest = Digest::of(label, &[&seed.to_le_bytes(), &version.0.to_le_bytes()]);
         let rows = u32::try_from(rows).unwrap_or(u32::MAX);
         Self { order: (0..rows).collect(), rng: ChaCha8Rng::from_seed(digest.0) }
     }

@@ -1,6 +1,6 @@
 //! Why a job of a trainer failed: one line each, and who is at fault.
 
-use roundelay_protocol::ids::RoundNumber;
+use roundelay_protocol::ids::ModelVersion;
 use serde::{Deserialize, Serialize};
 
 use crate::data::DataError;
@@ -25,12 +25,12 @@ pub enum TrainError {
     Installation(String),
     /// The loss or a parameter became infinite or NaN.
     #[error(
-        "training diverged in round {round}: loss or parameters are no longer finite; \
+        "training from model version {version} diverged: loss or parameters are no longer finite; \
          a smaller learning rate in the manifest, or standardised columns, keep them so"
     )]
     Diverged {
-        /// The round.
-        round: RoundNumber,
+        /// What it started from.
+        version: ModelVersion,
     },
     /// The caller asked to stop.
     #[error("cancelled")]

@@ -22,7 +22,7 @@ use std::os::unix::fs::FileExt;
 use std::os::unix::net::UnixStream;
 
 use roundelay_protocol::codec::{self, FrameReader};
-use roundelay_protocol::ids::RoundNumber;
+use roundelay_protocol::ids::ModelVersion;
 use roundelay_protocol::limits::PARAMETERS_MAX;
 use roundelay_protocol::manifest::{Hyperparameters, Task};
 use roundelay_protocol::statistics::{ColumnStatistics, Standardisation};
@@ -54,7 +54,7 @@ pub(crate) enum Request {
     Train {
         parameters: u64,
         hyperparameters: Hyperparameters,
-        round: RoundNumber,
+        version: ModelVersion,
     },
     /// The model is in the file.
     Evaluate {

@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use roundelay_protocol::ids::RoundNumber;
+use roundelay_protocol::ids::ModelVersion;
 use roundelay_protocol::manifest::{Hyperparameters, Task};
 use roundelay_protocol::statistics::{ColumnStatistics, Standardisation};
 use serde::{Deserialize, Serialize};
@@ -179,15 +179,15 @@ impl Trainer for LocalTrainer {
         &mut self,
         model: &[f32],
         hyperparameters: &Hyperparameters,
-        round: RoundNumber,
+        version: ModelVersion,
         control: &dyn Control,
     ) -> Result<Update, TrainError> {
         let seed = self.options.seed;
         let prepared = self.prepared()?;
-        let batches = Batches::new(prepared.rows()?.len(), seed, round);
+        let batches = Batches::new(prepared.rows()?.len(), seed, version);
         prepared.load(model)?;
         let loss = prepared.descend(hyperparameters, batches, control)?;
-        prepared.update(model, loss)?.ok_or(TrainError::Diverged { round })
+        prepared.update(model, loss)?.ok_or(TrainError::Diverged { version })
     }
 
     fn evaluate(&mut self, model: &[f32]) -> Result<Metrics, TrainError> {

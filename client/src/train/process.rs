@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use roundelay_protocol::ids::RoundNumber;
+use roundelay_protocol::ids::ModelVersion;
 use roundelay_protocol::manifest::{Hyperparameters, Task};
 use roundelay_protocol::statistics::{ColumnStatistics, Standardisation};
 
@@ -211,12 +211,12 @@ impl Trainer for TrainerProcess {
         &mut self,
         model: &[f32],
         hyperparameters: &Hyperparameters,
-        round: RoundNumber,
+        version: ModelVersion,
         control: &dyn Control,
     ) -> Result<Update, TrainError> {
         let parameters = self.hand_over(model)?;
         let hyperparameters = *hyperparameters;
-        match self.job(&Request::Train { parameters, hyperparameters, round }, control)? {
+        match self.job(&Request::Train { parameters, hyperparameters, version }, control)? {
             Reply::Trained { parameters, rows, loss } if parameters == model.len() as u64 => {
                 Ok(Update { delta: self.take_over(parameters)?, rows, loss })
             }

@@ -101,9 +101,9 @@ impl Worker {
                 let parameters = self.vectors.write(&trainer.initial()?).map_err(shared)?;
                 Ok(Reply::Initial { parameters })
             }
-            Request::Train { parameters, hyperparameters, round } => {
+            Request::Train { parameters, hyperparameters, version } => {
                 self.vectors.read(parameters, &mut self.values).map_err(shared)?;
-                let update = trainer.train(&self.values, &hyperparameters, round, control)?;
+                let update = trainer.train(&self.values, &hyperparameters, version, control)?;
                 let parameters = self.vectors.write(&update.delta).map_err(shared)?;
                 Ok(Reply::Trained { parameters, rows: update.rows, loss: update.loss })
             }

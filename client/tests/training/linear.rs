@@ -2,7 +2,7 @@
 
 use roundelay_client::train::linear::Linear;
 use roundelay_client::train::{Control, Learner, LocalTrainer, TrainError, Trainer, Uninterrupted};
-use roundelay_protocol::ids::RoundNumber;
+use roundelay_protocol::ids::ModelVersion;
 use roundelay_protocol::manifest::Hyperparameters;
 use roundelay_protocol::model::ModelSpec;
 
@@ -53,7 +53,7 @@ fn the_loss_falls_and_the_held_out_rows_are_told_apart() {
     let mut model = trainer.initial().unwrap();
     let before = trainer.evaluate(&model).unwrap();
     for round in 1..=5 {
-        let round = RoundNumber(round);
+        let round = ModelVersion(round);
         let update = trainer.train(&model, &hyperparameters(), round, &Uninterrupted).unwrap();
         apply(&mut model, &update.delta);
     }
@@ -70,7 +70,7 @@ fn the_same_seed_and_round_give_the_same_bits_and_others_do_not() {
         trainer.prepare(&task(pictures(), SOFTMAX)).unwrap();
         let model = trainer.initial().unwrap();
         let control = &Uninterrupted;
-        trainer.train(&model, &hyperparameters(), RoundNumber(round), control).unwrap().delta
+        trainer.train(&model, &hyperparameters(), ModelVersion(round), control).unwrap().delta
     };
     assert_eq!(train(1, 1), train(1, 1));
     assert_ne!(train(1, 1), train(2, 1));
@@ -83,7 +83,7 @@ fn the_proximal_term_keeps_the_model_near_where_it_started() {
         let mut trainer = trainer();
         let model = trainer.initial().unwrap();
         let held = Hyperparameters { proximal, local_epochs: 3, ..hyperparameters() };
-        let update = trainer.train(&model, &held, RoundNumber(1), &Uninterrupted).unwrap();
+        let update = trainer.train(&model, &held, ModelVersion(1), &Uninterrupted).unwrap();
         update.delta.iter().map(|change| f64::from(*change).powi(2)).sum::<f64>().sqrt()
     };
     let (free, near, nearer) = (moved(0.0), moved(0.5), moved(5.0));
@@ -130,7 +130,8 @@ fn a_round_reports_the_rows_it_trained_on_and_a_finite_loss() {
     let summary = trainer.prepare(&task(pictures(), SOFTMAX)).unwrap();
     assert_eq!(summary.rows + summary.held_out_rows, 400);
     let model = trainer.initial().unwrap();
-    let update = trainer.train(&model, &hyperparameters(), RoundNumber(1), &Uninterrupted).unwrap();
+    let update =
+        trainer.train(&model, &hyperparameters(), ModelVersion(1), &Uninterrupted).unwrap();
     assert_eq!(update.rows, summary.rows);
     assert!(update.loss > 0.0 && update.loss < 2.0, "{}", update.loss);
     assert_eq!(trainer.evaluate(&model).unwrap().rows, summary.held_out_rows);
@@ -155,8 +156,8 @@ fn a_run_that_diverges_is_an_error_and_not_an_update() {
     let model = trainer.initial().unwrap();
     // The gradient of softmax regression is bounded: only a huge step overflows.
     let wild = Hyperparameters { learning_rate: 3e38, momentum: 0.9, ..hyperparameters() };
-    let error = trainer.train(&model, &wild, RoundNumber(4), &Uninterrupted).unwrap_err();
-    assert_eq!(error, TrainError::Diverged { round: RoundNumber(4) });
+    let error = trainer.train(&model, &wild, ModelVersion(4), &Uninterrupted).unwrap_err();
+    assert_eq!(error, TrainError::Diverged { version: ModelVersion(4) });
 }
 
 /// Cancels after some progress.
@@ -177,7 +178,7 @@ impl Control for CancelAfter {
 fn a_cancelled_round_stops_between_two_batches_and_the_next_one_is_as_if_it_had_not_been() {
     let mut trainer = trainer();
     let model = trainer.initial().unwrap();
-    let round = RoundNumber(1);
+    let round = ModelVersion(1);
     let undisturbed = trainer.train(&model, &hyperparameters(), round, &Uninterrupted).unwrap();
     let cancel = CancelAfter(3.into());
     let error = trainer.train(&model, &hyperparameters(), round, &cancel).unwrap_err();

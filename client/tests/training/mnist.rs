@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use roundelay_client::data::{Data, Source};
 use roundelay_client::train::{LocalTrainer, Trainer, Uninterrupted};
-use roundelay_protocol::ids::RoundNumber;
+use roundelay_protocol::ids::ModelVersion;
 use roundelay_protocol::manifest::Hyperparameters;
 use roundelay_protocol::model::ModelSpec;
 use roundelay_protocol::schema::Schema;
@@ -34,7 +34,7 @@ fn accuracy(model: ModelSpec) -> Option<f64> {
     trainer.prepare(&task(schema(), model)).unwrap();
     let mut model = trainer.initial().unwrap();
     let settings = Hyperparameters { batch_rows: 32, ..hyperparameters() };
-    let update = trainer.train(&model, &settings, RoundNumber(1), &Uninterrupted).unwrap();
+    let update = trainer.train(&model, &settings, ModelVersion(1), &Uninterrupted).unwrap();
     model.iter_mut().zip(&update.delta).for_each(|(value, change)| *value += change);
     let metrics = trainer.evaluate(&model).unwrap();
     assert_eq!(metrics.rows, 10_000);

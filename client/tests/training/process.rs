@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use roundelay_client::data::Source;
 use roundelay_client::train::process::TrainerProcess;
 use roundelay_client::train::{Control, LocalTrainer, Options, TrainError, Trainer, Uninterrupted};
-use roundelay_protocol::ids::RoundNumber;
+use roundelay_protocol::ids::ModelVersion;
 use roundelay_protocol::manifest::{Hyperparameters, Task};
 use roundelay_protocol::model::ModelSpec;
 use roundelay_protocol::schema::{Column, ColumnKind, Schema};
@@ -119,7 +119,7 @@ fn the_child_gives_the_same_bits_as_a_trainer_in_this_process() {
     let mut model = child.initial().unwrap();
     assert_eq!(model, local.initial().unwrap());
     for round in 1..=3 {
-        let round = RoundNumber(round);
+        let round = ModelVersion(round);
         let ours = child.train(&model, &hyperparameters(), round, &Uninterrupted).unwrap();
         let theirs = local.train(&model, &hyperparameters(), round, &Uninterrupted).unwrap();
         assert_eq!(ours, theirs);
@@ -146,7 +146,7 @@ fn progress_reaches_the_caller_and_ends_at_the_total() {
     let rows = trainer.prepare(&softmax()).unwrap().rows;
     let model = trainer.initial().unwrap();
     let last = Last((0, 0).into());
-    trainer.train(&model, &hyperparameters(), RoundNumber(1), &last).unwrap();
+    trainer.train(&model, &hyperparameters(), ModelVersion(1), &last).unwrap();
     assert_eq!(last.0.get(), (rows, rows));
 }
 
@@ -180,11 +180,11 @@ fn a_cancelled_job_ends_soon_and_leaves_the_child_alive() {
     let process = trainer.process_id();
     let start = Instant::now();
     let cancel = CancelAt::after(100);
-    let error = trainer.train(&model, &endless(), RoundNumber(1), &cancel).unwrap_err();
+    let error = trainer.train(&model, &endless(), ModelVersion(1), &cancel).unwrap_err();
     assert_eq!(error, TrainError::Cancelled);
     assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
     assert_eq!(trainer.process_id(), process);
-    trainer.train(&model, &hyperparameters(), RoundNumber(2), &Uninterrupted).unwrap();
+    trainer.train(&model, &hyperparameters(), ModelVersion(2), &Uninterrupted).unwrap();
 }
 
 #[test]
@@ -198,7 +198,7 @@ fn another_thread_can_stop_whatever_job_runs() {
         std::thread::sleep(Duration::from_millis(100));
         stopper.stop();
     });
-    let error = trainer.train(&model, &endless(), RoundNumber(1), &Uninterrupted).unwrap_err();
+    let error = trainer.train(&model, &endless(), ModelVersion(1), &Uninterrupted).unwrap_err();
     stopping.join().unwrap();
     assert_eq!(error, TrainError::Cancelled);
 }
@@ -209,20 +209,20 @@ fn a_killed_child_fails_its_job_and_the_next_job_starts_another_one_prepared_as_
     let mut trainer = site.trainer();
     trainer.prepare(&softmax()).unwrap();
     let model = trainer.initial().unwrap();
-    let undisturbed = trainer.train(&model, &hyperparameters(), RoundNumber(1), &Uninterrupted);
+    let undisturbed = trainer.train(&model, &hyperparameters(), ModelVersion(1), &Uninterrupted);
     let process = trainer.process_id().unwrap();
     let killing = std::thread::spawn(move || {
         std::thread::sleep(Duration::from_millis(100));
         kill(process);
     });
-    let error = trainer.train(&model, &endless(), RoundNumber(1), &Uninterrupted).unwrap_err();
+    let error = trainer.train(&model, &endless(), ModelVersion(1), &Uninterrupted).unwrap_err();
     killing.join().unwrap();
     assert_eq!(
         error.to_string(),
         "the trainer process ended: killed by signal 9 (out of memory, or by hand); \
          the next job starts another one"
     );
-    let again = trainer.train(&model, &hyperparameters(), RoundNumber(1), &Uninterrupted);
+    let again = trainer.train(&model, &hyperparameters(), ModelVersion(1), &Uninterrupted);
     assert_eq!(again.unwrap(), undisturbed.unwrap());
     assert_ne!(trainer.process_id(), Some(process));
 }
@@ -338,7 +338,7 @@ fn the_child_trains_by_libtorch_and_gives_the_same_bits() {
     child.prepare(&task).unwrap();
     local.prepare(&task).unwrap();
     let model = child.initial().unwrap();
-    let ours = child.train(&model, &hyperparameters(), RoundNumber(1), &Uninterrupted).unwrap();
-    let theirs = local.train(&model, &hyperparameters(), RoundNumber(1), &Uninterrupted).unwrap();
+    let ours = child.train(&model, &hyperparameters(), ModelVersion(1), &Uninterrupted).unwrap();
+    let theirs = local.train(&model, &hyperparameters(), ModelVersion(1), &Uninterrupted).unwrap();
     assert_eq!(ours, theirs);
 }

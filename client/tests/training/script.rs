@@ -6,7 +6,7 @@ use roundelay_client::train::{
     Device, LocalTrainer, Options, TrainError, Trainer, Uninterrupted, torch,
 };
 use roundelay_crypto::digest::Digest;
-use roundelay_protocol::ids::RoundNumber;
+use roundelay_protocol::ids::ModelVersion;
 use roundelay_protocol::manifest::{Hyperparameters, Task};
 use roundelay_protocol::model::{ModelSpec, ParameterSpec};
 use roundelay_protocol::schema::Schema;
@@ -43,7 +43,7 @@ fn rounds(count: u64, trainer: &mut dyn Trainer) -> Vec<f32> {
     let settings = Hyperparameters { momentum: 0.5, ..hyperparameters() };
     let mut model = trainer.initial().unwrap();
     for round in 1..=count {
-        let update = trainer.train(&model, &settings, RoundNumber(round), &Uninterrupted).unwrap();
+        let update = trainer.train(&model, &settings, ModelVersion(round), &Uninterrupted).unwrap();
         model.iter_mut().zip(&update.delta).for_each(|(value, change)| *value += change);
     }
     model

@@ -2,7 +2,7 @@
 
 use roundelay_client::data::Data;
 use roundelay_client::train::{LocalTrainer, TrainError, Trainer, Uninterrupted};
-use roundelay_protocol::ids::RoundNumber;
+use roundelay_protocol::ids::ModelVersion;
 use roundelay_protocol::model::ModelSpec;
 use roundelay_protocol::schema::{Column, ColumnKind, Schema};
 use roundelay_protocol::statistics::{Standardisation, StandardisedColumn};
@@ -77,7 +77,7 @@ fn numbers_are_standardised_and_categories_are_left_as_they_are() {
 #[test]
 fn a_later_standardisation_replaces_the_first() {
     let mut trainer = trainer();
-    let round = RoundNumber(1);
+    let round = ModelVersion(1);
     let mut train = |columns: &[(f32, f32)]| {
         trainer.standardise(&by(columns)).unwrap();
         let model = trainer.initial().unwrap();
@@ -92,7 +92,7 @@ fn a_later_standardisation_replaces_the_first() {
 fn a_table_is_not_trained_on_before_it_is_standardised() {
     let mut trainer = trainer();
     let model = trainer.initial().unwrap();
-    let round = RoundNumber(1);
+    let round = ModelVersion(1);
     let early = trainer.train(&model, &hyperparameters(), round, &Uninterrupted).unwrap_err();
     assert!(matches!(&early, TrainError::NotPrepared(what) if what == "standardise comes first"));
     assert_eq!(trainer.evaluate(&model).unwrap_err(), early);

@@ -4,7 +4,7 @@ use roundelay_client::train::{
     Device, Engine, LocalTrainer, Options, TrainError, Trainer, Uninterrupted,
 };
 use roundelay_crypto::digest::Digest;
-use roundelay_protocol::ids::RoundNumber;
+use roundelay_protocol::ids::ModelVersion;
 use roundelay_protocol::manifest::Hyperparameters;
 use roundelay_protocol::model::ModelSpec;
 
@@ -36,7 +36,7 @@ fn cnn() -> ModelSpec {
 fn after(rounds: u64, trainer: &mut LocalTrainer, settings: &Hyperparameters) -> Vec<f32> {
     let mut model = trainer.initial().unwrap();
     for round in 1..=rounds {
-        let update = trainer.train(&model, settings, RoundNumber(round), &Uninterrupted).unwrap();
+        let update = trainer.train(&model, settings, ModelVersion(round), &Uninterrupted).unwrap();
         model.iter_mut().zip(&update.delta).for_each(|(value, change)| *value += change);
     }
     model
@@ -132,7 +132,7 @@ fn a_flat_vector_comes_back_as_it_went_in() {
         let mut trainer = trainer(spec, by_torch());
         let model = trainer.initial().unwrap();
         let still = Hyperparameters { learning_rate: 0.0, ..hyperparameters() };
-        let update = trainer.train(&model, &still, RoundNumber(1), &Uninterrupted).unwrap();
+        let update = trainer.train(&model, &still, ModelVersion(1), &Uninterrupted).unwrap();
         assert!(update.delta.iter().all(|change| *change == 0.0));
     }
 }
@@ -159,8 +159,8 @@ fn a_run_that_diverges_is_an_error_and_not_an_update() {
     let mut trainer = trainer(mlp(), by_torch());
     let model = trainer.initial().unwrap();
     let wild = Hyperparameters { learning_rate: 1e30, ..hyperparameters() };
-    let error = trainer.train(&model, &wild, RoundNumber(4), &Uninterrupted).unwrap_err();
-    assert_eq!(error, TrainError::Diverged { round: RoundNumber(4) });
+    let error = trainer.train(&model, &wild, ModelVersion(4), &Uninterrupted).unwrap_err();
+    assert_eq!(error, TrainError::Diverged { version: ModelVersion(4) });
 }
 
 #[test]

@@ -117,11 +117,23 @@ pub struct Tries {
     pub pinned: Option<BTreeSet<ClientId>>,
     /// Cohorts that were shown a training plan for this goal under earlier manifests.
     pub earlier: Vec<Earlier>,
-    /// Clients that were shown a survivor set for this goal: they sign no second one, ever.
+    /// Clients that were shown a survivor set for this goal: they sign no other one, ever.
     pub spent: BTreeSet<ClientId>,
+    /// The last of these sets, if it may be shown again.
+    pub shown: Option<Shown>,
     /// Whether more may have been tried than is known here: this coordinator was restored from an
     /// older backup.
     pub forgotten: bool,
+}
+
+/// A survivor set that was shown and whose round came to nothing. With the same cohort planned, its
+/// clients sign it again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shown {
+    /// The planned cohort.
+    pub cohort: BTreeSet<ClientId>,
+    /// Those who survived.
+    pub set: BTreeSet<ClientId>,
 }
 
 /// A cohort of an earlier manifest. Its clients accept another one for the same kind and model

@@ -152,6 +152,7 @@ impl Engine {
         match Live::resume(terms, timing, interrupted, now, &mut sink) {
             Ok((mut live, outcome)) => {
                 live.follow(self.progress.tries.earlier.clone());
+                live.repeat(self.progress.tries.shown.as_ref());
                 let slot = if live.goal().is_some() { Slot::Training } else { Slot::Ahead };
                 *self.slot(slot) = Some(live);
                 self.finish(slot, outcome, now, effects);
@@ -219,12 +220,12 @@ impl Engine {
         effects.push(Effect::Audit(Entry::Started));
     }
 
-    /// A round whose survivor set was shown ends first: its clients sign no second one.
+    /// A round whose survivor set was shown ends first: its clients sign no other one.
     fn stop(&mut self, now: Time, effects: &mut Vec<Effect>) {
         if matches!(self.state, State::Running | State::Stalled) {
             self.state = State::Stopping;
             self.drive(Slot::Ahead, Input::Abort(AbortReason::Stopped), now, effects);
-            if self.training.as_ref().is_some_and(|live| !live.is_shown()) {
+            if self.training.as_ref().is_some_and(|live| live.shown().is_none()) {
                 self.drive(Slot::Training, Input::Abort(AbortReason::Stopped), now, effects);
             }
         }

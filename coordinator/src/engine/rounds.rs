@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use roundelay_protocol::error::{AbortReason, Fault, Refusal, Stage};
-use roundelay_protocol::ids::{ClientId, RoundNumber};
+use roundelay_protocol::ids::{ClientId, RosterIndex, RoundNumber};
 use roundelay_protocol::message::ToClient;
 use roundelay_protocol::plan::RosterPlan;
 use roundelay_protocol::round::horizontal::coordinator::{
@@ -15,7 +15,7 @@ use roundelay_protocol::time::Time;
 use serde::Serialize;
 
 use super::audit::{Entry, Left, RoundStatus, RoundSummary};
-use super::federation::{Earlier, Goal};
+use super::federation::{Earlier, Goal, Shown};
 use super::{Effect, Fact};
 
 /// Where a round stands, for people.
@@ -93,6 +93,8 @@ pub(super) struct Live {
     deadline: Option<Time>,
     /// Cohorts that tried for the same goal under earlier manifests.
     earlier: Vec<Earlier>,
+    /// The set that this round is to show again, if it is.
+    again: Option<BTreeSet<ClientId>>,
 }
 
 /// What the actions of a round have told so far.
@@ -100,8 +102,8 @@ pub(super) struct Live {
 struct Facts {
     /// What it computes, once its training plan was given.
     goal: Option<Goal>,
-    /// Clients in the survivor set, once it is fixed and may be shown.
-    survivors: Option<u16>,
+    /// The survivor set, once it is fixed and may be shown.
+    survivors: Option<BTreeSet<ClientId>>,
     /// Clients that dropped out, refused or were expelled.
     dropouts: BTreeSet<ClientId>,
     left: Vec<Left>,
@@ -114,7 +116,10 @@ impl Facts {
                 let (kind, version, model) = (plan.kind, plan.model_version, plan.model);
                 self.goal = Some(Goal { kind, version, model });
             }
-            Record::Survivors { set, .. } => self.survivors = Some(count(set.inputs.len())),
+            Record::Survivors { set, .. } => {
+                let survivors = set.inputs.iter().filter_map(|(index, _)| plan.client_at(*index));
+                self.survivors = Some(survivors.collect());
+            }
             Record::Left(index, departure) => {
                 let Some(client) = plan.client_at(*index) else { return };
                 self.dropouts.insert(client);
@@ -192,12 +197,30 @@ impl Live {
             facts: Facts::default(),
             deadline: None,
             earlier: Vec::new(),
+            again: None,
         }
     }
 
     /// The set of this round has to show that no set of these cohorts is opened any more.
     pub(super) fn follow(&mut self, earlier: Vec<Earlier>) {
         self.earlier = earlier;
+    }
+
+    /// Where this cohort was shown a set before, it is shown that one again or none.
+    pub(super) fn repeat(&mut self, shown: Option<&Shown>) {
+        let same = shown.filter(|shown| shown.cohort == self.cohort);
+        self.again = same.map(|shown| shown.set.clone());
+    }
+
+    /// Whether it is to show a set again.
+    pub(super) fn repeats(&self) -> bool {
+        self.again.is_some()
+    }
+
+    /// The active roster that it has to have, if it repeats; else none.
+    pub(super) fn required_roster(&self) -> Vec<RosterIndex> {
+        let again = self.again.iter().flatten();
+        again.filter_map(|client| self.machine.plan().index_of(*client)).collect()
     }
 
     /// One input; returns how the round ended, if it did.
@@ -248,9 +271,18 @@ impl Live {
 
     /// Why a set over these clients can't be opened.
     fn too_few(&self, clients: &[ClientId]) -> Option<AbortReason> {
+        let too_few = |present, required| AbortReason::TooFewClients {
+            stage: Stage::MaskedInput,
+            present,
+            required,
+        };
+        if let Some(again) = &self.again
+            && !again.iter().eq(clients)
+        {
+            return Some(too_few(count(clients.len()), count(again.len())));
+        }
         let alive = self.earlier.iter().find(|earlier| !earlier.is_dead_with(clients))?;
-        let (present, required) = (alive.among(clients), alive.witnesses);
-        Some(AbortReason::TooFewClients { stage: Stage::MaskedInput, present, required })
+        Some(too_few(alive.among(clients), alive.witnesses))
     }
 
     fn persist(&mut self, record: Record, sink: &mut Sink<'_>) {
@@ -329,9 +361,10 @@ impl Live {
         self.facts.goal
     }
 
-    /// Whether its survivor set may have been shown.
-    pub(super) fn is_shown(&self) -> bool {
-        self.facts.survivors.is_some()
+    /// Its survivor set, if that may have been shown.
+    pub(super) fn shown(&self) -> Option<Shown> {
+        let set = self.facts.survivors.clone()?;
+        Some(Shown { cohort: self.cohort.clone(), set })
     }
 
     /// Whether it waits for its training plan.
@@ -382,7 +415,7 @@ impl Live {
             began_ms: self.began.0,
             ended_ms: ended.map(|at| at.0),
             cohort: count(self.cohort.len()),
-            survivors: self.facts.survivors.unwrap_or(0),
+            survivors: count(self.facts.survivors.as_ref().map_or(0, BTreeSet::len)),
             dropouts: count(self.facts.dropouts.len()),
             left: self.facts.left.clone(),
         }

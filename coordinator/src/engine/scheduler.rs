@@ -10,8 +10,8 @@
 //! Without a goal, because everything is done or the privacy budget pays no further round, what is
 //! prepared is burned.
 //!
-//! A retry obeys the set rule (horizontal.md): it plans the same cohort, and none of the clients
-//! that were shown a survivor set for the same kind and model.
+//! A retry obeys the set rule (horizontal.md): it plans the same cohort, and clients that were shown a
+//! survivor set for the same kind and model for that set alone.
 
 use std::collections::BTreeSet;
 
@@ -22,7 +22,7 @@ use roundelay_protocol::round::horizontal::terms::Terms;
 use roundelay_protocol::time::{Millis, Time};
 use serde::Serialize;
 
-use super::federation::{Goal, Tries};
+use super::federation::{Goal, Shown, Tries};
 use super::selection::{Selection, reaches_floors};
 
 /// When rounds are planned and how often they are tried.
@@ -60,6 +60,8 @@ pub struct Ahead<'a> {
     pub cohort: &'a BTreeSet<ClientId>,
     /// Whether keys and shares are exchanged.
     pub prepared: bool,
+    /// Whether it is to show a survivor set again.
+    pub repeats: bool,
 }
 
 /// All that a decision depends on.
@@ -161,8 +163,9 @@ pub enum Stalled {
     /// The set rule leaves nobody to train this model with.
     #[error(
         "a survivor set was shown for this model and its round ended without a result ({reason}); \
-         its clients accept no second set over the same model (set rule), and the others are too \
-         few: the members have to agree on a new federation"
+         its clients accept no other set over the same model (set rule), it can't be shown again \
+         after an amendment or a loss of records, and the others are too few: the members have to \
+         agree on a new federation"
     )]
     SetShown {
         /// Why that round ended.
@@ -214,9 +217,7 @@ pub fn next(view: &View<'_>) -> Step {
         (false, _) if view.ahead_of_us > 0 => {
             Step::Wait(Waiting::Restored { ahead: view.ahead_of_us }, None)
         }
-        (false, Some(ahead)) if is_given_up(view) || !allowed(view.tries, ahead.cohort) => {
-            Step::Burn
-        }
+        (false, Some(ahead)) if is_given_up(view) || !ahead.is_allowed(view.tries) => Step::Burn,
         (false, Some(ahead)) if ahead.prepared => Step::Train,
         (false, None) => plan(view),
         (true, None) if view.more_after => plan_ahead(view),
@@ -224,10 +225,18 @@ pub fn next(view: &View<'_>) -> Step {
     }
 }
 
-/// Whether the set rule lets this cohort try for the goal.
-fn allowed(tries: &Tries, cohort: &BTreeSet<ClientId>) -> bool {
-    let same = tries.pinned.as_ref().is_none_or(|pinned| pinned == cohort);
-    same && tries.spent.is_disjoint(cohort) && tries.bury(cohort)
+impl Ahead<'_> {
+    /// Whether the set rule lets its cohort try for the goal.
+    fn is_allowed(&self, tries: &Tries) -> bool {
+        let same = tries.pinned.as_ref().is_none_or(|pinned| pinned == self.cohort);
+        let free = self.repeats || tries.spent.is_disjoint(self.cohort);
+        same && free && tries.bury(self.cohort)
+    }
+}
+
+/// The set that a cohort was shown and has to be shown again, if it has to.
+fn to_repeat<'a>(tries: &'a Tries, cohort: &BTreeSet<ClientId>) -> Option<&'a Shown> {
+    tries.shown.as_ref().filter(|shown| shown.cohort == *cohort)
 }
 
 /// Whether it was tried often enough.
@@ -243,13 +252,14 @@ fn plan(view: &View<'_>) -> Step {
     }
     match &view.tries.pinned {
         // What would be burned as soon as it is planned is not planned.
-        Some(pinned) if !allowed(view.tries, pinned) => Step::Stall(Stalled::after_a_set(reason())),
-        Some(pinned) if reaches_floors(view.terms, pinned, view.ready) => {
-            once_assembled(view, pinned.clone())
+        Some(pinned) if !may_try_again(view.tries, pinned) => {
+            Step::Stall(Stalled::after_a_set(reason()))
         }
+        Some(pinned) if is_there(view, pinned) => once_assembled(view, pinned.clone()),
         Some(_) => wait_for_clients(view),
-        None => match cohort(view, view.ready) {
+        None => match cohort(view, view.ready).or_else(|| repeated(view)) {
             Some(cohort) => once_assembled(view, cohort),
+            None if view.tries.shown.is_some() => wait_for_clients(view),
             None if nobody_left(view) => Step::Stall(Stalled::after_a_set(reason())),
             None => match too_few_stay(view) {
                 Some((stay, required)) => Step::Stall(Stalled::TooFewStay { stay, required }),
@@ -257,6 +267,27 @@ fn plan(view: &View<'_>) -> Step {
             },
         },
     }
+}
+
+fn may_try_again(tries: &Tries, pinned: &BTreeSet<ClientId>) -> bool {
+    let repeats = to_repeat(tries, pinned).is_some();
+    Ahead { cohort: pinned, prepared: false, repeats }.is_allowed(tries)
+}
+
+/// Whether enough of a cohort is there: all of the set that it has to be shown again, if one was
+/// shown.
+fn is_there(view: &View<'_>, cohort: &BTreeSet<ClientId>) -> bool {
+    match to_repeat(view.tries, cohort) {
+        Some(shown) => shown.set.is_subset(view.ready),
+        None => reaches_floors(view.terms, cohort, view.ready),
+    }
+}
+
+/// The cohort of a set that is to be shown again, once all of it are there. Those who were shown
+/// none go first: they are bound to nothing.
+fn repeated(view: &View<'_>) -> Option<BTreeSet<ClientId>> {
+    let shown = view.tries.shown.as_ref()?;
+    shown.set.is_subset(view.ready).then(|| shown.cohort.clone())
 }
 
 fn plan_ahead(view: &View<'_>) -> Step {

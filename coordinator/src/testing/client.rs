@@ -6,6 +6,7 @@ use std::sync::Arc;
 use rand::rngs::ChaCha20Rng;
 use rand::{RngExt, SeedableRng};
 use roundelay_crypto::chunks::ChunkRoot;
+use roundelay_crypto::digest::Digest;
 use roundelay_crypto::identity::{IdentityKey, Signature};
 use roundelay_crypto::mask::{MaskKey, add_masks};
 use roundelay_crypto::secret::Secret;
@@ -19,7 +20,7 @@ use roundelay_protocol::metrics::Metrics;
 use roundelay_protocol::plan::{PlanKind, TrainingPlan};
 use roundelay_protocol::privacy::Account;
 use roundelay_protocol::round::horizontal::client::{
-    Action, History, Input, LocalFailure, Outcome, Record, Round, Setup, Standing,
+    Action, History, Input, LocalFailure, Outcome, Record, Roots, Round, Setup, Standing,
 };
 use roundelay_protocol::round::horizontal::terms::Terms;
 use roundelay_protocol::session::Join;
@@ -185,11 +186,7 @@ impl TestClient {
         self.input(now, round, Input::Applied(derived))
     }
 
-    fn derive(
-        &mut self,
-        published: &Published,
-        bytes: &[u8],
-    ) -> Option<roundelay_crypto::digest::Digest> {
+    fn derive(&mut self, published: &Published, bytes: &[u8]) -> Option<Digest> {
         assert_eq!(aggregate_digest(bytes), published.aggregate);
         assert_eq!(self.state.version(), published.model_version, "results come in order");
         let terms = &self.setup.terms;
@@ -231,8 +228,8 @@ impl TestClient {
             }
             Action::Mask(plan) => {
                 let vector = self.vectors.get_mut(&round).unwrap();
-                let root = masked(vector, &plan.layout, &plan.keys);
-                out.extend(self.input(now, round, Input::Masked(root)));
+                let roots = masked(vector, &plan.layout, &plan.keys);
+                out.extend(self.input(now, round, Input::Masked(roots)));
             }
             Action::Upload => out.push(Out::Upload(round, self.vectors[&round].clone())),
             Action::Apply(published) => {
@@ -248,19 +245,22 @@ impl TestClient {
     }
 
     /// Numbers that a trainer might have found: the tests are about what becomes of them.
+    /// The same for the same model, as of a trainer that repeats itself.
     fn contribution(&mut self, plan: &TrainingPlan) -> Vec<u8> {
         let layout = &plan.layout;
-        let metrics = Metrics { rows: 10, correct: self.rng.random_range(0..=10), loss_sum: 4.0 };
+        let seed = Digest::of("test/contribution", &[&self.id.0.0, &plan.model.0]);
+        let mut random = ChaCha20Rng::from_seed(seed.0);
+        let metrics = Metrics { rows: 10, correct: random.random_range(0..=10), loss_sum: 4.0 };
         match plan.kind {
             PlanKind::Train => {
                 let parameters = self.state.model().len();
                 let update: Vec<f32> =
-                    (0..parameters).map(|_| self.rng.random_range(-0.5..0.5)).collect();
+                    (0..parameters).map(|_| random.random_range(-0.5..0.5)).collect();
                 if layout.private().is_some() {
                     let seed = Secret::random(&mut self.rng);
                     return contribution::private(layout, &update, &plan.model, &seed).unwrap();
                 }
-                let weight = self.rng.random_range(1..=100);
+                let weight = random.random_range(1..=100);
                 contribution::train(layout, &update, weight, &metrics).unwrap()
             }
             PlanKind::Evaluate => contribution::evaluate(layout, &metrics).unwrap(),
@@ -276,16 +276,13 @@ impl TestClient {
     }
 }
 
-fn masked(
-    vector: &mut [u8],
-    layout: &Layout,
-    keys: &[MaskKey],
-) -> roundelay_crypto::digest::Digest {
-    let mut root = ChunkRoot::new();
+fn masked(vector: &mut [u8], layout: &Layout, keys: &[MaskKey]) -> Roots {
+    let (mut plain, mut masked) = (ChunkRoot::new(), ChunkRoot::new());
     for chunk in layout.chunks() {
         let words = &mut vector[chunk.range()];
+        plain.push(words);
         add_masks(words, chunk.ring, keys, chunk.offset as u64);
-        root.push(words);
+        masked.push(words);
     }
-    root.finish()
+    Roots { masked: masked.finish(), plain: plain.finish() }
 }

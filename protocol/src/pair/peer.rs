@@ -10,13 +10,12 @@ use super::coordinator::Coordinator;
 use super::work;
 use crate::error::Refusal;
 use crate::ids::{ClientId, RoundNumber};
-use crate::layout::Layout;
 use crate::message::{FromClient, Published};
 use crate::plan::TrainingPlan;
 use crate::privacy::{Account, Ledger};
 use crate::randomness::Stream;
 use crate::round::horizontal::client::{
-    Action, History, Input, LocalFailure, MaskPlan, Outcome, Record, Round, Setup, Standing,
+    Action, History, Input, LocalFailure, MaskPlan, Outcome, Record, Roots, Round, Setup, Standing,
 };
 use crate::time::Time;
 
@@ -178,12 +177,13 @@ impl Peer {
         self.outcomes.insert(round, outcome);
     }
 
-    /// A random contribution in the layout of the plan.
+    /// A random contribution in the layout of the plan: the same for the same model, as of a trainer
+    /// that repeats itself.
     pub(super) fn contribute(&mut self, round: RoundNumber, plan: &TrainingPlan) -> Input {
         if let Some(failure) = self.fails {
             return Input::ContributionFailed(failure);
         }
-        let mut contribution = self.random_vector(&plan.layout);
+        let mut contribution = self.random_vector(plan);
         if self.spoils_lanes {
             contribution.iter_mut().rev().take(1).for_each(|byte| *byte ^= 1);
         }
@@ -191,25 +191,29 @@ impl Peer {
         Input::Contributed
     }
 
-    fn random_vector(&mut self, layout: &Layout) -> Vec<u8> {
+    fn random_vector(&self, plan: &TrainingPlan) -> Vec<u8> {
+        let layout = &plan.layout;
+        let subject: [&[u8]; 3] = [&self.seed, &[plan.kind as u8], &plan.model.0];
+        let mut random = Stream::new(Secret::new(Digest::of("pair/contribution", &subject).0));
         let mut vector = layout.blank();
         for chunk in layout.chunks() {
             if let Some(payload) = vector.get_mut(chunk.payload()) {
                 match self.constant {
                     Some(byte) => payload.fill(byte),
-                    None => self.random.fill_bytes(payload),
+                    None => random.fill_bytes(payload),
                 }
             }
         }
         vector
     }
 
-    pub(super) fn mask(&mut self, round: RoundNumber, plan: &MaskPlan) -> Digest {
+    pub(super) fn mask(&mut self, round: RoundNumber, plan: &MaskPlan) -> Roots {
         let mut vector = self.contributions.get(&round).cloned().unwrap_or_default();
+        let plain = work::root(&vector, &plan.layout);
         work::add_masks(&mut vector, &plan.layout, &plan.keys);
-        let root = work::root(&vector, &plan.layout);
+        let masked = work::root(&vector, &plan.layout);
         self.masked.insert(round, vector);
-        root
+        Roots { masked, plain }
     }
 
     pub(super) fn upload(&mut self, round: RoundNumber) -> Option<Vec<u8>> {

@@ -189,7 +189,7 @@ fn a7_a_plan_is_held_against_a_result_that_was_applied_while_the_client_masked()
 }
 
 #[test]
-fn a10_a_set_that_was_signed_while_the_client_masked_for_the_same_model_stops_the_upload() {
+fn a10_a_set_signed_while_the_client_masked_another_vector_for_the_same_model_stops_its_upload() {
     let (mut pair, kept) = keeping_from_victim(|message| {
         matches!(
             message,
@@ -205,6 +205,7 @@ fn a10_a_set_that_was_signed_while_the_client_masked_for_the_same_model_stops_th
     pair.run_for(A_WHILE);
     let is_set = |message: &&ToClient| matches!(message, ToClient::SurvivorSet(_));
     let set = kept.borrow().iter().find(is_set).cloned().expect("a set of the first round");
+    pair.contribute_only(7);
     say(&mut pair, second, &of_second);
     pair.tell(VICTIM, second, Input::Contributed);
     say(&mut pair, first, &set);

@@ -42,17 +42,21 @@ fn read(word: &[u8]) -> u64 {
 }
 
 /// What holds after any number of rounds, whatever went wrong: every client signed at most one set
-/// per round and per model, revealed only after signing, and all that follow the model agree.
+/// per round and model, revealed only after signing, and all that follow the model agree.
 pub(crate) fn assert_sound(pair: &Pair) {
     for client in 0..pair.ids().len() {
         let peer = pair.peer(client);
-        let (mut signed, mut models, mut uploading) = (BTreeSet::new(), BTreeSet::new(), None);
+        let (mut signed, mut sets, mut uploading) = (BTreeSet::new(), BTreeMap::new(), None);
         for record in &peer.durable {
             match &record.event {
-                Event::Uploading { kind, model, .. } => uploading = Some((*kind, *model)),
-                Event::Signed { .. } => {
+                Event::Uploading { kind, model, contribution, .. } => {
+                    uploading = Some(((*kind, *model), *contribution));
+                }
+                Event::Signed { set } => {
                     assert!(signed.insert(record.round), "one signature for a round");
-                    assert!(models.insert(uploading), "one opened set for a model");
+                    let (release, contribution) = uploading.expect("uploaded first");
+                    let one = *sets.entry(release).or_insert((*set, contribution));
+                    assert_eq!(one, (*set, contribution), "one opened set and sum for a model");
                 }
                 Event::Revealed => assert!(signed.contains(&record.round), "signed first"),
                 _ => {}

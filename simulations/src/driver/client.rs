@@ -318,13 +318,13 @@ impl Client {
     /// The vector is durable before the engine hears of it.
     fn masked(&mut self, work: MaskWork, turn: &mut Turn<'_>) {
         let masked = work.run();
-        let (round, root) = (masked.round(), masked.root());
+        let (round, roots) = (masked.round(), masked.roots());
         if turn.faults.strikes_client(turn.now).is_some() {
             return self.die(turn);
         }
         if let Some(life) = &mut self.life {
             life.vectors.insert(round, masked);
-            self.input(Input::Masked { round, result: Ok(root) }, turn);
+            self.input(Input::Masked { round, result: Ok(roots) }, turn);
         }
     }
 

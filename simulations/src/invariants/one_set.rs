@@ -1,7 +1,7 @@
 //! Nothing is opened for two different sets: one survivor set is shown for a round, whatever
 //! crashes in between, and over one (kind, model) no client's contribution is in two sets of which
-//! anything is revealed (horizontal.md, "Set rule"; what two would reveal: So et al. 2021, Pasquini
-//! et al. 2022).
+//! anything is revealed, unless they are the same (horizontal.md, "Set rule"; what two would reveal:
+//! So et al. 2021, Pasquini et al. 2022).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -46,7 +46,8 @@ impl OneSet {
         let set = scene.shown.round(round).and_then(|one| one.survivors()).ok_or_else(unseen)?;
         let set: BTreeSet<ClientId> = set.into_iter().collect();
         let sets = self.revealed.entry(subject).or_default();
-        let twice = sets.iter().find(|(other, known)| **other != round && !known.is_disjoint(&set));
+        let collides = |known: &BTreeSet<ClientId>| *known != set && !known.is_disjoint(&set);
+        let twice = sets.iter().find(|(other, known)| **other != round && collides(known));
         let twice = twice.map_or(round, |(other, _)| *other);
         sets.insert(round, set);
         ensure(twice == round, || {

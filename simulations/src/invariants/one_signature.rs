@@ -1,14 +1,15 @@
-//! A client signs one survivor set in a round, and one over a (kind, model), for as long as it
-//! lives and through every restart (horizontal.md: "one signature per round, ever"; "Set rule").
+//! A client signs one survivor set in a round, and one over a (kind, model), in however many rounds,
+//! for as long as it lives and through every restart (horizontal.md: "one signature per round, ever"; "Set rule").
 
 use std::collections::BTreeMap;
 
 use roundelay_crypto::digest::Digest;
 use roundelay_crypto::identity::Signature;
-use roundelay_protocol::ids::RoundNumber;
+use roundelay_protocol::ids::{ClientId, RoundNumber};
 use roundelay_protocol::message::FromClient;
 use roundelay_protocol::plan::PlanKind;
 
+use super::shown::Round;
 use super::{Invariant, Scene, ensure};
 use crate::network::ClientNumber;
 use crate::watch::Observed;
@@ -17,7 +18,7 @@ use crate::watch::Observed;
 #[derive(Debug, Default)]
 pub(super) struct OneSignature {
     in_round: BTreeMap<(ClientNumber, RoundNumber), Signature>,
-    over_model: BTreeMap<(ClientNumber, PlanKind, Digest), RoundNumber>,
+    over_model: BTreeMap<(ClientNumber, PlanKind, Digest), (RoundNumber, Vec<ClientId>)>,
 }
 
 impl Invariant for OneSignature {
@@ -38,9 +39,11 @@ impl Invariant for OneSignature {
         let Some((kind, model)) = scene.shown.subject(*round) else {
             return Err(format!("c{client} signs a set in round {round}, which has no plan"));
         };
-        let first = *self.over_model.entry((*client, kind, model)).or_insert(*round);
-        ensure(first == *round, || {
-            format!("c{client} signs a set in round {round} over the model of round {first}")
+        let set = scene.shown.round(*round).and_then(Round::survivors).unwrap_or_default();
+        let over_model = self.over_model.entry((*client, kind, model));
+        let (first, signed) = over_model.or_insert_with(|| (*round, set.clone()));
+        ensure(*signed == set, || {
+            format!("c{client} signs another set in round {round} over the model of round {first}")
         })
     }
 }

@@ -27,7 +27,7 @@ impl Invariant for SameBytes {
         let first = *self.sent.entry((*client, *round)).or_insert(hash);
         ensure(first == hash, || format!("c{client} uploads two vectors in round {round}"))?;
         let plan = scene.shown.round(*round).and_then(|one| one.training.as_ref());
-        let plain = plan.and_then(|plan| scene.population.plain(*client, *round, plan).ok());
+        let plain = plan.and_then(|plan| scene.population.plain(*client, plan).ok());
         ensure(plain.is_some_and(|plain| plain != *words), || {
             format!("c{client} uploads what nobody asked for, or unmasked, in round {round}")
         })

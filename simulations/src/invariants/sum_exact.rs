@@ -53,7 +53,7 @@ fn sum(scene: &Scene<'_>, round: RoundNumber) -> Result<Vec<u8>, String> {
     let survivors = shown.survivors().ok_or_else(unseen)?;
     let plain = survivors.iter().map(|client| {
         let number = scene.population.number(*client).ok_or_else(unseen)?;
-        scene.population.plain(number, round, plan).map_err(|error| error.to_string())
+        scene.population.plain(number, plan).map_err(|error| error.to_string())
     });
     Ok(plain_sum(&plan.layout, &plain.collect::<Result<Vec<_>, String>>()?))
 }

@@ -7,7 +7,7 @@ use roundelay_client::sdk::{Client, Stopper};
 use roundelay_client::train::{Control, DataSummary, Metrics, TrainError, Trainer, Update};
 use roundelay_crypto::digest::Digest;
 use roundelay_program::note;
-use roundelay_protocol::ids::RoundNumber;
+use roundelay_protocol::ids::ModelVersion;
 use roundelay_protocol::manifest::{Hyperparameters, Task};
 use roundelay_protocol::statistics::{ColumnStatistics, Standardisation};
 
@@ -73,7 +73,7 @@ impl Trainer for Still {
         &mut self,
         model: &[f32],
         _hyperparameters: &Hyperparameters,
-        _round: RoundNumber,
+        _version: ModelVersion,
         _control: &dyn Control,
     ) -> Result<Update, TrainError> {
         Ok(Update { delta: vec![0.0; model.len()], rows: ROWS, loss: 0.7 })

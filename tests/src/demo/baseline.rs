@@ -6,7 +6,7 @@ use std::path::Path;
 use roundelay_client::data::Source;
 use roundelay_client::train::process::TrainerProcess;
 use roundelay_client::train::{Engine, Options, Trainer, Uninterrupted};
-use roundelay_protocol::ids::RoundNumber;
+use roundelay_protocol::ids::ModelVersion;
 use roundelay_protocol::manifest::Task;
 use roundelay_protocol::schema::NumericColumn;
 use roundelay_protocol::statistics::{ColumnStatistics, Standardisation, StandardisedColumn};
@@ -59,21 +59,20 @@ impl<'a> Baseline<'a> {
     /// The trainer's own line.
     pub fn train(&mut self) -> Result<f64, String> {
         let mut model = self.trainer.initial().map_err(|error| error.to_string())?;
-        for round in 1..=self.task.rounds {
-            let update = self.update(&model, u64::from(round))?;
+        for version in 0..self.task.rounds {
+            let update = self.update(&model, ModelVersion(version.into()))?;
             model.iter_mut().zip(&update).for_each(|(value, delta)| *value += delta);
         }
         self.accuracy(&model)
     }
 
-    /// One round's local update from a model.
+    /// One round's local update from a model of this version.
     ///
     /// # Errors
     /// The trainer's own line.
-    pub fn update(&mut self, model: &[f32], round: u64) -> Result<Vec<f32>, String> {
+    pub fn update(&mut self, model: &[f32], version: ModelVersion) -> Result<Vec<f32>, String> {
         let hyperparameters = &self.task.hyperparameters;
-        let trained =
-            self.trainer.train(model, hyperparameters, RoundNumber(round), &Uninterrupted);
+        let trained = self.trainer.train(model, hyperparameters, version, &Uninterrupted);
         trained.map(|update| update.delta).map_err(|error| error.to_string())
     }
 

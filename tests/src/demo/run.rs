@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use roundelay_program::{Output, note, out};
+use roundelay_protocol::ids::ModelVersion;
 use roundelay_protocol::layout::Layout;
 use roundelay_protocol::manifest::Task;
 use roundelay_protocol::plain::counted;
@@ -100,6 +101,7 @@ struct Trained {
     upload: Upload,
     /// The model that the upload was trained from.
     parent: Exported,
+    parent_version: ModelVersion,
 }
 
 impl<'a> Prepared<'a> {
@@ -180,6 +182,7 @@ impl<'a> Prepared<'a> {
             rounds: curve(&models),
             dropouts: all.iter().filter_map(|round| round["dropouts"].as_u64()).sum(),
             parent: export(parent)?,
+            parent_version: ModelVersion(parent),
             upload,
         })
     }
@@ -244,7 +247,7 @@ impl<'a> Prepared<'a> {
         if let Some(by) = &trained.parent.standardisation {
             trainer.standardise(by)?;
         }
-        let update = trainer.update(&trained.parent.model, trained.upload.round)?;
+        let update = trainer.update(&trained.parent.model, trained.parent_version)?;
         Ok(view::coordinates(&update))
     }
 

@@ -5,7 +5,6 @@ use roundelay_client::data::Source;
 use roundelay_client::train::{Engine, LocalTrainer, Options, Trainer, Uninterrupted, Update};
 use roundelay_crypto::mask::Ring;
 use roundelay_crypto::quantize::{Quantizer, QuantizerSpec};
-use roundelay_protocol::ids::RoundNumber;
 
 use crate::plain::{Trained, exported, fedavg, trained, trainer};
 use crate::small::{Small, write_rows, write_test_rows};
@@ -34,8 +33,8 @@ fn a_federation_of_real_processes_trains_exactly_plain_fedavg_on_quantised_updat
 fn float_round(small: &Small, round: &Trained, model: &[f32]) -> Vec<f32> {
     let task = &small.task;
     let train = |place: &usize| {
-        let (number, settings) = (RoundNumber(round.round), &task.hyperparameters);
-        let update = trainer(small, *place).train(model, settings, number, &Uninterrupted);
+        let settings = &task.hyperparameters;
+        let update = trainer(small, *place).train(model, settings, round.version, &Uninterrupted);
         update.expect("it trains")
     };
     let weighted = |update: Update| {

@@ -5,7 +5,7 @@ use roundelay_client::data::Source;
 use roundelay_client::train::{Engine, LocalTrainer, Options, Trainer, Uninterrupted};
 use roundelay_crypto::mask::add_words;
 use roundelay_protocol::contribution;
-use roundelay_protocol::ids::RoundNumber;
+use roundelay_protocol::ids::ModelVersion;
 use roundelay_protocol::layout::Layout;
 use roundelay_protocol::lineage::State;
 use roundelay_protocol::metrics::Metrics;
@@ -14,10 +14,10 @@ use roundelay_tests::demo::model::Exported;
 
 use crate::small::Small;
 
-/// A train round: its number, the size of its cohort, and the places of the tenants in its sum.
+/// A train round: the version that it started from, the size of its cohort, and the places of the tenants in its sum.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Trained {
-    pub(crate) round: u64,
+    pub(crate) version: ModelVersion,
     pub(crate) cohort: u32,
     pub(crate) tenants: Vec<usize>,
 }
@@ -40,7 +40,7 @@ pub(crate) fn trained(small: &Small, absent: Option<usize>) -> Vec<Trained> {
     let train = rounds.iter().filter(|round| published("train", round));
     let trained: Vec<Trained> = train
         .map(|round| Trained {
-            round: round["round"].as_u64().expect("a number"),
+            version: ModelVersion(round["model_version"].as_u64().expect("a number")),
             cohort: round["cohort"].as_u64().expect("a number") as u32,
             tenants: places(round["survivors"].as_u64().expect("a number")),
         })
@@ -65,13 +65,12 @@ pub(crate) fn fedavg(small: &Small, rounds: &[Trained]) -> Vec<f32> {
     let mut trainers: Vec<LocalTrainer> =
         (0..small.rows.len()).map(|place| trainer(small, place)).collect();
     let mut state = State::initial(task, None).expect("an initial state");
-    for Trained { round, cohort, tenants } in rounds {
+    for Trained { version, cohort, tenants } in rounds {
         let layout = Layout::for_plan(PlanKind::Train, task, *cohort).expect("a layout");
         let mut sum: Option<Vec<u8>> = None;
         for place in tenants {
-            let (number, settings) = (RoundNumber(*round), &task.hyperparameters);
             let update = trainers[*place]
-                .train(state.model(), settings, number, &Uninterrupted)
+                .train(state.model(), &task.hyperparameters, *version, &Uninterrupted)
                 .expect("it trains");
             let weight = task.quantisation.weight(update.rows);
             let metrics = Metrics::default();

@@ -8,7 +8,7 @@ use roundelay_client::sdk::Client;
 use roundelay_client::train::{
     Control, DataSummary, LocalTrainer, Metrics, Options, TrainError, Trainer, Update,
 };
-use roundelay_protocol::ids::RoundNumber;
+use roundelay_protocol::ids::ModelVersion;
 use roundelay_protocol::manifest::{Hyperparameters, Task};
 use roundelay_protocol::statistics::{ColumnStatistics, Standardisation};
 use roundelay_tests::harness::{Coordinator, Programs, Site, wait_until};
@@ -166,11 +166,11 @@ impl Trainer for Diverging {
         &mut self,
         model: &[f32],
         settings: &Hyperparameters,
-        round: RoundNumber,
+        version: ModelVersion,
         control: &dyn Control,
     ) -> Result<Update, TrainError> {
-        let mut update = self.0.train(model, settings, round, control)?;
-        match round.0 % 3 {
+        let mut update = self.0.train(model, settings, version, control)?;
+        match version.0 % 3 {
             0 => update.delta[0] = f32::NAN,
             1 => update.delta.push(0.5),
             _ => drop(update.delta.pop()),

@@ -117,12 +117,17 @@ impl Ready {
         let plan = MaskPlan { keys: Vec::new(), layout };
         let work = MaskWork { round: ROUND, contribution, plan };
         runner.carry_out(vec![Effect::Mask(Box::new(work))]).await;
-        let Some(Command::Stored(ROUND, Ok(vector))) = commands.recv().await else {
+        let Some(Command::Stored(ROUND, Ok((vector, roots)))) = commands.recv().await else {
             panic!("the vector is stored");
         };
         runner.vectors.stored(ROUND, vector, true);
         let cohort = Cohort { manifest: terms.hash(), members, witnesses: 2 };
-        let event = Remembered::Uploading { kind, model: Digest([2; 32]), cohort };
+        let event = Remembered::Uploading {
+            kind,
+            model: Digest([2; 32]),
+            cohort,
+            contribution: roots.plain,
+        };
         let record = Record { federation, round: ROUND, event };
         Self { root, dir, runner, there, record }
     }

@@ -7,7 +7,7 @@ use std::time::Instant;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use roundelay_protocol::contribution;
-use roundelay_protocol::ids::RoundNumber;
+use roundelay_protocol::ids::ModelVersion;
 use roundelay_protocol::layout::Layout;
 use roundelay_protocol::manifest::Task;
 use roundelay_protocol::metrics::Metrics;
@@ -78,10 +78,10 @@ impl Alone {
         let mut outcome =
             Outcome { model: trainer.initial()?, curve: Vec::new(), rows, seconds: 0.0 };
         let bar = bar(rounds, output);
-        for round in 1..=u64::from(rounds) {
+        for version in (0..u64::from(rounds)).map(ModelVersion) {
             let (start, model) = (Instant::now(), &mut outcome.model);
             let settings = &task.hyperparameters;
-            let update = trainer.train(model, settings, RoundNumber(round), &Uninterrupted)?;
+            let update = trainer.train(model, settings, version, &Uninterrupted)?;
             outcome.seconds += start.elapsed().as_secs_f64();
             model.iter_mut().zip(&update.delta).for_each(|(value, change)| *value += change);
             let metrics = match test {

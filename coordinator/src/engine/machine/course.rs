@@ -53,10 +53,11 @@ impl Engine {
             tries: &self.progress.tries,
             failed_at: self.failed_at,
             training: self.training.is_some(),
-            ahead: self
-                .ahead
-                .as_ref()
-                .map(|live| Ahead { cohort: live.cohort(), prepared: live.is_prepared() }),
+            ahead: self.ahead.as_ref().map(|live| Ahead {
+                cohort: live.cohort(),
+                prepared: live.is_prepared(),
+                repeats: live.repeats(),
+            }),
             ahead_of_us: self.lineage.ahead(),
             ready: self.members.ready(),
             changed: self.members.changed(),
@@ -75,7 +76,8 @@ impl Engine {
         let mut sink = Sink { effects, ready: self.members.ready() };
         let (terms, timing) = (&self.setup.terms, self.setup.timing);
         match Live::plan(terms, timing, plan, now, &mut sink) {
-            Ok((live, outcome)) => {
+            Ok((mut live, outcome)) => {
+                live.repeat(self.progress.tries.shown.as_ref());
                 self.ahead = Some(live);
                 self.finish(Slot::Ahead, outcome, now, effects);
             }
@@ -103,7 +105,7 @@ impl Engine {
             model: goal.model,
             hyperparameters: *terms.hyperparameters(),
             layout,
-            active: Vec::new(),
+            active: self.ahead.as_ref().map(Live::required_roster).unwrap_or_default(),
             opened: Vec::new(),
             previous_transcript: self.progress.transcript,
         };
@@ -134,8 +136,11 @@ impl Engine {
         match outcome {
             Outcome::Published(published) => self.reached(&live, &published, effects),
             Outcome::Aborted(reason) => {
-                if live.is_shown() {
-                    self.spend(live.cohort());
+                if let Some(shown) = live.shown() {
+                    self.spend(&shown.cohort);
+                    // Were the masks to blame, they would be again.
+                    let again = reason != AbortReason::MasksDidNotCancel;
+                    self.progress.tries.shown = again.then_some(shown);
                 } else if self.progress.tries.forgotten && !live.opened_before().is_empty() {
                     self.pin_another(&live);
                 }
@@ -193,8 +198,8 @@ impl Engine {
         }
     }
 
-    /// Whoever was shown a survivor set signs no second one for the same kind and model, and
-    /// whoever may have uploaded accepts no other cohort for it: neither is planned again.
+    /// Whoever was shown a survivor set signs no other one for the same kind and model, and
+    /// whoever may have uploaded accepts no other cohort for it: neither is planned for another.
     pub(super) fn spend(&mut self, cohort: &BTreeSet<ClientId>) {
         self.progress.tries.spent.extend(cohort);
         self.progress.tries.pinned = None;
@@ -274,6 +279,7 @@ impl Engine {
     /// The cohort that tried for the goal is bound no longer to try alone: under the newer manifest
     /// another one may, with enough of its clients.
     fn let_go(&mut self) {
+        self.progress.tries.shown = None;
         let Some(cohort) = self.progress.tries.pinned.take() else { return };
         // It was planned under these terms.
         let Ok(floors) = self.setup.terms.floors(cohort.len()) else { return };

@@ -12,6 +12,7 @@ struct Scene {
     tries: Tries,
     ready: BTreeSet<ClientId>,
     ahead: Option<(BTreeSet<ClientId>, bool)>,
+    repeats: bool,
     training: bool,
     more_after: bool,
     goal: Option<Goal>,
@@ -30,6 +31,7 @@ impl Scene {
             pace: Pace::default(),
             tries: Tries::default(),
             ahead: None,
+            repeats: false,
             training: false,
             more_after: true,
             goal: Some(goal),
@@ -57,10 +59,11 @@ impl Scene {
             tries: &self.tries,
             failed_at: Time(self.failed_at),
             training: self.training,
-            ahead: self
-                .ahead
-                .as_ref()
-                .map(|(cohort, prepared)| Ahead { cohort, prepared: *prepared }),
+            ahead: self.ahead.as_ref().map(|(cohort, prepared)| Ahead {
+                cohort,
+                prepared: *prepared,
+                repeats: self.repeats,
+            }),
             ahead_of_us: 0,
             ready: &self.ready,
             changed: Time(self.changed),
@@ -157,8 +160,11 @@ fn a_preparation_that_the_set_rule_forbids_is_burned() {
     scene.tries.pinned = Some(other);
     scene.ahead = Some((scene.all(), true));
     assert_eq!(scene.next(), Step::Burn);
-    scene.tries = Tries { spent: scene.all(), ..Tries::default() };
-    assert_eq!(scene.next(), Step::Burn);
+    let shown = Some(Shown { cohort: scene.all(), set: scene.all() });
+    for shown in [None, shown] {
+        scene.tries = Tries { spent: scene.all(), shown, ..Tries::default() };
+        assert_eq!(scene.next(), Step::Burn, "it was prepared before the set was shown");
+    }
     scene.tries = Tries { pinned: Some(scene.all()), ..Tries::default() };
     assert_eq!(scene.next(), Step::Train);
 }
@@ -197,6 +203,42 @@ fn nobody_tries_again_after_a_survivor_set_was_shown() {
     assert_eq!(scene.next(), Step::Stall(Stalled::SetShown { reason }));
     scene.tries.reason = Some(AbortReason::MasksDidNotCancel);
     assert_eq!(scene.next(), Step::Stall(Stalled::MasksDidNotCancel));
+}
+
+#[test]
+fn a_set_that_was_shown_in_vain_is_tried_again_once_all_of_it_are_there() {
+    let mut scene = Scene::new();
+    let set: BTreeSet<ClientId> = scene.all().into_iter().skip(1).collect();
+    let shown = Shown { cohort: scene.all(), set: set.clone() };
+    scene.tries = Tries { spent: scene.all(), shown: Some(shown), ..Tries::default() };
+    scene.now += 60_000;
+    scene.ready.pop_last();
+    let waiting = Waiting::Clients { ready: 4, members: 5 };
+    assert_eq!(scene.next(), Step::Wait(waiting, None), "who is there is not the set");
+    scene.ready = set;
+    assert_eq!(scene.next(), Step::Plan(scene.all()));
+    // And if that is tried in vain as well.
+    scene.tries.pinned = Some(scene.all());
+    assert_eq!(scene.next(), Step::Plan(scene.all()));
+    (scene.ahead, scene.repeats) = (Some((scene.all(), true)), true);
+    assert_eq!(scene.next(), Step::Train);
+}
+
+#[test]
+fn clients_that_were_shown_no_set_go_before_those_that_were() {
+    let mut scene = Scene::new();
+    let keys = keys(12);
+    scene.terms = Terms::new(manifest(&keys, 3, false));
+    scene.pace.selection = Selection { clients_wanted: Some(4), over_selection_permille: 0 };
+    let groups = scene.terms.groups().to_vec();
+    let group = |at: usize| -> BTreeSet<ClientId> { groups[at].iter().copied().collect() };
+    scene.ready = scene.all();
+    let shown = Shown { cohort: group(0), set: group(0) };
+    scene.tries = Tries { spent: group(0), shown: Some(shown), ..Tries::default() };
+    let Step::Plan(cohort) = scene.next() else { panic!("a plan") };
+    assert!(cohort.is_disjoint(&group(0)));
+    scene.tries.spent = scene.all();
+    assert_eq!(scene.next(), Step::Plan(group(0)));
 }
 
 #[test]

@@ -60,6 +60,7 @@ mod share;
 mod unmask;
 
 pub use crate::lineage::Standing;
+use history::Intent;
 pub use history::{Cohort, Event, History, Record, StepsBack};
 pub use machine::Round;
 
@@ -88,8 +89,8 @@ pub enum Input {
     Contributed,
     /// Local work failed, was forbidden, or could not be stored.
     ContributionFailed(LocalFailure),
-    /// The masked vector is durable; its root over the chunks.
-    Masked(Digest),
+    /// The masked vector is durable.
+    Masked(Roots),
     /// The published result was applied: the state hash that this client derived, or `None` where
     /// the aggregate does not match its hash.
     Applied(Option<Digest>),
@@ -98,6 +99,16 @@ pub enum Input {
     Withdraw,
     /// The deadline that was set has passed.
     Deadline,
+}
+
+/// What names a contribution.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Roots {
+    /// Root over the chunks of the masked vector.
+    pub masked: Digest,
+    /// Root over the same chunks before they were masked. It stays with this client, which gives no
+    /// second contribution where it has signed a set over the first.
+    pub plain: Digest,
 }
 
 /// Why a client has no contribution. The coordinator learns this much and no more.
@@ -219,11 +230,12 @@ impl Seat {
         self.plan.client_at(index)
     }
 
-    /// The cohort as this client remembers it once it uploads for it.
-    fn cohort(&self) -> Cohort {
+    /// What a training plan asks this client to release, and with whom.
+    fn intent(&self, plan: &TrainingPlan) -> Intent {
         let members = self.plan.cohort.clone();
         let witnesses = self.floors.witnesses(members.len());
-        Cohort { manifest: self.plan.manifest, members, witnesses }
+        let cohort = Cohort { manifest: self.plan.manifest, members, witnesses };
+        Intent { kind: plan.kind, model: plan.model, cohort }
     }
 
     fn identity<'a>(&self, core: &'a Core, index: RosterIndex) -> Option<&'a IdentityPublic> {

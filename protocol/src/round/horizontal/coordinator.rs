@@ -104,7 +104,8 @@ pub enum Input {
         message: FromClient,
     },
     /// The round may go on to MaskedInput: what to compute. It may come before the round is
-    /// prepared. `active` of the plan is filled in by the machine.
+    /// prepared. `active` of the plan is filled in by the machine; where it names clients, with them or
+    /// not at all.
     Train(Box<TrainingPlan>),
     /// A whole masked vector was added to the accumulator.
     Uploaded {

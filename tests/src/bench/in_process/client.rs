@@ -174,9 +174,9 @@ impl Client {
                 let contribution = self.contribution.take();
                 let contribution = contribution.ok_or_else(|| setup("no contribution"))?;
                 let masked = MaskWork { round, contribution, plan }.run();
-                let root = masked.root();
+                let roots = masked.roots();
                 self.masked = Some(masked);
-                return Ok(Some(Input::Masked(root)));
+                return Ok(Some(Input::Masked(roots)));
             }
             Action::Upload if self.vanishes => answers.push(Answer::Lost),
             Action::Upload => {

@@ -117,7 +117,7 @@ impl World {
             }
             Effect::Mask(work) => {
                 let masked = work.run();
-                let (round, result) = (masked.round(), Ok(masked.root()));
+                let (round, result) = (masked.round(), Ok(masked.roots()));
                 site.vectors.insert(round, masked.words().to_vec());
                 self.queue.push_back(Step::ToSite(index, Input::Masked { round, result }));
             }

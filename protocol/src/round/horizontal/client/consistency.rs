@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use roundelay_crypto::secret::Seed;
 
+use super::history::set_digest;
 use super::unmask::Unmask;
 use super::{Action, Core, Event, Seat, Turn};
 use crate::error::{Refusal, Stage};
@@ -49,9 +50,10 @@ impl Consistency {
         let root = set_root(&self.context, &set);
         let statement = Statement::Survivors { context: &self.context, set: &root };
         let signature = core.scope.sign(&core.setup.identity, &statement);
-        let met = set.inputs.iter().filter_map(|(index, _)| self.seat.client_at(*index));
-        Event::met(met).into_iter().for_each(|event| turn.remember(core, event));
-        turn.remember(core, Event::Signed { set: root });
+        Event::met(survivors.iter().copied())
+            .into_iter()
+            .for_each(|event| turn.remember(core, event));
+        turn.remember(core, Event::Signed { set: set_digest(&survivors) });
         turn.reply(FromClient::SurvivorSignature(SurvivorSignature { signature }));
         let Self { seat, self_mask, holdings, context, plan, .. } = self;
         Ok(Unmask { seat, self_mask, holdings, context, plan, set, root })

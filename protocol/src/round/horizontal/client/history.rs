@@ -16,6 +16,12 @@ use crate::lineage::Standing;
 use crate::plan::PlanKind;
 use crate::transcript::NO_TRANSCRIPT;
 
+mod opened;
+
+pub use opened::Cohort;
+pub(super) use opened::{Intent, set_digest};
+use opened::{Opened, Release};
+
 /// One thing to remember.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
@@ -42,10 +48,12 @@ pub enum Event {
         model: Digest,
         /// The planned cohort.
         cohort: Cohort,
+        /// Digest of what was masked.
+        contribution: Digest,
     },
     /// Signs a survivor set.
     Signed {
-        /// Its root.
+        /// Digest of the clients in it.
         set: Digest,
     },
     /// Reveals shares.
@@ -75,30 +83,6 @@ impl Event {
     pub(super) fn met(clients: impl Iterator<Item = ClientId>) -> Vec<Self> {
         let clients: Vec<ClientId> = clients.collect();
         clients.chunks(MET_CLIENTS_MAX).map(|some| Self::Met { clients: some.to_vec() }).collect()
-    }
-}
-
-/// A planned cohort as the clients that upload for it remember it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Cohort {
-    /// Hash of the manifest that it was planned under.
-    pub manifest: Digest,
-    /// Its clients, sorted.
-    pub members: Vec<ClientId>,
-    /// So many of them in a later set over the same model show that no set of this cohort was
-    /// opened or ever will be ([`Floors::witnesses`]).
-    ///
-    /// [`Floors::witnesses`]: crate::manifest::Floors::witnesses
-    pub witnesses: u16,
-}
-
-impl Cohort {
-    /// Whether a set that these clients are in, over the same kind and model, shows that no set of
-    /// this cohort is opened. A client uploads for it only if it signed none before, and signs none
-    /// of an earlier round after it; so with enough of them a quorum is out of reach.
-    fn is_dead_with(&self, clients: &[ClientId]) -> bool {
-        let own = clients.iter().filter(|client| self.members.binary_search(client).is_ok());
-        own.count() >= usize::from(self.witnesses)
     }
 }
 
@@ -134,46 +118,6 @@ pub struct History {
     /// Rounds whose published results are being applied: the standing is about to change. Not
     /// durable.
     applying: BTreeSet<RoundNumber>,
-}
-
-/// What may be released once: the statistics of a data version, or what a round says about a
-/// model. A train round carries the evaluation of the model that it starts from, so to train from
-/// a model and to evaluate it are one release.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Release {
-    is_statistics: bool,
-    model: Digest,
-}
-
-impl Release {
-    fn of(kind: PlanKind, model: Digest) -> Self {
-        Self { is_statistics: kind == PlanKind::Statistics, model }
-    }
-}
-
-/// What may have been opened over one release.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Opened {
-    kind: PlanKind,
-    round: RoundNumber,
-    cohort: Cohort,
-    signed: Option<Digest>,
-    /// Cohorts of earlier manifests, with the last round of each: whatever is signed now has to
-    /// show that no set of theirs is opened.
-    earlier: Vec<(RoundNumber, Cohort)>,
-}
-
-impl Opened {
-    fn after(before: Option<Self>, kind: PlanKind, round: RoundNumber, cohort: &Cohort) -> Self {
-        let mut earlier = Vec::new();
-        if let Some(before) = before {
-            earlier = before.earlier;
-            earlier.retain(|(_, known)| *known != before.cohort);
-            earlier.push((before.round, before.cohort));
-            earlier.retain(|(_, known)| known != cohort);
-        }
-        Self { kind, round, cohort: cohort.clone(), signed: None, earlier }
-    }
 }
 
 impl History {
@@ -223,15 +167,7 @@ impl History {
             }
         }
         for (release, opened) in &self.opened {
-            let (kind, model) = (opened.kind, release.model);
-            let current = std::iter::once((opened.round, &opened.cohort));
-            let earlier = opened.earlier.iter().map(|(round, cohort)| (*round, cohort));
-            for (round, cohort) in earlier.chain(current) {
-                push(round, Event::Uploading { kind, model, cohort: cohort.clone() });
-            }
-            if let Some(set) = opened.signed {
-                push(opened.round, Event::Signed { set });
-            }
+            opened.export(release.model).into_iter().for_each(|(round, event)| push(round, event));
         }
         let rounds: BTreeSet<RoundNumber> = self.met.values().copied().collect();
         for round in rounds {
@@ -345,36 +281,42 @@ impl History {
         }
     }
 
-    /// The set rule: for one release at most one opened set, ever. A retry comes only if this client
-    /// has not signed a survivor set for it, and plans the same cohort, or, under an amended
-    /// manifest, one that can show that no set of the cohorts before it is opened. What was
-    /// forgotten may have been over any model up to the one that the last forgotten round started
-    /// from.
-    pub(super) fn may_open(
-        &self,
-        kind: PlanKind,
-        model: Digest,
-        cohort: &Cohort,
-    ) -> Result<(), Refusal> {
+    /// The set rule, as far as a plan tells: for one release at most one opened set, ever. A retry
+    /// plans the same cohort, or, under an amended manifest and where no set was signed yet, one that
+    /// can show that no set of the cohorts before it is opened. What was forgotten may have been over
+    /// any model up to the one that the last forgotten round started from.
+    pub(super) fn may_open(&self, intent: &Intent) -> Result<(), Refusal> {
         let stands = self.standing.map_or(RoundNumber(0), |standing| standing.round);
         if let Some(seen) = self.lost
-            && (stands < seen || kind == PlanKind::Statistics)
+            && (stands < seen || intent.kind == PlanKind::Statistics)
         {
             let (seen, remembered) = (seen.0, stands.0);
             return Err(Refusal::RolledBack { seen, remembered });
         }
-        let Some(opened) = self.opened.get(&Release::of(kind, model)) else { return Ok(()) };
-        let amended = opened.cohort.manifest != cohort.manifest;
-        let before = std::iter::once(&opened.cohort).filter(|_| amended);
-        let mut before = before.chain(opened.earlier.iter().map(|(_, earlier)| earlier));
-        let allowed = opened.signed.is_none()
-            && (amended || opened.cohort == *cohort)
-            && before.all(|earlier| earlier.is_dead_with(&cohort.members));
+        let opened = self.opened.get(&Release::of(intent.kind, intent.model));
+        let allowed = opened.is_none_or(|opened| opened.allows(intent, stands));
         if allowed { Ok(()) } else { Err(Refusal::SetRule) }
     }
 
+    /// The set rule, before the first byte of a masked contribution leaves: where a set was signed
+    /// for the release, the sum over it comes out the same again or not at all. `fresh` noise is in a
+    /// contribution that is charged as a release of its own.
+    pub(super) fn may_upload(
+        &self,
+        intent: &Intent,
+        contribution: Digest,
+        fresh: bool,
+    ) -> Result<(), Refusal> {
+        self.may_open(intent)?;
+        let opened = self.opened.get(&Release::of(intent.kind, intent.model));
+        let signed = opened.and_then(Opened::signed);
+        let same = signed.is_none_or(|signed| fresh || signed.contribution == contribution);
+        if same { Ok(()) } else { Err(Refusal::SetRule) }
+    }
+
     /// The other half of the set rule: once a retry was uploaded, the round before it is dead, or
-    /// a coordinator could open both; and the set shows that those of earlier manifests are too.
+    /// a coordinator could open both; the set shows that those of earlier manifests are too, and is
+    /// the one that was signed before, if one was.
     pub(super) fn may_sign(
         &self,
         kind: PlanKind,
@@ -382,13 +324,9 @@ impl History {
         round: RoundNumber,
         survivors: &[ClientId],
     ) -> Result<(), Refusal> {
-        let opened = self.opened.get(&Release::of(kind, model)).filter(|opened| {
-            let mut earlier = opened.earlier.iter();
-            opened.round == round
-                && opened.signed.is_none()
-                && earlier.all(|(_, cohort)| cohort.is_dead_with(survivors))
-        });
-        if opened.is_some() { Ok(()) } else { Err(Refusal::SetRule) }
+        let opened = self.opened.get(&Release::of(kind, model));
+        let allowed = opened.is_some_and(|opened| opened.allows_set(round, survivors));
+        if allowed { Ok(()) } else { Err(Refusal::SetRule) }
     }
 
     fn take(&mut self, record: &Record) {
@@ -397,17 +335,18 @@ impl History {
             Event::Advertised => self.raise(Stage::AdvertiseKeys, round),
             Event::Shared => self.raise(Stage::ShareKeys, round),
             Event::Revealed => self.raise(Stage::Unmasking, round),
-            Event::Uploading { kind, model, cohort } => {
+            Event::Uploading { kind, model, cohort, contribution } => {
                 self.raise(Stage::MaskedInput, round);
-                let before = self.opened.remove(&Release::of(*kind, *model));
-                let opened = Opened::after(before, *kind, round, cohort);
-                self.opened.insert(Release::of(*kind, *model), opened);
+                let release = Release::of(*kind, *model);
+                let before = self.opened.remove(&release);
+                let opened = Opened::after(before, *kind, round, cohort.clone(), *contribution);
+                self.opened.insert(release, opened);
             }
             Event::Signed { set } => {
                 self.raise(Stage::ConsistencyCheck, round);
-                if let Some(opened) = self.opened.values_mut().find(|opened| opened.round == round)
-                {
-                    opened.signed = Some(*set);
+                let mut opened = self.opened.values_mut();
+                if let Some(opened) = opened.find(|opened| opened.round == round) {
+                    opened.sign(*set);
                 }
             }
             Event::Stands(standing) | Event::Adopted(standing) => {
@@ -441,7 +380,7 @@ impl History {
             release.is_statistics
                 || Some(release.model) == stands
                 || Some(opened.round) == uploaded
-                || (Some(opened.round) == signed && opened.signed.is_some())
+                || (Some(opened.round) == signed && opened.signed().is_some())
         });
     }
 

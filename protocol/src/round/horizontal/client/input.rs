@@ -8,9 +8,9 @@ use roundelay_crypto::mask::{MaskKey, Sign};
 use roundelay_crypto::secret::Seed;
 
 use super::consistency::Consistency;
-use super::history::History;
+use super::history::{History, Intent};
 use super::open::OpenEdge;
-use super::{Action, Core, Event, MaskPlan, Seat, Turn};
+use super::{Action, Core, Event, MaskPlan, Roots, Seat, Turn};
 use crate::error::{Refusal, Stage};
 use crate::ids::RosterIndex;
 use crate::message::InputCommit;
@@ -71,7 +71,7 @@ impl Prepared {
         self.check_active(core, &plan)?;
         self.check_opened(core, &plan)?;
         turn.history.rises(Stage::MaskedInput, core.scope.round)?;
-        turn.history.may_open(plan.kind, plan.model, &self.seat.cohort())?;
+        turn.history.may_open(&self.seat.intent(&plan))?;
         // While the result before is still being applied, this is checked when masks are planned.
         if !turn.history.is_applying() {
             check_lineage(core, &plan, turn.history)?;
@@ -175,7 +175,7 @@ impl Masking {
     pub(super) fn masked(
         self,
         core: &Core,
-        root: Digest,
+        Roots { masked: root, plain }: Roots,
         turn: &mut Turn<'_>,
     ) -> Result<Consistency, Refusal> {
         let Self { seat, self_mask, holdings, context, plan } = self;
@@ -183,14 +183,15 @@ impl Masking {
         // The result before may have been applied while this was masked; and the history answers for
         // the state that this client stands at alone.
         check_lineage(core, &plan, turn.history)?;
-        let cohort = seat.cohort();
-        turn.history.may_open(plan.kind, plan.model, &cohort)?;
-        if let Some((release, budget)) = budget_of(core, &plan) {
+        let (intent, paid) = (seat.intent(&plan), budget_of(core, &plan));
+        turn.history.may_upload(&intent, plain, paid.is_some())?;
+        if let Some((release, budget)) = paid {
             let charged = core.setup.account.charge(release, budget);
             charged.map_err(|_| Refusal::PrivacyBudget)?;
             turn.actions.push(Action::Charge);
         }
-        turn.remember(core, Event::Uploading { kind: plan.kind, model: plan.model, cohort });
+        let Intent { kind, model, cohort } = intent;
+        turn.remember(core, Event::Uploading { kind, model, cohort, contribution: plain });
         let statement = Statement::Input { context: &context, root: &root };
         let signature = core.scope.sign(&core.setup.identity, &statement);
         let commit = InputCommit { root, signature };

@@ -193,9 +193,9 @@ impl Round {
                 }
                 stage => Ok(stage),
             }),
-            Input::Masked(root) => self.step(&mut turn, |stage, core, turn| match stage {
+            Input::Masked(roots) => self.step(&mut turn, |stage, core, turn| match stage {
                 Stage::Masking(masking) => {
-                    Ok(Stage::Consistency(Box::new(masking.masked(core, root, turn)?)))
+                    Ok(Stage::Consistency(Box::new(masking.masked(core, roots, turn)?)))
                 }
                 stage => Ok(stage),
             }),

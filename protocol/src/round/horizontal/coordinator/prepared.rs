@@ -130,7 +130,9 @@ impl Prepared {
         let Some(mut plan) = core.next_plan.take() else {
             return Stage::Prepared(Box::new(self));
         };
-        plan.active = self.active(core);
+        let only = std::mem::take(&mut plan.active);
+        plan.active = self.active(core, &only);
+        let required = required.max(u16::try_from(only.len()).unwrap_or(u16::MAX));
         if plan.active.len() < usize::from(required) {
             return core.too_few(StageName::Prepared, plan.active.len(), required, turn);
         }
@@ -140,9 +142,13 @@ impl Prepared {
     }
 
     /// A: those of U2 who are there; all who have not left where those who are there are too few,
-    /// since the others may come back in time.
-    fn active(&self, core: &Core) -> Vec<RosterIndex> {
+    /// since the others may come back in time. Where `only` some may be in it, those.
+    fn active(&self, core: &Core, only: &[RosterIndex]) -> Vec<RosterIndex> {
         let members = &self.preparation.prepared;
+        if !only.is_empty() {
+            let wanted = |index: &RosterIndex| only.contains(index);
+            return core.pending(members, |_| false).into_iter().filter(wanted).collect();
+        }
         let there = |index: &&RosterIndex| core.is_present(**index);
         let present = core.allowed_set(members.iter().filter(there).copied());
         if present.len() >= usize::from(core.floors.members_min()) {

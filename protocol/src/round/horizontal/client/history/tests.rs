@@ -31,12 +31,29 @@ fn named(name: &str) -> Cohort {
     cohort("manifest", members)
 }
 
+fn intent(kind: PlanKind, model: Digest, cohort: Cohort) -> Intent {
+    Intent { kind, model, cohort }
+}
+
+fn upload(Intent { kind, model, cohort }: Intent) -> Event {
+    Event::Uploading { kind, model, cohort, contribution: digest("vector") }
+}
+
+fn train(model: &str, name: &str) -> Intent {
+    intent(PlanKind::Train, digest(model), named(name))
+}
+
 fn uploading(model: &str, name: &str) -> Event {
-    Event::Uploading { kind: PlanKind::Train, model: digest(model), cohort: named(name) }
+    upload(train(model, name))
 }
 
 fn may_open(history: &History, model: &str, name: &str) -> bool {
-    history.may_open(PlanKind::Train, digest(model), &named(name)).is_ok()
+    history.may_open(&train(model, name)).is_ok()
+}
+
+/// Signs a set of the clients with these numbers.
+fn signed(clients: impl IntoIterator<Item = u8>) -> Event {
+    Event::Signed { set: set_digest(&clients.into_iter().map(client).collect::<Vec<_>>()) }
 }
 
 #[test]
@@ -58,7 +75,7 @@ fn rounds_rise_strictly_in_each_stage_by_itself() {
 #[test]
 fn a_round_is_signed_and_revealed_once() {
     let mut history = History::new(FEDERATION);
-    history.record(RoundNumber(2), Event::Signed { set: digest("set") });
+    history.record(RoundNumber(2), signed(0..6));
     history.record(RoundNumber(2), Event::Revealed);
     assert_eq!(history.rises(Stage::ConsistencyCheck, RoundNumber(2)), Err(Refusal::AlreadySigned));
     assert_eq!(history.rises(Stage::Unmasking, RoundNumber(1)), Err(Refusal::AlreadyRevealed));
@@ -78,14 +95,47 @@ fn one_set_is_opened_over_a_model_and_a_retry_plans_the_same_cohort_until_it_is_
     };
     assert_eq!(may_sign(&history, 1), Err(Refusal::SetRule));
     assert_eq!(may_sign(&history, 2), Ok(()));
-    history.record(RoundNumber(2), Event::Signed { set: digest("set") });
+    history.record(RoundNumber(2), signed([]));
     assert_eq!(may_sign(&history, 2), Err(Refusal::SetRule));
-    assert!(!may_open(&history, "a", "all"));
+    assert!(!may_open(&history, "a", "some"));
     // A train round carries the evaluation of its model: to evaluate it is the same release.
-    let evaluate = history.may_open(PlanKind::Evaluate, digest("a"), &named("all"));
-    assert_eq!(evaluate, Err(Refusal::SetRule));
-    let statistics = history.may_open(PlanKind::Statistics, digest("a"), &named("all"));
-    assert_eq!(statistics, Ok(()));
+    let open = |kind| history.may_open(&intent(kind, digest("a"), named("all")));
+    assert_eq!(open(PlanKind::Evaluate), Err(Refusal::SetRule));
+    assert_eq!(open(PlanKind::Statistics), Ok(()));
+}
+
+#[test]
+fn where_a_set_was_signed_the_same_vector_goes_into_the_same_set_again_and_nothing_else() {
+    let mut history = History::new(FEDERATION);
+    assert!(history.adopt(standing(0)).is_ok());
+    history.record(RoundNumber(1), uploading("a", "all"));
+    history.record(RoundNumber(1), signed(0..5));
+    for (restarted, round) in [(false, 2), (true, 3)] {
+        if restarted {
+            history = History::replay(FEDERATION, &history.export());
+        }
+        let may_upload = |history: &History, name, vector, fresh| {
+            history.may_upload(&train("a", name), digest(vector), fresh).is_ok()
+        };
+        assert!(may_upload(&history, "all", "vector", false));
+        assert!(!may_upload(&history, "all", "another", false), "two sums of one set differ");
+        assert!(may_upload(&history, "all", "another", true), "which is charged");
+        assert!(!may_upload(&history, "some", "vector", false));
+        history.record(RoundNumber(round), uploading("a", "all"));
+        let may_sign = |history: &History, round, set: std::ops::Range<u8>| {
+            let set: Vec<ClientId> = set.map(client).collect();
+            history.may_sign(PlanKind::Train, digest("a"), RoundNumber(round), &set).is_ok()
+        };
+        assert!(!may_sign(&history, round, 0..6) && !may_sign(&history, round, 0..4));
+        assert!(!may_sign(&history, round - 1, 0..5), "the round before the retry is dead");
+        assert!(may_sign(&history, round, 0..5));
+        history.record(RoundNumber(round), signed(0..5));
+        assert!(!may_sign(&history, round, 0..5), "once in a round");
+    }
+    // Whatever the client saw published, in whichever of these rounds, was the release.
+    history
+        .record(RoundNumber(1), Event::Stands(Standing { round: RoundNumber(1), ..standing(0) }));
+    assert!(!may_open(&history, "a", "all"));
 }
 
 #[test]
@@ -94,7 +144,7 @@ fn what_was_forgotten_is_not_opened_again_until_a_newer_model_is_published() {
     history.record(RoundNumber(2), Event::Stands(standing(2)));
     history.record(RoundNumber(5), Event::RolledBack { seen: RoundNumber(4) });
     let refused = Err(Refusal::RolledBack { seen: 4, remembered: 2 });
-    let open = |history: &History, kind| history.may_open(kind, digest("a"), &named("all"));
+    let open = |history: &History, kind| history.may_open(&intent(kind, digest("a"), named("all")));
     assert_eq!(open(&history, PlanKind::Train), refused);
     assert_eq!(history.remembered(), RoundNumber(4));
     history.record(RoundNumber(4), Event::Stands(standing(4)));
@@ -107,13 +157,14 @@ fn under_an_amended_manifest_another_cohort_may_try_with_enough_of_the_one_befor
     let (kind, model) = (PlanKind::Train, digest("a"));
     let mut history = History::new(FEDERATION);
     let cohort_1 = cohort("first", 0..5);
-    history.record(RoundNumber(1), Event::Uploading { kind, model, cohort: cohort_1 });
-    let may_open = |history: &History, cohort| history.may_open(kind, model, &cohort).is_ok();
+    history.record(RoundNumber(1), upload(intent(kind, model, cohort_1)));
+    let may_open =
+        |history: &History, cohort| history.may_open(&intent(kind, model, cohort)).is_ok();
     assert!(!may_open(&history, cohort("first", 0..4)), "not under the same manifest");
     assert!(!may_open(&history, cohort("second", 4..9)), "one of five could have signed");
     assert!(may_open(&history, cohort("second", 3..9)));
     let cohort_2 = cohort("second", 3..9);
-    history.record(RoundNumber(2), Event::Uploading { kind, model, cohort: cohort_2.clone() });
+    history.record(RoundNumber(2), upload(intent(kind, model, cohort_2.clone())));
     let may_sign = |history: &History, round, survivors: &[u8]| {
         let survivors: Vec<_> = survivors.iter().copied().map(client).collect();
         history.may_sign(kind, model, RoundNumber(round), &survivors).is_ok()
@@ -122,7 +173,7 @@ fn under_an_amended_manifest_another_cohort_may_try_with_enough_of_the_one_befor
     assert!(!may_sign(&history, 2, &[4, 5, 6, 7, 8]), "a set of it could still be opened");
     assert!(may_sign(&history, 2, &[3, 4, 5, 6]));
     // A second amendment: both cohorts have to be shown dead, also after a retry and a restart.
-    history.record(RoundNumber(3), Event::Uploading { kind, model, cohort: cohort_2 });
+    history.record(RoundNumber(3), upload(intent(kind, model, cohort_2)));
     let history = History::replay(FEDERATION, &history.export());
     assert!(
         !may_open(&history, cohort("third", 5..9)) && may_open(&history, cohort("third", 3..5))
@@ -134,9 +185,9 @@ fn under_an_amended_manifest_another_cohort_may_try_with_enough_of_the_one_befor
 fn a_client_that_signed_a_set_follows_no_amendment_over_the_same_model() {
     let mut history = History::new(FEDERATION);
     history.record(RoundNumber(1), uploading("a", "all"));
-    history.record(RoundNumber(1), Event::Signed { set: digest("set") });
+    history.record(RoundNumber(1), signed(0..6));
     let next = cohort("second", 0..6);
-    let refused = history.may_open(PlanKind::Train, digest("a"), &next);
+    let refused = history.may_open(&intent(PlanKind::Train, digest("a"), next));
     assert_eq!(refused, Err(Refusal::SetRule));
 }
 
@@ -166,22 +217,22 @@ fn what_is_remembered_does_not_grow_with_rounds_and_answers_for_the_newest_model
     let mut history = History::new(FEDERATION);
     assert!(history.adopt(standing(0)).is_ok());
     let statistics = PlanKind::Statistics;
-    let upload = |kind, model| Event::Uploading { kind, model, cohort: named("all") };
-    history.record(RoundNumber(1), upload(statistics, digest("data")));
-    history.record(RoundNumber(1), Event::Signed { set: digest("sums") });
+    let of = |kind, model| intent(kind, model, named("all"));
+    history.record(RoundNumber(1), upload(of(statistics, digest("data"))));
+    history.record(RoundNumber(1), signed(0..6));
     let mut lengths = Vec::new();
     for round in 2..200 {
         let before = history.standing().unwrap().state;
         let number = RoundNumber(round);
-        assert_eq!(history.may_open(PlanKind::Train, before, &named("all")), Ok(()));
-        for event in [Event::Advertised, Event::Shared, upload(PlanKind::Train, before)] {
+        assert_eq!(history.may_open(&of(PlanKind::Train, before)), Ok(()));
+        for event in [Event::Advertised, Event::Shared, upload(of(PlanKind::Train, before))] {
             history.record(number, event);
         }
         // Every third time it uploads and is not asked to sign.
         if round % 3 > 0 {
-            history.record(number, Event::Signed { set: digest("set") });
+            history.record(number, signed(0..6));
             history.record(number, Event::Revealed);
-            let again = history.may_open(PlanKind::Evaluate, before, &named("all"));
+            let again = history.may_open(&of(PlanKind::Evaluate, before));
             assert_eq!(again, Err(Refusal::SetRule));
         }
         history.record(number, Event::Stands(standing(round)));
@@ -189,7 +240,7 @@ fn what_is_remembered_does_not_grow_with_rounds_and_answers_for_the_newest_model
         lengths.push(history.export().len());
     }
     assert!(lengths.iter().all(|length| *length <= 10), "{lengths:?}");
-    let again = history.may_open(statistics, digest("data"), &named("all"));
+    let again = history.may_open(&of(statistics, digest("data")));
     assert_eq!(again, Err(Refusal::SetRule), "those are released once for all");
     assert_eq!(History::replay(FEDERATION, &history.export()), history);
 }
@@ -199,17 +250,16 @@ fn a_retry_and_an_evaluation_of_one_version_are_remembered_until_the_next_one() 
     let mut history = History::new(FEDERATION);
     assert!(history.adopt(standing(3)).is_ok());
     let model = standing(3).state;
-    let upload = |model| Event::Uploading { kind: PlanKind::Train, model, cohort: named("all") };
-    history.record(RoundNumber(4), upload(model));
-    history.record(RoundNumber(4), Event::Signed { set: digest("set") });
+    let of = |model| intent(PlanKind::Train, model, named("all"));
+    history.record(RoundNumber(4), upload(of(model)));
+    history.record(RoundNumber(4), signed(0..6));
     // The same version stands at a later round: an evaluation changes nothing else.
     history
         .record(RoundNumber(5), Event::Stands(Standing { round: RoundNumber(5), ..standing(3) }));
-    let may_open = |history: &History| history.may_open(PlanKind::Train, model, &named("all"));
-    assert_eq!(may_open(&history), Err(Refusal::SetRule));
+    assert_eq!(history.may_open(&of(model)), Err(Refusal::SetRule));
     history.record(RoundNumber(6), Event::Stands(standing(6)));
-    history.record(RoundNumber(7), upload(standing(6).state));
-    history.record(RoundNumber(7), Event::Signed { set: digest("set") });
+    history.record(RoundNumber(7), upload(of(standing(6).state)));
+    history.record(RoundNumber(7), signed(0..6));
     history.record(RoundNumber(7), Event::Stands(standing(7)));
     assert!(!history.opened.contains_key(&Release::of(PlanKind::Train, model)));
     assert_eq!(history.rises(Stage::ConsistencyCheck, RoundNumber(7)), Err(Refusal::AlreadySigned));
@@ -228,11 +278,11 @@ fn event() -> impl Strategy<Value = Event> {
         Just(Event::Advertised),
         Just(Event::Shared),
         Just(Event::Revealed),
-        (name.clone(), name.clone(), 0_u8..4).prop_map(|(model, manifest, first)| {
+        (name.clone(), name, 0_u8..4).prop_map(|(model, manifest, first)| {
             let cohort = cohort(manifest, first..first + 3);
-            Event::Uploading { kind: PlanKind::Train, model: digest(model), cohort }
+            upload(intent(PlanKind::Train, digest(model), cohort))
         }),
-        name.prop_map(|set| Event::Signed { set: digest(set) }),
+        (0_u8..2).prop_map(|first| signed(first..4)),
         (0_u64..9).prop_map(|round| Event::Stands(standing(round))),
         (0_u64..9).prop_map(|round| Event::Adopted(standing(round))),
         prop::collection::vec(0_u8..4, 0..4).prop_map(|clients| Event::Met {
@@ -254,12 +304,15 @@ proptest! {
             let round = RoundNumber(round);
             // Only what a machine may do: it asks first.
             let allowed = match &event {
-                Event::Uploading { kind, model, cohort } => {
+                Event::Uploading { kind, model, cohort, contribution } => {
+                    let intent = intent(*kind, *model, cohort.clone());
                     history.rises(Stage::MaskedInput, round).is_ok()
-                        && history.may_open(*kind, *model, cohort).is_ok()
+                        && history.may_upload(&intent, *contribution, false).is_ok()
                 }
-                Event::Signed { .. } => {
-                    let is_open = |o: &Opened| o.round == round && o.signed.is_none();
+                Event::Signed { set } => {
+                    let is_open = |o: &Opened| {
+                        o.round == round && o.signed().is_none_or(|signed| signed.set == *set)
+                    };
                     history.rises(Stage::ConsistencyCheck, round).is_ok()
                         && history.opened.values().any(is_open)
                 }
