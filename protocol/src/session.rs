@@ -245,6 +245,9 @@ pub enum RoundsEnd {
     /// Its operator has stopped it. A client that stays joined is planned again once the operator
     /// starts it.
     Stopped,
+    /// It does not go on by itself: too many rounds failed, or nobody is left to try with. A client
+    /// that stays joined is planned again once the operator starts it.
+    Stalled,
 }
 
 impl fmt::Display for RoundsEnd {
@@ -252,6 +255,10 @@ impl fmt::Display for RoundsEnd {
         f.write_str(match self {
             Self::Finished => "the federation has finished: it has no further rounds",
             Self::Stopped => "the operator has stopped the federation",
+            Self::Stalled => {
+                "the federation has stalled: too many rounds failed one after the other, or nobody \
+                 is left whom its set rule allows; the coordinator's `federation status` says why"
+            }
         })
     }
 }

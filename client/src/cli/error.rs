@@ -227,7 +227,7 @@ fn client_kind(error: &ClientError) -> Kind {
             Cause::State => Kind::Configuration,
             Cause::Damaged => Kind::Damaged,
             Cause::Internal => Kind::Internal,
-            Cause::Expelled => Kind::Refused,
+            Cause::Expelled | Cause::Stalled => Kind::Refused,
         },
         ClientError::Deadline { .. } => Kind::Deadline,
         ClientError::Incomplete(_) | ClientError::Runtime(_) => Kind::Internal,

@@ -179,7 +179,8 @@ fn print_rules(manifest: &Manifest) {
             CoordinatorTrust::SemiHonest => "follows the protocol, and is curious",
         }
     );
-    if let Ok(floors) = manifest.floors(clients) {
+    let floors = manifest.floors(clients);
+    if let Ok(floors) = &floors {
         tell!(
             "  with all {clients} clients: {} may collude with it, a sum is over at least {}, \
              shares of {} open a mask",
@@ -189,7 +190,16 @@ fn print_rules(manifest: &Manifest) {
         );
     }
     tell!("  clients_min  {} honest clients in every published sum", rules.clients_min);
-    tell!("  dropouts     up to {:.1} % of a round", f64::from(rules.dropout_permille) / 10.0);
+    let share = f64::from(rules.dropout_permille) / 10.0;
+    match floors.map(|floors| clients.saturating_sub(floors.survivors_min(clients).into())) {
+        Ok(0) => {
+            tell!("  dropouts     none: a round of all {clients} clients needs every one of them")
+        }
+        Ok(borne) => {
+            tell!("  dropouts     {borne} of all {clients} clients, up to {share:.1} % of a round")
+        }
+        Err(_) => tell!("  dropouts     up to {share:.1} % of a round"),
+    }
     tell!("  peers        {} pinned ones in every round at least", rules.pinned_peers_min);
     if rules.whole_groups {
         tell!("  groups       a dropout takes its whole fixed group with it");

@@ -12,6 +12,7 @@ use super::event::{ClientEvent, Evaluation, FederationEvent};
 
 /// The stage of a federation that its operator has stopped.
 const STOPPED: &str = "stopped";
+const STALLED: &str = "stalled";
 
 /// Where one federation stands.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -99,7 +100,7 @@ impl FederationStanding {
             FederationEvent::CaughtUp { version } => self.version = *version,
             FederationEvent::Published { round, kind, version, evaluation, .. } => {
                 // A result that was under way when the federation was stopped is applied after that.
-                if self.stage != STOPPED {
+                if ![STOPPED, STALLED].contains(&self.stage.as_str()) {
                     self.stage = format!("round {round} published");
                 }
                 let before = if *kind == "train" { version.saturating_sub(1) } else { *version };
@@ -115,6 +116,7 @@ impl FederationStanding {
                 self.over = Some(reason.clone());
             }
             FederationEvent::Stopped { .. } => STOPPED.clone_into(&mut self.stage),
+            FederationEvent::Stalled { .. } => STALLED.clone_into(&mut self.stage),
             FederationEvent::Over { name, reason } => {
                 self.set(name, "over");
                 self.over = Some(reason.clone());

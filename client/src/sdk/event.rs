@@ -204,6 +204,12 @@ pub enum FederationEvent {
         /// Why.
         reason: String,
     },
+    /// The federation does not go on by itself; this client takes part again once its operator has
+    /// started it.
+    Stalled {
+        /// Why.
+        reason: String,
+    },
     /// An amendment that this tenant has signed is not in force yet; rounds go on meanwhile.
     Amending {
         /// What it waits for, and for whom.
@@ -282,9 +288,10 @@ impl FederationEvent {
                 Self::Training { round: round.0, done: *done, total: *total }
             }
             FederationNews::Told(Told::Event(event)) => Self::of_engine(event),
-            FederationNews::Told(Told::Paused) => {
-                Self::Stopped { reason: RoundsEnd::Stopped.to_string() }
+            FederationNews::Told(Told::Paused(RoundsEnd::Stalled)) => {
+                Self::Stalled { reason: RoundsEnd::Stalled.to_string() }
             }
+            FederationNews::Told(Told::Paused(end)) => Self::Stopped { reason: end.to_string() },
             FederationNews::Told(Told::Checkpoint(error) | Told::Unwritable(error)) => {
                 Self::NotStored { reason: error.to_string() }
             }
@@ -420,7 +427,7 @@ impl fmt::Display for FederationEvent {
                  ask the operator and the other tenants"
             ),
             Self::NotStored { reason } | Self::Failed { reason } => f.write_str(reason),
-            Self::Stopped { reason } => {
+            Self::Stopped { reason } | Self::Stalled { reason } => {
                 write!(f, "{reason}; this client takes part again once it is started")
             }
             Self::Amending { reason } => {

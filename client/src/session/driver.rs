@@ -418,10 +418,13 @@ impl Driver {
                 self.hand(federation, Input::StateAsked(standing)).await;
             }
             ToClient::Refused(refused) => self.refused(&refused).await,
-            ToClient::FederationEnded { federation, end: RoundsEnd::Stopped }
-                if !self.settings.once =>
+            ToClient::FederationEnded { federation, end }
+                if end != RoundsEnd::Finished && !self.settings.once =>
             {
-                self.stopped(federation).await;
+                self.paused(federation, end).await;
+            }
+            ToClient::FederationEnded { federation, end: RoundsEnd::Stalled } => {
+                self.turned_out(federation, federations::PlaceError::Stalled).await;
             }
             ToClient::FederationEnded { federation, end } => self.ended(federation, end).await,
             ToClient::CertificateRenewed { certificate } => {

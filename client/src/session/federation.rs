@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use roundelay_protocol::ids::{FederationId, RoundNumber};
 use roundelay_protocol::lineage::State;
 use roundelay_protocol::round::horizontal::client::{LocalFailure, Roots};
-use roundelay_protocol::session::VectorKind;
+use roundelay_protocol::session::{RoundsEnd, VectorKind};
 use roundelay_protocol::time::Time;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{AbortHandle, spawn_blocking};
@@ -51,7 +51,7 @@ pub(crate) enum Command {
     /// For the engine.
     Input(Input),
     /// There are no rounds for now.
-    Pause,
+    Pause(RoundsEnd),
     /// Take part in what waits for this client and in nothing else, and tell when that is done.
     Leave(oneshot::Sender<()>),
     /// End, and tell when everything is stored.
@@ -77,7 +77,7 @@ pub(crate) enum Told {
     /// Of the engine.
     Event(Event),
     /// There are no rounds for now; a result that is being applied still is.
-    Paused,
+    Paused(RoundsEnd),
     /// Something could not be written that rounds can do without.
     Checkpoint(CheckpointError),
     /// Something could not be written without which nothing may be sent, or nothing will be that is
@@ -199,9 +199,9 @@ impl Runner {
             match command {
                 Some(Command::Join) => self.join().await,
                 Some(Command::Input(input)) => self.input(input).await,
-                Some(Command::Pause) => {
+                Some(Command::Pause(end)) => {
                     self.input(Input::Ended).await;
-                    self.tell(Told::Paused);
+                    self.tell(Told::Paused(end));
                 }
                 Some(Command::Stored(round, stored)) => self.stored(round, stored).await,
                 Some(Command::Finish(finishing)) => {
@@ -231,7 +231,7 @@ impl Runner {
                 Command::Finish(finishing) => unfinished.push(finishing),
                 // Nothing waits for it any more: the sender is dropped.
                 Command::Leave(_) => {}
-                Command::Join | Command::Input(_) | Command::Pause | Command::Stored(..) => {}
+                Command::Join | Command::Input(_) | Command::Pause(_) | Command::Stored(..) => {}
             }
         }
     }

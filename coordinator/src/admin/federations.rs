@@ -8,8 +8,9 @@ use serde_json::Value;
 
 use super::views::{instant, last_of, latest, state};
 use super::{Admin, AdminError, Answer, FederationView, Kind, RoundView, StatusView};
+use crate::engine::audit::State as EngineState;
 use crate::federations::{Changes, Draft, Located};
-use crate::server::driver::DriverError;
+use crate::server::driver::{DriverError, FederationStatus};
 
 /// The driver knows ids alone; its user asked by a name.
 fn by_name(name: &str, error: DriverError) -> AdminError {
@@ -102,12 +103,19 @@ impl Admin {
             // A federation that was never started is in no driver, and its row says so.
             server.driver().status(&located.owner, id).ok()
         });
+        let mut federation = self.view(&located).await?;
+        let stalls = |status: &FederationStatus| {
+            status.engine.as_ref().is_some_and(|engine| engine.state == EngineState::Stalled)
+        };
+        if driven.as_ref().is_some_and(stalls) {
+            "stalled".clone_into(&mut federation.state);
+        }
         let engine = driven.as_ref().map(|status| serde_json::to_value(&status.engine));
         let engine = engine.transpose().map_err(|error| {
             AdminError::new(Kind::Internal, "status", format_args!("internal error: {error}"))
         })?;
         Ok(Answer::Status(Box::new(StatusView {
-            federation: self.view(&located).await?,
+            federation,
             coordinator_running: self.live.is_some(),
             engine: engine.unwrap_or(Value::Null),
             trouble: driven.and_then(|status| status.trouble),

@@ -109,7 +109,7 @@ pub struct FederationView {
     pub name: String,
     /// Whose handle holds its rows.
     pub owner: String,
-    /// `draft`, `running`, `stopped` or `finished`.
+    /// `draft`, `running`, `stopped` or `finished`; in a status also `stalled`.
     pub state: String,
     /// When it was created.
     pub created: String,

@@ -79,9 +79,7 @@ const KILLED: usize = 1;
 fn kill_in_each_place(small: &mut Small, rounds_between: u64) {
     small.federation.start().expect("it starts");
     for place in PLACES {
-        let until = version(small) + rounds_between;
-        let goes_on = || (version(small) >= until).then_some(());
-        wait_until(Duration::from_secs(60), goes_on).expect("rounds go on");
+        small.goes_on(rounds_between);
         let site = &mut small.federation.sites[KILLED];
         site.kill();
         site.start_with(&[("ROUNDELAY_FAILPOINT", place)]).expect("a client starts");
@@ -93,11 +91,6 @@ fn kill_in_each_place(small: &mut Small, rounds_between: u64) {
     }
     small.federation.watch(&mut |_| {}).expect("it finishes");
     small.all_models_agree();
-}
-
-fn version(small: &Small) -> u64 {
-    let status = small.federation.status().expect("a status");
-    status["engine"]["model_version"].as_u64().expect("a version")
 }
 
 #[test]

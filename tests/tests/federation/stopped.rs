@@ -1,4 +1,5 @@
-//! A federation that its operator stops and starts again: no client has to be restarted for it.
+//! A federation without rounds, because its operator stopped it or because too many have failed: no
+//! client has to be restarted once it is started again.
 
 use std::time::Duration;
 
@@ -21,6 +22,36 @@ fn clients_take_part_again_in_a_federation_that_was_stopped_and_started() {
     small.federation.coordinator.kill();
     small.federation.coordinator.start_again().expect("it starts again");
     tell(&small, "stopped");
+    small.federation.coordinator.verb(&["federation", "start", &small.federation.id]).expect("on");
+    small.goes_on(2);
+}
+
+#[test]
+fn a_federation_that_stalls_is_told_to_its_operator_and_its_members_and_may_be_started_again() {
+    let config = "[rounds]\nfailures_max = 2\nretry_ms = 100\n";
+    let mut small = Small::found_whole_with(3, 100_000, config);
+    small.federation.start().expect("it starts");
+    small.goes_on(1);
+    // It dies in every round that it takes part in.
+    small.federation.sites[2].kill();
+    let is_stalled = |small: &Small| {
+        let status = small.federation.status().expect("a status");
+        status["federation"]["state"] == "stalled"
+    };
+    let stalled = wait_until(Duration::from_secs(60), || {
+        let site = &mut small.federation.sites[2];
+        if site.ended() {
+            let dies = ("ROUNDELAY_FAILPOINT", "history.uploading.after");
+            site.start_with(&[dies]).expect("a client starts");
+        }
+        is_stalled(&small).then_some(())
+    });
+    assert!(stalled.is_some(), "{:#?}", small.federation.status());
+    small.federation.sites[2].kill();
+    let (status, line) = small.federation.sites[2].fails(&["run", "--once", "--deadline", "20"]);
+    assert!(status == 6 && line.contains("has stalled"), "{status}: {line}");
+    small.federation.sites[2].start().expect("a client starts");
+    tell(&small, "stalled");
     small.federation.coordinator.verb(&["federation", "start", &small.federation.id]).expect("on");
     small.goes_on(2);
 }

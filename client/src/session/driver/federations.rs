@@ -70,6 +70,8 @@ pub enum Cause {
     Internal,
     /// The coordinator found this client at fault.
     Expelled,
+    /// The coordinator plans no rounds any more.
+    Stalled,
 }
 
 /// Why a federation can't run here.
@@ -98,6 +100,8 @@ pub(crate) enum PlaceError {
     /// It was expelled before, and is not taken in again.
     #[error("the coordinator refuses: {0}")]
     Barred(String),
+    #[error("{}", RoundsEnd::Stalled)]
+    Stalled,
     #[error("internal error: {0}")]
     Internal(String),
 }
@@ -114,6 +118,7 @@ impl PlaceError {
             | Self::Checkpoint(CheckpointError::Damaged { .. }) => Cause::Damaged,
             Self::Pins(PinsError::Checkpoint(_)) | Self::Checkpoint(_) => Cause::State,
             Self::Expelled { .. } | Self::Barred(_) => Cause::Expelled,
+            Self::Stalled => Cause::Stalled,
             Self::Lineage(_) | Self::Internal(_) => Cause::Internal,
         }
     }

@@ -143,12 +143,12 @@ impl Driver {
         }
     }
 
-    /// The operator has stopped a federation: this client stays joined, so that it is planned again
-    /// once the federation is started.
-    pub(super) async fn stopped(&mut self, federation: FederationId) {
+    /// A federation has no rounds until its operator starts it: this client stays joined, so that it
+    /// is planned again then.
+    pub(super) async fn paused(&mut self, federation: FederationId, end: RoundsEnd) {
         if let Some(inbox) = self.places.get(&federation).and_then(Place::inbox) {
             // A task that is gone takes part in nothing any more.
-            let _ = inbox.send(Command::Pause).await;
+            let _ = inbox.send(Command::Pause(end)).await;
         }
     }
 

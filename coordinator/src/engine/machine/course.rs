@@ -28,6 +28,7 @@ impl Engine {
                 Step::Stall(stalled) => {
                     effects.push(Effect::Audit(Entry::Stalled(stalled.to_string())));
                     (self.state, self.stalled) = (State::Stalled, Some(stalled));
+                    self.tell_all_end(effects);
                 }
                 Step::Finish => self.end(State::Finished, effects),
             }
@@ -297,6 +298,10 @@ impl Engine {
         };
         effects.push(Effect::Persist(Fact::State(state)));
         effects.push(Effect::Audit(entry));
+        self.tell_all_end(effects);
+    }
+
+    fn tell_all_end(&self, effects: &mut Vec<Effect>) {
         self.members.ready().iter().for_each(|client| self.tell_end(*client, effects));
     }
 
@@ -305,7 +310,8 @@ impl Engine {
         let end = match self.state {
             State::Finished => RoundsEnd::Finished,
             State::Stopped => RoundsEnd::Stopped,
-            State::Running | State::Stopping | State::Stalled => return,
+            State::Stalled => RoundsEnd::Stalled,
+            State::Running | State::Stopping => return,
         };
         effects.push(Effect::End { client, end });
     }
