@@ -97,6 +97,9 @@ pub enum CheckpointError {
         /// Its error.
         error: io::Error,
     },
+    /// Something else is where a folder should be.
+    #[error("{} is there and is no folder; move it away, or name another one with --dir", .0.display())]
+    NoFolder(PathBuf),
     /// The operating system refused.
     #[error("{}: {error}", .path.display())]
     Io {
@@ -243,6 +246,10 @@ pub struct DirLock {
 fn make_folder(folder: &Path) -> Result<(), CheckpointError> {
     if folder.is_dir() {
         return Ok(());
+    }
+    // Also where it is a link that leads nowhere.
+    if folder.symlink_metadata().is_ok() {
+        return Err(CheckpointError::NoFolder(folder.to_owned()));
     }
     fs::DirBuilder::new()
         .recursive(true)

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use roundelay_program::file::read_text;
 use roundelay_protocol::ids::FederationId;
 use roundelay_protocol::manifest::Manifest;
 use roundelay_protocol::suggestion::with_suggestion;
@@ -127,11 +128,8 @@ impl Config {
     /// One line that says which file, line and key, and what to do.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
         let unreadable = |why: String| ConfigError::Unreadable { path: path.to_owned(), why };
-        let length = std::fs::metadata(path).map_err(|error| unreadable(error.to_string()))?.len();
-        if length > FILE_BYTES_MAX {
-            return Err(unreadable(format!("{length} bytes are too many for such a file")));
-        }
-        let text = std::fs::read_to_string(path).map_err(|error| unreadable(error.to_string()))?;
+        let text =
+            read_text(path, FILE_BYTES_MAX).map_err(|error| unreadable(error.to_string()))?;
         let mut config: Self = parse(path, &text)?;
         config.check().map_err(|what| ConfigError::Value { path: path.to_owned(), what })?;
         config.resolve(path.parent().unwrap_or_else(|| Path::new("")));

@@ -37,7 +37,8 @@ pub(crate) fn run(dir: PathBuf, arguments: &RunArguments, output: Output) -> Res
         config => config?,
     };
     start_log(&config, &file, output)?;
-    let board = Arc::new(Mutex::new(Board::default()));
+    let before = Status::read(&state)?.map(|status| status.board(&state.names()));
+    let board = Arc::new(Mutex::new(before.unwrap_or_default()));
     let reporter = Reporter::new(output, Arc::clone(&board));
     let mut builder = Client::builder()
         .dir(&dir)
@@ -58,7 +59,7 @@ pub(crate) fn run(dir: PathBuf, arguments: &RunArguments, output: Output) -> Res
     let client = builder.trainers(make).build()?;
     let scribe = Scribe::start(dir, board).map_err(ClientError::Runtime)?;
     let ended = run_until_signal(client);
-    scribe.stop();
+    scribe.stop(ended.as_ref().err().map(ToString::to_string));
     let summary = ended?;
     if output == Output::Json {
         say(&summary_json(&summary));
@@ -151,6 +152,7 @@ async fn stop_on_signal(stopper: Stopper) {
 
 /// Writes the status file now and then, and once more at the end.
 struct Scribe {
+    board: Arc<Mutex<Board>>,
     over: Arc<AtomicBool>,
     thread: JoinHandle<()>,
 }
@@ -159,6 +161,7 @@ impl Scribe {
     fn start(dir: PathBuf, board: Arc<Mutex<Board>>) -> std::io::Result<Self> {
         let over = Arc::new(AtomicBool::new(false));
         let (ends, since) = (Arc::clone(&over), crate::clock::unix_ms());
+        let shared = Arc::clone(&board);
         let thread = std::thread::Builder::new().name("status".to_owned()).spawn(move || {
             let write = |connected: bool| {
                 let mut board = board.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -171,10 +174,12 @@ impl Scribe {
             }
             write(false);
         })?;
-        Ok(Self { over, thread })
+        Ok(Self { board: shared, over, thread })
     }
 
-    fn stop(self) {
+    /// Writes for the last time, with what ended the daemon if something did.
+    fn stop(self, trouble: Option<String>) {
+        self.board.lock().unwrap_or_else(PoisonError::into_inner).trouble = trouble;
         self.over.store(true, Ordering::Relaxed);
         self.thread.thread().unpark();
         // It does not panic; and if it did, the status file is all that is lost.

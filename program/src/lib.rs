@@ -6,6 +6,7 @@
 //! |---|---|
 //! | [`line`](mod@line) | a line on standard output or standard error, to a reader that may be gone |
 //! | [`answer`] | answers for people or for programs |
+//! | [`file`](mod@file) | files that people name: opened only if they are files, read up to a bound |
 //! | [`failure`] | how a program reads its arguments, and how it fails |
 //! | [`failpoint`] | named places where a test may kill it |
 
@@ -14,6 +15,7 @@ pub mod answer;
 pub mod failpoint;
 #[cfg(feature = "cli")]
 pub mod failure;
+pub mod file;
 pub mod line;
 #[cfg(feature = "cli")]
 mod usage;

@@ -142,7 +142,12 @@ fn print(site: &Site, running: bool, last: Option<&Status>, sent: &Sent) {
     );
     match (running, last) {
         (false, None) => tell!("daemon       never ran"),
-        (false, Some(last)) => tell!("daemon       stopped; last seen {}", moment(last.unix_ms)),
+        (false, Some(last)) => {
+            tell!("daemon       stopped; last seen {}", moment(last.unix_ms));
+            if let Some(trouble) = &last.trouble {
+                tell!("             {trouble}");
+            }
+        }
         (true, None) => tell!("daemon       starting"),
         (true, Some(last)) => match &last.trouble {
             Some(trouble) => tell!("daemon       runs; {trouble}"),

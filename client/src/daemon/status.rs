@@ -3,11 +3,12 @@
 
 use std::path::{Path, PathBuf};
 
+use roundelay_protocol::ids::FederationId;
 use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::files::read;
 use crate::checkpoint::{CheckpointError, StateDir};
-use crate::sdk::Board;
+use crate::sdk::{Board, Evaluation, FederationStanding};
 
 const FILE: &str = "status.json";
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -80,6 +81,22 @@ impl Status {
         }
     }
 
+    /// What a daemon that starts knows of its federations from the one before.
+    pub(crate) fn board(&self, federations: &[(FederationId, String)]) -> Board {
+        let federations = federations.iter().filter_map(|(id, name)| {
+            let text = id.to_string();
+            let before = self.federations.iter().find(|before| before.id == text)?;
+            let evaluation = before.evaluation.map(|it| {
+                let EvaluationStatus { version, rows, accuracy, loss } = it;
+                (version, Evaluation { rows, accuracy, loss })
+            });
+            let (name, version) = (name.clone(), before.version);
+            let standing = FederationStanding { name, version, evaluation, ..Default::default() };
+            Some((*id, standing))
+        });
+        Board { federations: federations.collect(), ..Board::default() }
+    }
+
     /// What was written last; `None` where no daemon ran yet, or a build that wrote otherwise.
     pub(crate) fn read(dir: &StateDir) -> Result<Option<Self>, CheckpointError> {
         let bytes = read(&dir.file(FILE), FILE_BYTES_MAX)?;
@@ -112,7 +129,7 @@ mod tests {
         let mut board = Board::default();
         board.take(&ClientEvent::Connected);
         board.take(&ClientEvent::Federation {
-            federation: roundelay_protocol::ids::FederationId([1; 16]),
+            federation: FederationId([1; 16]),
             news: FederationEvent::Ready {
                 name: "digits".into(),
                 rows: 10,
@@ -122,6 +139,10 @@ mod tests {
         });
         let status = Status::of(&board, 7);
         status.write(dir.path());
-        assert_eq!(Status::read(&dir).unwrap(), Some(status));
+        assert_eq!(Status::read(&dir).unwrap(), Some(status.clone()));
+        let id = FederationId([1; 16]);
+        assert!(status.board(&[]).federations.is_empty(), "it is gone");
+        let again = status.board(&[(id, "digits".to_owned())]);
+        assert_eq!((again.federations[&id].version, again.connected), (3, false));
     }
 }

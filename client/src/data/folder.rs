@@ -3,6 +3,7 @@
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use roundelay_program::file::open;
 use roundelay_protocol::schema::Schema;
 
 use super::rows::{Part, Sink};
@@ -83,7 +84,7 @@ fn one_of_a_pair(file: &Path) -> Option<&'static str> {
     const NPY: &str = "is one NumPy file of a pair";
     const IDX: &str = "is one IDX file of a pair";
     let mut start = [0; 6];
-    let read = std::fs::File::open(file).and_then(|mut file| file.read(&mut start)).unwrap_or(0);
+    let read = open(file).and_then(|mut file| file.read(&mut start)).unwrap_or(0);
     match &start[..read] {
         start if start.starts_with(b"\x93NUMPY") || name(file).ends_with(".npy") => Some(NPY),
         // Two zeros, the type of the values, and how many dimensions they have.

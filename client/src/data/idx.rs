@@ -2,11 +2,11 @@
 //! dimensions as big-endian `u32`, then the values. Pictures and labels are unsigned bytes, the
 //! file may be gzip. A file is read row by row and never trusted for its announced size.
 
-use std::fs::File;
 use std::io::{BufReader, ErrorKind, Read};
 use std::path::Path;
 
 use flate2::read::MultiGzDecoder;
+use roundelay_program::file::open;
 
 use super::rows::{InputShape, Part, Sink, check_class};
 use super::{DataError, DataFault, Place};
@@ -128,7 +128,7 @@ impl Reader {
 }
 
 fn plain_or_gzip(file: &Path) -> Result<Box<dyn Read>, DataError> {
-    let opened = || File::open(file).map_err(|error| DataError::io(file, &error));
+    let opened = || open(file).map_err(|error| DataError::io(file, &error));
     let mut magic = [0; 2];
     let gzip = opened()?.read_exact(&mut magic).is_ok() && magic == [0x1f, 0x8b];
     let reader = BufReader::with_capacity(1 << 16, opened()?);

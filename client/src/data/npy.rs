@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io::{BufReader, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
+use roundelay_program::file::open;
 use roundelay_protocol::schema::{Column, ColumnKind, Schema};
 
 use super::cell;
@@ -232,7 +233,7 @@ struct Array {
 
 impl Array {
     fn open(file: &Path) -> Result<Self, DataError> {
-        let opened = File::open(file).map_err(|error| DataError::io(file, &error))?;
+        let opened = open(file).map_err(|error| DataError::io(file, &error))?;
         let mut bytes = BufReader::with_capacity(1 << 16, opened);
         let header = read_header(file, &mut bytes)?;
         let (kind, shape) = parse_header(&header).map_err(|what| bad(file, &what))?;

@@ -6,6 +6,7 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use csv::{ErrorKind, Position, ReaderBuilder, StringRecord};
+use roundelay_program::file::open;
 use roundelay_protocol::schema::{Column, ColumnKind, Schema};
 
 use super::cell;
@@ -26,7 +27,7 @@ pub(super) fn read(
         };
         return Err(DataError::at(file, fault));
     };
-    let opened = File::open(file).map_err(|error| DataError::io(file, &error))?;
+    let opened = open(file).map_err(|error| DataError::io(file, &error))?;
     let quotes = Quotes { file: opened, odd: false };
     let mut reader = ReaderBuilder::new().buffer_capacity(1 << 16).from_reader(quotes);
     let header = reader.headers().map_err(|error| not_csv(file, &error))?.clone();

@@ -79,6 +79,13 @@ pub enum Lost {
          client's folder, ask the operator for a new enrolment token and enrol again"
     )]
     Revoked,
+    /// A newer connection of this client took this one's place.
+    #[error(
+        "another connection with this client's certificate took this one's place; if a copy of its \
+         folder is run elsewhere, stop one of the two: they push each other out, and neither knows \
+         what the other has signed"
+    )]
+    Replaced,
     /// The coordinator closed the connection.
     #[error("the coordinator closed the connection ({code}): {reason}")]
     Closed {

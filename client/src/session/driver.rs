@@ -266,8 +266,7 @@ impl Driver {
         backoff: &mut Backoff,
     ) -> Result<(), DriverError> {
         let mut retry_in = backoff.next(error.failure(), &mut os_rng());
-        let replaced = CloseCode::Replaced;
-        if matches!(&error, SessionError::Lost(Lost::Closed { code, .. }) if *code == replaced) {
+        if matches!(&error, SessionError::Lost(Lost::Replaced)) {
             retry_in = retry_in.max(REPLACED_PAUSE);
         }
         (self.on_news)(News::Disconnected { error, retry_in });

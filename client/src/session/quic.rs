@@ -253,6 +253,7 @@ fn closed(code: Option<CloseCode>, reason: String) -> Lost {
         Some(CloseCode::CertificateUnknown) => refused("it names no client that is known there"),
         Some(CloseCode::CertificateRequired) => refused("none was shown"),
         Some(CloseCode::Revoked) => Lost::Revoked,
+        Some(CloseCode::Replaced) => Lost::Replaced,
         Some(code) => Lost::Closed { code, reason },
         None => Lost::Broken(reason),
     }

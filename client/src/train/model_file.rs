@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 
+use roundelay_program::file::read;
 use roundelay_protocol::manifest::Task;
 use roundelay_protocol::model::ParameterSpec;
 use roundelay_protocol::statistics::Standardisation;
@@ -12,6 +13,9 @@ use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use zerocopy::IntoBytes;
 
 use super::TrainError;
+
+/// Bytes of the header of a safetensors file.
+const HEADER_BYTES_MAX: u64 = 16 << 20;
 
 /// The metadata entry that holds the standardisation, as JSON.
 pub(crate) const STANDARDISATION: &str = "standardisation";
@@ -56,7 +60,9 @@ impl ModelFile {
 
     /// Reads a model of the task's shape.
     pub(crate) fn read(task: &Task, file: &Path) -> Result<Self, TrainError> {
-        let bytes = std::fs::read(file).map_err(|error| wrong(file, &error.to_string()))?;
+        let values: u64 = parameters(task)?.iter().map(ParameterSpec::values).sum();
+        let bytes_max = 4 * values + HEADER_BYTES_MAX;
+        let bytes = read(file, bytes_max).map_err(|error| wrong(file, &error.to_string()))?;
         let tensors =
             SafeTensors::deserialize(&bytes).map_err(|error| wrong(file, &error.to_string()))?;
         let mut model = Vec::new();

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 
+use roundelay_program::file::read;
 use roundelay_protocol::lineage;
 use roundelay_protocol::manifest::Task;
 use roundelay_protocol::model::ParameterSpec;
@@ -16,6 +17,9 @@ use super::{Admin, AdminError, Answer, Kind, ModelView};
 use crate::clock::now_unix_ms;
 use crate::federations::Located;
 use crate::store::{AuditEvent, AuditRecord, Model, StoreError, Write};
+
+/// Bytes of the header of a safetensors file.
+const HEADER_BYTES_MAX: u64 = 16 << 20;
 
 impl Admin {
     pub(super) async fn models(&self, name: &str, last: Option<u32>) -> Result<Answer, AdminError> {
@@ -72,11 +76,14 @@ impl Admin {
             let message = format!("{}: {what}", file.display());
             AdminError::new(Kind::Invalid, "bad_parameters", message)
         };
-        let bytes = std::fs::read(file).map_err(|error| invalid(error.to_string()))?;
+        let specs = parameters(&task)?;
+        let values: u64 = specs.iter().map(ParameterSpec::values).sum();
+        let bytes_max = 4 * values + HEADER_BYTES_MAX;
+        let bytes = read(file, bytes_max).map_err(|error| invalid(error.to_string()))?;
         let tensors =
             SafeTensors::deserialize(&bytes).map_err(|error| invalid(error.to_string()))?;
         let mut flat = Vec::new();
-        for spec in parameters(&task)? {
+        for spec in specs {
             let tensor = tensors.tensor(&spec.name).map_err(|error| invalid(error.to_string()))?;
             if tensor.dtype() != Dtype::F32 || tensor.shape() != shape(&spec) {
                 let what = format!("`{}` is not 32-bit floats of {:?}", spec.name, spec.shape);

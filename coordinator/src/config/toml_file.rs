@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
+use roundelay_program::file::read_text;
 use roundelay_protocol::suggestion::with_suggestion;
 use serde::de::DeserializeOwned;
 
@@ -45,11 +46,7 @@ pub enum FileError {
 /// Reads a file into a value.
 pub fn read<T: DeserializeOwned>(path: &Path) -> Result<T, FileError> {
     let unreadable = |why: String| FileError::Unreadable { path: path.to_owned(), why };
-    let length = std::fs::metadata(path).map_err(|error| unreadable(error.to_string()))?.len();
-    if length > FILE_BYTES_MAX {
-        return Err(unreadable(format!("{length} bytes are too many for such a file")));
-    }
-    let text = std::fs::read_to_string(path).map_err(|error| unreadable(error.to_string()))?;
+    let text = read_text(path, FILE_BYTES_MAX).map_err(|error| unreadable(error.to_string()))?;
     parse(path, &text)
 }
 

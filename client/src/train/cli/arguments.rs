@@ -3,11 +3,15 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use roundelay_program::file::read_text;
 use roundelay_protocol::manifest::Task;
 use roundelay_protocol::suggestion::with_suggestion;
 
 use crate::data::{Data, HELD_OUT_PERCENT, Rows, Source};
 use crate::train::{Device, Engine, Options, TrainError};
+
+/// Bytes of a task file.
+const TASK_BYTES_MAX: u64 = 16 << 20;
 
 /// A task and data for it.
 #[derive(Debug, Args)]
@@ -43,7 +47,7 @@ impl Local {
     /// Reads the task file.
     pub(super) fn task(&self) -> Result<Task, TrainError> {
         let file = self.task.display();
-        let text = std::fs::read_to_string(&self.task).map_err(|error| {
+        let text = read_text(&self.task, TASK_BYTES_MAX).map_err(|error| {
             TrainError::Installation(format!("{file}: {error}; name a task file with --task"))
         })?;
         let task: Task = toml::from_str(&text).map_err(|error| {

@@ -85,12 +85,7 @@ fn read(file: &Path) -> Result<Vec<u8>, TrainError> {
         let what = format!("{}: {error}; name the module's file as `module`", file.display());
         TrainError::Installation(what)
     };
-    let bytes = std::fs::metadata(file).map_err(unreadable)?.len();
-    if bytes > MODULE_BYTES_MAX {
-        let what = format!("{}: {bytes} bytes are too many for a module", file.display());
-        return Err(TrainError::Installation(what));
-    }
-    std::fs::read(file).map_err(unreadable)
+    roundelay_program::file::read(file, MODULE_BYTES_MAX).map_err(unreadable)
 }
 
 type Named = Vec<(String, Tensor)>;
