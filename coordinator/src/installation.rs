@@ -65,6 +65,18 @@ pub enum InstallationError {
         .0.display()
     )]
     InUse(PathBuf),
+    /// There are tenants' keys, and no store.
+    #[error(
+        "{} is gone, and keys of tenants are in {}: restore it from a backup; for a new \
+         installation choose another folder (`--data`), or move those keys away",
+        .store.display(), .keys.display()
+    )]
+    NoStore {
+        /// Where it should be.
+        store: PathBuf,
+        /// Where the keys are.
+        keys: PathBuf,
+    },
     /// The keys cannot be used.
     #[error(transparent)]
     Keys(#[from] KeyError),
@@ -148,8 +160,12 @@ impl Installation {
         lock: DataLock,
         certificate_life: Duration,
     ) -> Result<Self, InstallationError> {
-        let kms: Arc<dyn Kms> = Arc::new(FileKms::open(&lock.data.join("keys"))?);
-        let database = lock.data.join(STORE);
+        let (keys, database) = (lock.data.join("keys"), lock.data.join(STORE));
+        let kms = FileKms::open(&keys)?;
+        if kms.holds_tenants()? && !database.exists() {
+            return Err(InstallationError::NoStore { store: database, keys });
+        }
+        let kms: Arc<dyn Kms> = Arc::new(kms);
         let store = SqliteStore::open(&database, Arc::clone(&kms)).await?;
         let store: Arc<dyn Store> = Arc::new(store);
         let blobs = Blobs::in_folder(&lock.data.join("blobs"), kms)?;
@@ -181,6 +197,19 @@ impl Installation {
         } else {
             Err(StoreError::NoSuchTenant(tenant.clone()))
         }
+    }
+}
+
+impl Installation {
+    /// The tenants whose rows can't be read, as where a key is gone; the others are served.
+    pub async fn unreadable(&self) -> Result<Vec<(TenantId, StoreError)>, StoreError> {
+        let mut unreadable = Vec::new();
+        for tenant in self.store.tenants().await? {
+            if let Err(error) = self.store.tenant(&tenant.tenant).audit(0, 1).await {
+                unreadable.push((tenant.tenant, error));
+            }
+        }
+        Ok(unreadable)
     }
 }
 

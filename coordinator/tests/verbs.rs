@@ -2,7 +2,7 @@
 //! standard output, one line on standard error.
 
 use std::io::{BufRead, BufReader};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -44,18 +44,24 @@ fn failure(data: &Path, line: &str) -> (i32, String) {
 struct Serving {
     child: Child,
     address: String,
+    log: PathBuf,
 }
 
 impl Serving {
     fn start(data: &Path, options: &str) -> Self {
         let line = format!("serve --output json {options}");
-        let mut child =
-            command(data, &line).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let log = data.with_extension("log");
+        let errors = std::fs::File::create(&log).unwrap();
+        let mut child = command(data, &line).stdout(Stdio::piped()).stderr(errors).spawn().unwrap();
         let mut ready = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut ready).unwrap();
         let ready: Value = serde_json::from_str(&ready).unwrap();
         let address = ready["ready"]["address"].as_str().unwrap().to_owned();
-        Self { child, address }
+        Self { child, address, log }
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap()
     }
 
     fn signal(&self, name: &str) {
@@ -250,4 +256,38 @@ fn the_data_folder_and_its_secrets_are_its_owners_alone() {
     for file in ["store.sqlite", "admin.sock", "keys/_installation.kek"] {
         assert_eq!(mode(&data.join(file)) & 0o077, 0, "{file}");
     }
+}
+
+#[test]
+fn a_store_that_is_gone_is_not_begun_anew_where_tenants_have_keys() {
+    let folder = folder();
+    let data = folder.path().join("data");
+    answer(&data, "tenant add acme");
+    for file in ["store.sqlite", "store.sqlite-wal", "store.sqlite-shm"] {
+        let _ = std::fs::remove_file(data.join(file));
+    }
+    let (status, line) = failure_of_serve(&data, "127.0.0.1:0");
+    assert_eq!(status, 11, "{line}");
+    assert!(line.contains("store.sqlite is gone") && line.contains("backup"), "{line}");
+    assert!(!data.join("store.sqlite").exists());
+}
+
+#[test]
+fn a_tenant_whose_key_is_gone_or_another_is_named_at_the_start_and_the_others_are_served() {
+    let folder = folder();
+    let data = folder.path().join("data");
+    for tenant in ["acme", "beta", "gamma"] {
+        answer(&data, &format!("tenant add {tenant}"));
+        answer(&data, &format!("enrol-token --tenant {tenant} --address h:1"));
+    }
+    std::fs::remove_file(data.join("keys/acme.kek")).unwrap();
+    std::fs::write(data.join("keys/beta.kek"), [7; 32]).unwrap();
+    let serving = Serving::start(&data, "--listen 127.0.0.1:0");
+    let told = serving.log();
+    for tenant in ["acme", "beta"] {
+        let of_it = told.lines().find(|line| line.contains(&format!("\"tenant\":\"{tenant}\"")));
+        assert!(of_it.is_some_and(|line| line.contains("restore")), "{tenant}: {told}");
+    }
+    assert!(!told.contains("gamma"), "{told}");
+    answer(&data, "enrol-token --tenant gamma");
 }

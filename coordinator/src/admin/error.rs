@@ -109,9 +109,9 @@ impl From<InstallationError> for AdminError {
                 Self::new(Kind::Configuration, "no_installation", error)
             }
             InstallationError::InUse(_) => Self::new(Kind::Conflict, "data_in_use", error),
-            InstallationError::NoticeKey | InstallationError::Authority(_) => {
-                Self::new(Kind::Damaged, "corrupt", error)
-            }
+            InstallationError::NoStore { .. }
+            | InstallationError::NoticeKey
+            | InstallationError::Authority(_) => Self::new(Kind::Damaged, "corrupt", error),
             other => Self::new(Kind::Internal, "installation", other),
         }
     }

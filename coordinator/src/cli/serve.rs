@@ -27,6 +27,9 @@ pub(super) async fn serve(
 ) -> Result<(), AdminError> {
     let lock = take(&config).await?;
     let installation = Installation::open(lock, config.certificate_life()).await?;
+    for (tenant, error) in installation.unreadable().await.map_err(InstallationError::Store)? {
+        tracing::error!(%tenant, "its rows can't be read, the other tenants are served: {error}");
+    }
     let installation = Arc::new(installation);
     let settings = config.rounds.settings(&config.limits, installation.spool());
     let (store, blobs) = (Arc::clone(&installation.store), installation.blobs.clone());

@@ -33,6 +33,19 @@ impl FileKms {
         Ok(Self { folder: folder.to_owned(), keys: RwLock::default() })
     }
 
+    /// Whether there is a key of any tenant.
+    pub fn holds_tenants(&self) -> Result<bool, KeyError> {
+        let fail = |error: io::Error| failed("reading the key folder", &self.folder, &error);
+        let installation = self.path(&Scope::Installation);
+        for entry in fs::read_dir(&self.folder).map_err(fail)? {
+            let path = entry.map_err(fail)?.path();
+            if path.extension().is_some_and(|kind| kind == "kek") && path != installation {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     fn path(&self, scope: &Scope) -> PathBuf {
         self.folder.join(format!("{}.kek", scope.name()))
     }
