@@ -8,6 +8,8 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use roundelay_program::Output;
 
+use crate::data::check_data_set;
+
 pub(crate) mod compared;
 mod difference;
 mod enrol;
@@ -102,12 +104,20 @@ pub(crate) struct RunArguments {
     /// The tenant's rows, in place of the configuration's `[data]` path.
     #[arg(long, value_name = "PATH")]
     pub(crate) data: Option<PathBuf>,
+    /// What this tenant calls the people behind its rows, in place of the configuration's; budgets of
+    /// differential privacy are counted by this name.
+    #[arg(long, value_name = "NAME", value_parser = data_set)]
+    pub(crate) data_set: Option<String>,
     /// End when every federation is over; fail at once where the coordinator is not there.
     #[arg(long)]
     pub(crate) once: bool,
     /// Fail if it has not ended after so many seconds.
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub(crate) deadline: Option<Duration>,
+}
+
+fn data_set(text: &str) -> Result<String, String> {
+    check_data_set(text).map(|()| text.to_owned())
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

@@ -11,7 +11,7 @@ use roundelay_protocol::suggestion::with_suggestion;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use crate::data::Source;
+use crate::data::{Source, check_data_set};
 use crate::train::process::TrainerProcess;
 use crate::train::{Device, Engine, Options, TrainError, Trainer};
 
@@ -144,12 +144,13 @@ impl Config {
             return Err("`trainer.threads` is 0; it must be at least 1".to_owned());
         }
         let sources = self.federations.values().map(|it| &it.data).chain(&self.data);
-        match sources.map(|source| source.held_out_percent).find(|percent| *percent >= 100) {
-            Some(percent) => {
-                Err(format!("`held_out_percent` is {percent}; it must be between 0 and 99"))
+        sources.into_iter().try_for_each(|Source { held_out_percent, data_set, .. }| {
+            if *held_out_percent >= 100 {
+                let what = "it must be between 0 and 99";
+                return Err(format!("`held_out_percent` is {held_out_percent}; {what}"));
             }
-            None => Ok(()),
-        }
+            check_data_set(data_set).map_err(|what| format!("`data_set`: {what}"))
+        })
     }
 
     fn resolve(&mut self, folder: &Path) {

@@ -77,10 +77,11 @@ fn configuration(file: &Path, arguments: &RunArguments) -> Result<Config, Config
         false => Config::read(file)?,
     };
     if let Some(path) = &arguments.data {
-        let held_out_percent = config.data.as_ref().map(|data| data.held_out_percent);
-        let mut source = Source::new(path);
-        source.held_out_percent = held_out_percent.unwrap_or(source.held_out_percent);
-        config.data = Some(source);
+        let before = config.data.take().unwrap_or_else(|| Source::new(path));
+        config.data = Some(Source { path: path.clone(), ..before });
+    }
+    if let (Some(data), Some(name)) = (&mut config.data, &arguments.data_set) {
+        data.data_set.clone_from(name);
     }
     if config.data.is_none() && config.federations.is_empty() {
         return Err(ConfigError::NoData(file.to_owned()));

@@ -45,14 +45,34 @@ pub struct Source {
     /// Share of the rows that is held out for evaluation, in percent, below 100.
     #[serde(default = "held_out_percent")]
     pub held_out_percent: u8,
+    /// What the tenant calls the people or things behind these rows: budgets of differential privacy
+    /// are counted by this name, whatever becomes of the file.
+    #[serde(default = "data_set")]
+    pub data_set: String,
 }
 
 impl Source {
     /// The data at `path` with the usual share held out.
     #[must_use]
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), held_out_percent: HELD_OUT_PERCENT }
+        Self { path: path.into(), held_out_percent: HELD_OUT_PERCENT, data_set: data_set() }
     }
+}
+
+/// Whether a data set may be called so.
+///
+/// # Errors
+/// What it may be called.
+pub fn check_data_set(name: &str) -> Result<(), String> {
+    if (1..=64).contains(&name.len()) && !name.contains(char::is_control) {
+        return Ok(());
+    }
+    Err("a name of 1 to 64 bytes, without control characters".to_owned())
+}
+
+/// Where the tenant makes no difference, all its data is of the same people.
+fn data_set() -> String {
+    "all".to_owned()
 }
 
 fn held_out_percent() -> u8 {

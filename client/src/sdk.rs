@@ -25,7 +25,8 @@
 //!         // `data` names this version of them: it changes when they do.
 //!         let data = Digest::of("mine/rows", &[&self.rows.to_le_bytes()]);
 //!         let schema = task.schema.digest();
-//!         Ok(DataSummary { rows: self.rows, held_out_rows: 10, schema, data })
+//!         let data_set = "patients".to_owned(); // budgets of privacy are counted by this name
+//!         Ok(DataSummary { rows: self.rows, held_out_rows: 10, schema, data, data_set })
 //!     }
 //!
 //!     fn statistics(&mut self) -> Result<Vec<ColumnStatistics>, TrainError> {

@@ -124,6 +124,9 @@ pub struct DataSummary {
     pub schema: Digest,
     /// Names this version of the data.
     pub data: Digest,
+    /// What the tenant calls the data set, whatever its version: budgets of differential privacy are
+    /// counted by this name.
+    pub data_set: String,
 }
 
 /// What training changed.

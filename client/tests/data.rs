@@ -56,7 +56,7 @@ fn numbers() -> Schema {
 }
 
 fn load(path: &Path, schema: &Schema) -> Result<Data, DataError> {
-    Data::load(&Source { path: path.to_owned(), held_out_percent: 0 }, schema)
+    Data::load(&Source { held_out_percent: 0, ..Source::new(path) }, schema)
 }
 
 /// The line that a CSV file gets, without the folder before its name.

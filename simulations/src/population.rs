@@ -269,7 +269,8 @@ impl Trainer for Known {
     fn prepare(&mut self, task: &Task) -> Result<DataSummary, TrainError> {
         let (rows, held_out_rows) = (self.rows(), self.metrics().rows);
         let data = Digest::of("roundelay/simulation/data", &[&self.client.to_le_bytes()]);
-        Ok(DataSummary { rows, held_out_rows, schema: task.schema.digest(), data })
+        let data_set = "all".to_owned();
+        Ok(DataSummary { rows, held_out_rows, schema: task.schema.digest(), data, data_set })
     }
 
     fn statistics(&mut self) -> Result<Vec<ColumnStatistics>, TrainError> {

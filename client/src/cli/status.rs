@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 use std::time::{Duration, UNIX_EPOCH};
 
-use roundelay_crypto::digest::Digest;
 use roundelay_protocol::manifest::readable;
 use roundelay_protocol::plain::counted;
 use serde::Serialize;
@@ -53,8 +52,8 @@ pub(super) fn status(dir: PathBuf, output: Output) -> Result<(), CliError> {
 /// data by all federations.
 #[derive(Serialize)]
 struct Spent {
-    /// Digest of the data set.
-    data: String,
+    /// What the tenant calls the data set.
+    data_set: String,
     federation: String,
     name: String,
     epsilon_spent: f64,
@@ -62,25 +61,28 @@ struct Spent {
     delta: f64,
     rounds_charged: u64,
     rounds_left: u64,
+    /// Federations that may have released sums over it without noise, before the promise.
+    unprotected: Vec<String>,
 }
 
 /// Rounds are counted up to so many: no task has more.
 const ROUNDS_MAX: u64 = 1_000_000;
 
 fn spent(sets: &DataSets) -> Vec<Spent> {
-    let of_set = |(data, set): (&Digest, &DataSet)| {
+    let of_set = |(data_set, set): (&String, &DataSet)| {
         let promises = set.promises.iter();
-        let spent = promises.map(|(federation, promise)| {
-            let Promise { name, budget, release } = promise;
+        let spent = promises.map(|(federation, (name, promise))| {
+            let Promise { budget, release } = promise;
             Spent {
-                data: data.to_string(),
+                data_set: data_set.clone(),
                 federation: federation.to_string(),
                 name: name.clone(),
                 epsilon_spent: set.ledger.epsilon(budget.delta),
                 epsilon: budget.epsilon,
                 delta: budget.delta,
                 rounds_charged: set.ledger.releases(),
-                rounds_left: set.ledger.left(*release, *budget, ROUNDS_MAX),
+                rounds_left: set.left(*release, ROUNDS_MAX),
+                unprotected: set.unprotected.iter().cloned().collect(),
             }
         });
         spent.collect::<Vec<_>>()
@@ -90,9 +92,9 @@ fn spent(sets: &DataSets) -> Vec<Spent> {
 
 impl Spent {
     fn print(&self) {
-        let data: String = self.data.chars().take(16).collect();
         tell!(
-            "privacy      data {data}…: ε = {:.3} of {} at δ = {:e} is spent by {}; {} pays {} more",
+            "privacy      data set {}: ε = {:.3} of {} at δ = {:e} is spent by {}; {} pays {} more",
+            self.data_set,
             self.epsilon_spent,
             self.epsilon,
             self.delta,

@@ -30,12 +30,14 @@ use crate::identity::os_rng;
 use crate::outbound::ListFederations;
 use crate::train::{TrainError, Trainer};
 
+mod failure;
 mod federations;
 mod joins;
 mod renewal;
 #[cfg(test)]
 mod tests;
 
+use failure::PlaceError;
 use federations::{Note, Place, Seen};
 use joins::Joins;
 use renewal::Renewal;
@@ -98,7 +100,7 @@ pub(crate) enum News {
     Federation(FederationId, FederationNews),
 }
 
-pub use federations::Cause;
+pub use failure::Cause;
 pub(crate) use federations::FederationNews;
 
 /// Why a driver ended with an error.
@@ -111,7 +113,7 @@ pub(crate) enum DriverError {
     #[error(transparent)]
     Certificate(#[from] CertificateError),
     #[error("federation {name}: {error}")]
-    Federation { name: String, error: federations::PlaceError },
+    Federation { name: String, error: PlaceError },
 }
 
 /// A running client.
@@ -423,7 +425,7 @@ impl Driver {
                 self.paused(federation, end).await;
             }
             ToClient::FederationEnded { federation, end: RoundsEnd::Stalled } => {
-                self.turned_out(federation, federations::PlaceError::Stalled).await;
+                self.turned_out(federation, PlaceError::Stalled).await;
             }
             ToClient::FederationEnded { federation, end } => self.ended(federation, end).await,
             ToClient::CertificateRenewed { certificate } => {

@@ -90,44 +90,68 @@ impl Ledger {
     }
 }
 
-/// The ledger of one data set, shared by all federations that the data serves on one client.
+/// The ledger of one data set, shared by all federations that the data serves on one client, with
+/// what they have promised about it.
 #[derive(Debug, Clone, Default)]
-pub struct Account(Arc<Mutex<Ledger>>);
+pub struct Account(Arc<Mutex<Shared>>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    ledger: Ledger,
+    promised: Vec<Budget>,
+}
+
+impl Shared {
+    /// What one federation releases is released to the others too: each budget has to pay it.
+    fn check(&self, release: Release, budget: Budget) -> Result<(), Overspent> {
+        let mut budgets = self.promised.iter().chain(std::iter::once(&budget));
+        budgets.try_for_each(|budget| self.ledger.check(release, *budget))
+    }
+}
 
 impl Account {
     /// An account that goes on from a ledger.
     #[must_use]
     pub fn new(ledger: Ledger) -> Self {
-        Self(Arc::new(Mutex::new(ledger)))
+        Self(Arc::new(Mutex::new(Shared { ledger, promised: Vec::new() })))
+    }
+
+    /// Every release has to be paid by this budget too from now on, whoever asks for it.
+    pub fn promise(&self, budget: Budget) {
+        let mut shared = self.lock();
+        if !shared.promised.contains(&budget) {
+            shared.promised.push(budget);
+        }
     }
 
     /// What was charged so far.
     #[must_use]
     pub fn ledger(&self) -> Ledger {
-        self.lock().clone()
+        self.lock().ledger.clone()
     }
 
-    /// Whether a budget pays one more release of this kind ([`Ledger::check`]).
+    /// Whether a budget, and every other one that was promised, pays one more release of this kind
+    /// ([`Ledger::check`]).
     ///
     /// # Errors
-    /// It does not.
+    /// One does not.
     pub fn check(&self, release: Release, budget: Budget) -> Result<(), Overspent> {
         self.lock().check(release, budget)
     }
 
-    /// Charges a release that the budget pays; of two at one time, the first one.
+    /// Charges a release that all budgets pay; of two at one time, the first one.
     ///
     /// # Errors
-    /// The budget does not pay it. Nothing was charged.
+    /// One does not pay it. Nothing was charged.
     pub fn charge(&self, release: Release, budget: Budget) -> Result<(), Overspent> {
-        let mut ledger = self.lock();
-        ledger.check(release, budget)?;
-        ledger.charge(release);
+        let mut shared = self.lock();
+        shared.check(release, budget)?;
+        shared.ledger.charge(release);
         Ok(())
     }
 
-    /// A ledger is whole between two statements, whoever panicked.
-    fn lock(&self) -> MutexGuard<'_, Ledger> {
+    /// It is whole between two statements, whoever panicked.
+    fn lock(&self) -> MutexGuard<'_, Shared> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -155,6 +179,22 @@ mod tests {
         assert!(overspent.spent <= 4.0 && overspent.with > 4.0);
         assert_eq!(ledger.left(release, BUDGET, 1000), 0);
         assert_eq!(ledger.releases(), left);
+    }
+
+    #[test]
+    fn a_federation_with_a_larger_budget_does_not_break_the_promise_of_another() {
+        let (account, release) = (Account::default(), release(5.0));
+        let larger = Budget { epsilon: 40.0, delta: 1e-3 };
+        let pays = |account: &Account| account.ledger().left(release, BUDGET, 1000);
+        account.promise(larger);
+        for _ in 0..pays(&account) {
+            account.charge(release, larger).unwrap();
+        }
+        let before = account.ledger();
+        assert_eq!(account.check(release, larger), Ok(()), "nobody has promised less");
+        account.promise(BUDGET);
+        assert_eq!(account.charge(release, larger).unwrap_err().budget, BUDGET.epsilon);
+        assert_eq!(account.ledger(), before);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Random integers from a seed: uniform, Poisson, Skellam and rounded Gaussian ones.
 //!
 //! The bits are an AES-256-CTR keystream. What follows them is floating-point arithmetic, so the
-//! distributions are not exact: uniform numbers are multiples of 2^-53, a density is computed to a
+//! distributions are not exact: uniform numbers are odd multiples of 2^-53, a density is computed to a
 //! relative error of about 1e-13 (Loader 2000), and what is rarer than about 2^-53 is never drawn.
 //! What is drawn are integers without gaps, so the gaps between floating-point numbers that break
 //! naive samplers (Mironov 2012) have no place here; the error is not part of δ.
@@ -38,9 +38,9 @@ impl Bits {
         word.map_or(0, |bytes| u64::from_le_bytes(*bytes))
     }
 
-    /// Uniform in (0, 1).
+    /// Uniform in (0, 1): 52 bits and a half, which is never rounded up to 1.
     pub(crate) fn unit(&mut self) -> f64 {
-        ((self.word() >> 11) as f64 + 0.5) / 9_007_199_254_740_992.0
+        ((self.word() >> 12) as f64 + 0.5) / 4_503_599_627_370_496.0
     }
 
     /// The lower or the upper neighbour of a real number, so that the mean is the number.

@@ -54,7 +54,8 @@ pub struct Still;
 impl Trainer for Still {
     fn prepare(&mut self, task: &Task) -> Result<DataSummary, TrainError> {
         let data = Digest::of("roundelay/bench/still", &[]);
-        Ok(DataSummary { rows: ROWS, held_out_rows: 1, schema: task.schema.digest(), data })
+        let (schema, data_set) = (task.schema.digest(), "all".to_owned());
+        Ok(DataSummary { rows: ROWS, held_out_rows: 1, schema, data, data_set })
     }
 
     fn statistics(&mut self) -> Result<Vec<ColumnStatistics>, TrainError> {

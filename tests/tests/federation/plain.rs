@@ -90,7 +90,7 @@ pub(crate) fn fedavg(small: &Small, rounds: &[Trained]) -> Vec<f32> {
 
 /// The trainer of one tenant, as its daemon runs it.
 pub(crate) fn trainer(small: &Small, place: usize) -> LocalTrainer {
-    let source = Source { path: small.rows[place].clone(), held_out_percent: 5 };
+    let source = Source { held_out_percent: 5, ..Source::new(&small.rows[place]) };
     let mut trainer = LocalTrainer::new(Options {
         seed: place as u64,
         engine: Engine::Ndarray,

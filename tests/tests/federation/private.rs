@@ -8,8 +8,8 @@ use crate::small::Small;
 
 const ROUNDS: u32 = 4;
 
-/// What four rounds cost with this little noise, for few clients have to learn something; and a bit.
-const DISTRIBUTED: &str = "mechanism = \"distributed\"\nepsilon = 65.0\ndelta = 1e-5\n\
+/// Noise so little that few clients learn something. Four rounds cost 55, five 66: one may fail.
+const DISTRIBUTED: &str = "mechanism = \"distributed\"\nepsilon = 80.0\ndelta = 1e-5\n\
                            noise_multiplier = 0.3\nl2_clip = 1.0\n";
 
 #[test]
@@ -34,7 +34,7 @@ fn a_private_federation_trains_and_every_site_knows_what_it_has_spent() {
         };
         assert_eq!(spent["rounds_charged"], charged, "{status}");
         let epsilon = spent["epsilon_spent"].as_f64().expect("a number");
-        assert!(epsilon > 10.0 && epsilon <= 65.0, "{status}");
+        assert!(epsilon > 10.0 && epsilon <= 80.0, "{status}");
         assert_eq!(spent["name"], status["last"]["federations"][0]["name"]);
     }
 }

@@ -186,7 +186,7 @@ impl Trainer for Diverging {
 #[test]
 fn a_trainer_of_nan_or_of_another_length_costs_its_own_site_the_round_and_nobody_else() {
     let mut small = Small::found(4, 3, false);
-    let data = Source { path: small.rows[3].clone(), held_out_percent: 5 };
+    let data = Source { held_out_percent: 5, ..Source::new(&small.rows[3]) };
     let folder = small.federation.sites[3].folder().to_path_buf();
     let told = Arc::new(Mutex::new(String::new()));
     let heard = Arc::clone(&told);

@@ -19,14 +19,15 @@ use roundelay_protocol::session::{FederationSummary, RoundsEnd};
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 
+use super::failure::PlaceError;
 use super::{Driver, DriverError, News};
 use crate::checkpoint::pins::{Pins, PinsError};
-use crate::checkpoint::privacy::{Accounts, Promise};
+use crate::checkpoint::privacy::{AccountError, Accounts, Opened, Promise, Use};
 use crate::checkpoint::{CheckpointError, FederationDir};
 use crate::engine::Federation;
 use crate::session::federation::{self, Command, Parts, Told};
 use crate::session::trainer::{Prepared, TrainerThread};
-use crate::train::{DataSummary, TrainError};
+use crate::train::DataSummary;
 
 /// What is told of one federation.
 #[derive(Debug)]
@@ -51,86 +52,6 @@ pub(crate) enum FederationNews {
     Amending { why: String },
     /// Its rounds are over.
     Over { name: String, reason: String },
-}
-
-/// What keeps a federation from running here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Cause {
-    /// The tenant's data.
-    Data,
-    /// The trainer: its installation, or how it ended.
-    Trainer,
-    /// What the members signed: it can't be trained, or names this client otherwise.
-    Manifest,
-    /// This client's state directory.
-    State,
-    /// A file in it is damaged or gone.
-    Damaged,
-    /// This program.
-    Internal,
-    /// The coordinator found this client at fault.
-    Expelled,
-    /// The coordinator plans no rounds any more.
-    Stalled,
-}
-
-/// Why a federation can't run here.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum PlaceError {
-    #[error(transparent)]
-    Train(#[from] TrainError),
-    #[error(transparent)]
-    Pins(#[from] PinsError),
-    #[error(transparent)]
-    Checkpoint(#[from] CheckpointError),
-    #[error(transparent)]
-    Lineage(#[from] LineageError),
-    #[error(
-        "its manifest wants at least {required} pinned peers in every round, and the fingerprints \
-         of {compared} were compared by another channel; compare more and name them with \
-         `manifest sign FEDERATION --compared NAME,…`"
-    )]
-    TooFewCompared { required: u16, compared: usize },
-    #[error(
-        "the coordinator expelled this client from round {round}: {fault}; no sound client does \
-         that: look for a failing disk or memory, other software between the two, or a build that \
-         was changed, then start this client again"
-    )]
-    Expelled { round: RoundNumber, fault: Fault },
-    /// It was expelled before, and is not taken in again.
-    #[error("the coordinator refuses: {0}")]
-    Barred(String),
-    #[error("{}", RoundsEnd::Stalled)]
-    Stalled,
-    #[error("internal error: {0}")]
-    Internal(String),
-}
-
-impl PlaceError {
-    /// Who has to mend what.
-    pub(crate) fn cause(&self) -> Cause {
-        match self {
-            Self::Train(TrainError::Data(_) | TrainError::DataChanged) => Cause::Data,
-            Self::Train(TrainError::Task(_) | TrainError::Model(_)) => Cause::Manifest,
-            Self::Train(_) => Cause::Trainer,
-            Self::Pins(PinsError::Pin(_)) | Self::TooFewCompared { .. } => Cause::Manifest,
-            Self::Pins(PinsError::Checkpoint(CheckpointError::Damaged { .. }))
-            | Self::Checkpoint(CheckpointError::Damaged { .. }) => Cause::Damaged,
-            Self::Pins(PinsError::Checkpoint(_)) | Self::Checkpoint(_) => Cause::State,
-            Self::Expelled { .. } | Self::Barred(_) => Cause::Expelled,
-            Self::Stalled => Cause::Stalled,
-            Self::Lineage(_) | Self::Internal(_) => Cause::Internal,
-        }
-    }
-
-    /// That of a full disk is not about one federation: no other one could go on either.
-    fn full_disk(self) -> Result<CheckpointError, Self> {
-        match self {
-            Self::Checkpoint(full @ CheckpointError::DiskFull(_))
-            | Self::Pins(PinsError::Checkpoint(full @ CheckpointError::DiskFull(_))) => Ok(full),
-            other => Err(other),
-        }
-    }
 }
 
 /// Where one federation stands on this client.
@@ -348,7 +269,7 @@ impl Driver {
         in_force: &Pinned,
     ) -> Result<Preparation, PlaceError> {
         let trainer = (self.trainers)(in_force.manifest())?;
-        let on_news = Arc::clone(&self.on_news);
+        let (on_news, warn_on) = (Arc::clone(&self.on_news), Arc::clone(&self.on_news));
         let on_progress = Arc::new(move |round, done, total| {
             let news = FederationNews::Progress { round, done, total };
             on_news(News::Federation(federation, news));
@@ -368,6 +289,7 @@ impl Driver {
                 account: Account::default(),
             },
             accounts: Arc::clone(&self.accounts),
+            warn: Box::new(move |warning| warn_on(News::Warning(warning))),
             dir,
             trainer,
             gate: Arc::clone(&self.gate),
@@ -501,14 +423,42 @@ fn pinned(
 fn promise(manifest: &Manifest) -> Option<Promise> {
     let task = &manifest.task;
     let clients = u32::try_from(manifest.client_count()).ok()?;
-    let (budget, release) = (task.privacy?.budget(), task.release(clients)?);
-    Some(Promise { name: manifest.name.clone(), budget, release })
+    Some(Promise { budget: task.privacy?.budget(), release: task.release(clients)? })
+}
+
+/// The account of the data that a federation is to use, and what its tenant should know of it.
+fn account(
+    accounts: &Accounts,
+    data: &DataSummary,
+    manifest: &Manifest,
+) -> Result<(Account, Option<String>), AccountError> {
+    let promise = promise(manifest);
+    let asks = Use {
+        data_set: &data.data_set,
+        version: data.data,
+        federation: manifest.federation,
+        name: &manifest.name,
+        promise,
+    };
+    let Opened { account, unprotected } = accounts.open(&asks)?;
+    let late = asks.promise.is_some() && !unprotected.is_empty();
+    let warning = late.then(|| {
+        format!(
+            "{}: promises differential privacy for data set {:?}, over which {} may have released \
+             sums without any before: the promise says nothing about these",
+            manifest.name,
+            data.data_set,
+            unprotected.join(", ")
+        )
+    });
+    Ok((account, warning))
 }
 
 /// A federation that is about to start.
 struct Preparation {
     setup: Setup,
     accounts: Arc<Accounts>,
+    warn: Box<dyn Fn(String) + Send>,
     dir: FederationDir,
     trainer: TrainerThread,
     gate: Arc<crate::gate::Gate>,
@@ -519,15 +469,16 @@ struct Preparation {
 
 impl Preparation {
     async fn run(self) -> Result<(Parts, DataSummary), PlaceError> {
-        let Self { mut setup, accounts, dir, trainer, gate, allowances, clock, on_told } = self;
+        let Self { mut setup, accounts, warn, dir, trainer, gate, allowances, clock, on_told } =
+            self;
         let task = &setup.terms.manifest().task;
         let Prepared { data, module } = trainer.prepare(task).await?;
         let schema = data.schema;
-        let (charges, digest) = (Arc::clone(&accounts), data.data);
+        let (charges, used) = (Arc::clone(&accounts), data.clone());
         let kept = spawn_blocking(move || {
-            if let Some(promise) = promise(setup.terms.manifest()) {
-                setup.account = charges.of(digest, setup.terms.federation(), promise)?;
-            }
+            let (opened, warning) = account(&charges, &used, setup.terms.manifest())?;
+            setup.account = opened;
+            warning.into_iter().for_each(warn);
             let task = &setup.terms.manifest().task;
             dir.forget_all_masked()?;
             let (history, records) = dir.history()?;

@@ -8,7 +8,8 @@ use roundelay_protocol::session::{Refused, RoundsEnd};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::federations::{FederationNews, Note, Place, PlaceError};
+use super::failure::PlaceError;
+use super::federations::{FederationNews, Note, Place};
 use super::{Command, Driver, Finishing, News};
 
 /// A federation that was refused is tried again after this long: it may not have been started yet.

@@ -64,7 +64,7 @@ impl Local {
     /// How to read the data and to compute.
     pub(super) fn options(&self) -> Options {
         Options {
-            data: Source { path: self.data.clone(), held_out_percent: self.held_out_percent },
+            data: Source { held_out_percent: self.held_out_percent, ..Source::new(&self.data) },
             seed: self.seed,
             engine: self.engine,
             threads: self.threads,
@@ -82,6 +82,6 @@ pub(super) fn test_rows(path: &Path, task: &Task) -> Result<Rows, TrainError> {
 
 /// Data of which no row is held out by its hash.
 pub(super) fn all_rows(path: &Path, task: &Task) -> Result<Data, TrainError> {
-    let source = Source { path: path.to_owned(), held_out_percent: 0 };
+    let source = Source { held_out_percent: 0, ..Source::new(path) };
     Ok(Data::load(&source, &task.schema)?)
 }

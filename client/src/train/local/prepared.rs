@@ -21,6 +21,7 @@ const EVALUATED_AT_ONCE: usize = 1024;
 pub(super) struct Prepared {
     task: Task,
     data: Arc<Data>,
+    data_set: String,
     standardised: Option<Standardised>,
     learner: Box<dyn Learner>,
     /// What the learner held before any model was loaded: a TorchScript file's own parameters.
@@ -37,8 +38,14 @@ struct Standardised {
 impl Prepared {
     pub(super) fn new(task: &Task, data: Arc<Data>, options: &Options) -> Result<Self, TrainError> {
         let learner = learner(task, options)?;
-        let mut prepared =
-            Self { task: task.clone(), data, standardised: None, learner, own: Vec::new() };
+        let mut prepared = Self {
+            task: task.clone(),
+            data,
+            data_set: options.data.data_set.clone(),
+            standardised: None,
+            learner,
+            own: Vec::new(),
+        };
         if matches!(task.model, ModelSpec::TorchScript { .. }) {
             prepared.own = prepared.stored()?;
         }
@@ -51,6 +58,7 @@ impl Prepared {
             held_out_rows: self.data.held_out.len() as u64,
             schema: self.task.schema.digest(),
             data: self.data.digest,
+            data_set: self.data_set.clone(),
         }
     }
 
