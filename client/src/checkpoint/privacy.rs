@@ -109,7 +109,15 @@ pub(crate) struct Opened {
 #[derive(Debug)]
 pub(crate) struct Accounts {
     path: PathBuf,
-    open: Mutex<BTreeMap<String, (Account, DataSet)>>,
+    open: Mutex<Open>,
+}
+
+#[derive(Debug, Default)]
+struct Open {
+    sets: BTreeMap<String, (Account, DataSet)>,
+    /// A use that the file does not tell yet. What is known already needs no room on a disk that
+    /// is full.
+    unsaved: bool,
 }
 
 impl StateDir {
@@ -136,7 +144,8 @@ impl StateDir {
             set.promises.values().for_each(|(_, promise)| account.promise(promise.budget));
             (name, (account, set))
         });
-        Ok(Accounts { path: self.file("privacy"), open: Mutex::new(open.collect()) })
+        let open = Open { sets: open.collect(), unsaved: false };
+        Ok(Accounts { path: self.file("privacy"), open: Mutex::new(open) })
     }
 }
 
@@ -175,25 +184,30 @@ impl Accounts {
     /// # Errors
     /// The data set may not be used so, or its use can't be written down.
     pub(crate) fn open(&self, asks: &Use<'_>) -> Result<Opened, AccountError> {
-        let opened = {
+        let (opened, unsaved) = {
             let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-            let other = open.iter().find(|(name, (_, set))| {
+            let Open { sets, unsaved } = &mut *open;
+            let other = sets.iter().find(|(name, (_, set))| {
                 *name != asks.data_set && set.versions.contains(&asks.version)
             });
             if let Some((known, _)) = other {
                 let (given, known) = (asks.data_set.to_owned(), known.clone());
                 return Err(AccountError::OtherName { given, known });
             }
-            let (account, set) = open.entry(asks.data_set.to_owned()).or_default();
+            let (account, set) = sets.entry(asks.data_set.to_owned()).or_default();
             if let Some(refused) = set.refuses(asks) {
                 return Err(refused);
             }
+            let before = set.clone();
             set.take(asks);
+            *unsaved |= *set != before;
             asks.promise.iter().for_each(|promise| account.promise(promise.budget));
             let unprotected = set.unprotected.iter().cloned().collect();
-            Opened { account: account.clone(), unprotected }
+            (Opened { account: account.clone(), unprotected }, *unsaved)
         };
-        self.save()?;
+        if unsaved {
+            self.save()?;
+        }
         Ok(opened)
     }
 
@@ -208,8 +222,9 @@ impl Accounts {
     /// It can't be written: what it pays for must not leave.
     pub(crate) fn save(&self) -> Result<(), CheckpointError> {
         // Held while it is written, so that an older state never takes the place of a newer one.
-        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let sets: DataSets = open
+            .sets
             .iter()
             .map(|(name, (account, set))| {
                 (name.clone(), DataSet { ledger: account.ledger(), ..set.clone() })
@@ -221,7 +236,9 @@ impl Accounts {
             let full = std::io::Error::other("too many data sets and federations for one client");
             return Err(super::at(&self.path, full));
         }
-        write_sealed(&self.path, PRIVACY, Access::Plain, &bytes)
+        write_sealed(&self.path, PRIVACY, Access::Plain, &bytes)?;
+        open.unsaved = false;
+        Ok(())
     }
 }
 
@@ -311,6 +328,22 @@ mod tests {
         assert_eq!(opened.unprotected, ["open"], "no budget can take that back");
         let refused = accounts.open(&asks("people", 2, None)).unwrap_err().to_string();
         assert!(refused.contains("\"digits\" promised differential privacy"), "{refused}");
+    }
+
+    #[test]
+    fn a_use_that_is_written_down_is_not_written_again_and_one_that_is_not_is() {
+        let (root, accounts) = accounts();
+        let written = || root.path().join("privacy").exists();
+        arm("file.privacy.sync.before", Fault::Full);
+        accounts.open(&asks("people", 1, None)).unwrap_err();
+        assert!(!disarm() && !written());
+        accounts.open(&asks("people", 1, None)).unwrap();
+        assert!(written());
+        std::fs::remove_file(root.path().join("privacy")).unwrap();
+        accounts.open(&asks("people", 1, None)).unwrap();
+        assert!(!written(), "nothing has changed");
+        accounts.open(&asks("people", 1, Some(BUDGET))).unwrap();
+        assert!(written());
     }
 
     #[test]
