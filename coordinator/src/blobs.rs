@@ -1,12 +1,11 @@
 //! Bulk bytes: models, aggregates, masked sums. A blob lies on the [`Shelf`] of one federation, is
 //! sealed under its owner's key in chunks ([`format`](self::format)), and is durable under its name,
-//! whole, when [`Shelf::put`] returns. The name is drawn at random and never used again: one row
-//! names a blob, or none does, and one that no row named when it was listed by the holder of the
-//! federation's lease is named by none later.
+//! whole, when [`Shelf::put`] or [`BlobWriter::finish`] returns. The name is drawn at random and never
+//! used again: one row names a blob, or none does, and one that no row named when it was listed by
+//! the holder of the federation's lease is named by none later.
 //!
 //! Kept through `object_store`: in a folder today, in a bucket behind the same calls.
 
-use std::collections::VecDeque;
 use std::fs::{self, DirBuilder};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -15,61 +14,30 @@ use std::sync::Arc;
 use bytes::Bytes;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path as ObjectPath;
-use object_store::{MultipartUpload, ObjectStore, ObjectStoreExt, PutPayload};
-use rand::Rng;
+use object_store::{ObjectStore, ObjectStoreExt};
 use roundelay_crypto::digest::Digest;
 use roundelay_protocol::ids::{FederationId, TenantId};
-use roundelay_protocol::lineage::State;
 
-use crate::keys::{KeyError, Kms, Scope};
+use crate::keys::Kms;
 use crate::store::StoreError;
 use roundelay_program::failpoint;
 
 mod errors;
 mod format;
+mod reader;
 #[cfg(test)]
 mod tests;
+mod writer;
 
 use errors::At;
-use format::{HEADER_BYTES_MAX, Header, Layout, Sealer};
+pub use reader::BlobReader;
+pub use writer::BlobWriter;
 
 /// Plaintext bytes that are sealed and written at a time, or read where the whole is wanted; also
 /// the largest blob that is written in one call. At least the 5 MiB that buckets ask of a part.
 const PART_BYTES: usize = 8 * format::CHUNK_BYTES;
 /// Up to so many bytes a thread switch takes longer than sealing or opening them.
 const INLINE_BYTES_MAX: usize = 64 << 10;
-
-/// What a blob is made of. It is asked for its parts in order, so that what exists in another form
-/// need not be in memory as bytes too.
-pub trait Content: Send + 'static {
-    /// How many bytes it has.
-    fn bytes(&self) -> u64;
-    /// So many of them from `start` on, a multiple of 1 MiB; the content has them.
-    fn part(&self, start: u64, bytes: usize) -> Bytes;
-}
-
-impl Content for Bytes {
-    fn bytes(&self) -> u64 {
-        self.len() as u64
-    }
-
-    fn part(&self, start: u64, bytes: usize) -> Bytes {
-        let start = usize::try_from(start).unwrap_or(usize::MAX);
-        self.slice(start..start + bytes)
-    }
-}
-
-impl Content for Arc<State> {
-    fn bytes(&self) -> u64 {
-        self.byte_count()
-    }
-
-    fn part(&self, start: u64, bytes: usize) -> Bytes {
-        let mut part = vec![0; bytes];
-        self.read_at(usize::try_from(start).unwrap_or(usize::MAX), &mut part);
-        part.into()
-    }
-}
 
 /// The blobs of an installation. Cheap to clone.
 #[derive(Clone)]
@@ -116,68 +84,22 @@ pub struct Shelf {
 }
 
 impl Shelf {
-    /// Stores a content and returns its name, when it survives a loss of power. The content is
+    /// Stores bytes and returns the name of the blob, when it survives a loss of power. They are
     /// sealed and written part by part, without a second copy of the whole.
-    pub async fn put(&self, content: impl Content) -> Result<Digest, StoreError> {
-        let at = At { what: "writing a blob", shelf: self };
-        let mut name = Digest([0; 32]);
-        rand::rng().fill_bytes(&mut name.0);
-        let scope = Scope::Tenant(self.owner.clone());
-        let bytes = content.bytes();
-        let layout = Layout { tenant: self.owner.clone(), name, bytes };
-        let sealer = Sealer::new(&*self.blobs.kms, &scope, layout, Box::new(content)).await?;
-        failpoint!("blob.put.before");
-        let path = self.path(name);
-        if sealer.bytes_left() <= PART_BYTES {
-            let (_, sealed) = sealed_part(sealer).await?;
-            let put = self.blobs.objects.put(&path, sealed).await;
-            put.map_err(|error| at.error(name, &error))?;
-        } else {
-            self.put_parts(&path, sealer, |error| at.error(name, &error)).await?;
-        }
-        failpoint!("blob.put.after");
-        Ok(name)
+    pub async fn put(&self, content: Bytes) -> Result<Digest, StoreError> {
+        let mut writer = self.create(content.len() as u64).await?;
+        writer.push(content).await?;
+        writer.finish().await
     }
 
-    async fn put_parts(
-        &self,
-        path: &ObjectPath,
-        sealer: Sealer,
-        named: impl Fn(object_store::Error) -> StoreError,
-    ) -> Result<(), StoreError> {
-        let mut upload = self.blobs.objects.put_multipart(path).await.map_err(&named)?;
-        let written = upload_parts(&mut *upload, sealer, &named).await;
-        if written.is_err() {
-            // Frees what the draft took; if that fails too, the first error tells more.
-            drop(upload.abort().await);
-        }
-        written
+    /// Begins a blob of so many bytes.
+    pub async fn create(&self, bytes: u64) -> Result<BlobWriter, StoreError> {
+        BlobWriter::new(self, bytes).await
     }
 
     /// Opens a blob for reading, a chunk at a time: a reader that is slow holds no more.
     pub async fn get(&self, name: Digest) -> Result<BlobReader, StoreError> {
-        let at = At { what: "reading a blob", shelf: self };
-        let path = self.path(name);
-        let head = self.blobs.objects.get_range(&path, 0..HEADER_BYTES_MAX).await;
-        let head = head.map_err(|error| at.error(name, &error))?;
-        let damaged = || at.damaged(name, "its header");
-        let (header, header_bytes) = Header::parse(&head).ok_or_else(damaged)?;
-        let scope = Scope::Tenant(self.owner.clone());
-        let key =
-            self.blobs.kms.unwrap(&scope, header.wrapped).await.map_err(|error| match error {
-                KeyError::Foreign(_) => at.damaged(name, "the key in its header"),
-                error => error.into(),
-            })?;
-        let layout = Layout { tenant: self.owner.clone(), name, bytes: header.bytes };
-        Ok(BlobReader {
-            shelf: self.clone(),
-            path,
-            opener: Arc::new(format::Opener { key, layout }),
-            header_bytes: header_bytes as u64,
-            part_bytes: format::CHUNK_BYTES,
-            next_chunk: 0,
-            opened: VecDeque::new(),
-        })
+        BlobReader::open(self, name).await
     }
 
     /// The whole of a blob in memory.
@@ -228,30 +150,6 @@ impl Shelf {
     }
 }
 
-async fn upload_parts(
-    upload: &mut dyn MultipartUpload,
-    mut sealer: Sealer,
-    named: impl Fn(object_store::Error) -> StoreError,
-) -> Result<(), StoreError> {
-    while !sealer.is_done() {
-        let (rest, sealed) = sealed_part(sealer).await?;
-        sealer = rest;
-        upload.put_part(sealed).await.map_err(&named)?;
-        failpoint!("blob.part.after");
-    }
-    upload.complete().await.map_err(&named)?;
-    Ok(())
-}
-
-/// The next part of what a sealer holds, sealed.
-async fn sealed_part(mut sealer: Sealer) -> Result<(Sealer, PutPayload), StoreError> {
-    blocking(sealer.bytes_left(), move || {
-        let part = sealer.seal(PART_BYTES);
-        (sealer, PutPayload::from_iter(part))
-    })
-    .await
-}
-
 /// Runs work on so many bytes off the runtime's threads, unless it is over sooner than that takes.
 async fn blocking<T: Send + 'static>(
     bytes: usize,
@@ -270,64 +168,5 @@ fn remove_drafts(folder: &Path) {
         if file.file_name().to_string_lossy().contains('#') {
             drop(fs::remove_file(file.path()));
         }
-    }
-}
-
-/// Reads a blob from its first byte to its last. Every chunk is authenticated before it is handed
-/// out: its bytes, its place, the name and the length of the blob.
-pub struct BlobReader {
-    shelf: Shelf,
-    path: ObjectPath,
-    opener: Arc<format::Opener>,
-    header_bytes: u64,
-    /// Plaintext bytes that are read at a time, a multiple of the chunk.
-    part_bytes: usize,
-    next_chunk: u64,
-    opened: VecDeque<Bytes>,
-}
-
-impl BlobReader {
-    /// Bytes in the whole blob.
-    #[must_use]
-    pub fn bytes(&self) -> u64 {
-        self.opener.layout.bytes
-    }
-
-    /// The next bytes, at most 1 MiB; none after the last.
-    pub async fn next(&mut self) -> Result<Option<Bytes>, StoreError> {
-        if self.opened.is_empty() && self.next_chunk < self.opener.layout.chunks() {
-            self.fetch().await?;
-        }
-        Ok(self.opened.pop_front())
-    }
-
-    /// The whole blob in memory.
-    pub async fn whole(mut self) -> Result<Vec<u8>, StoreError> {
-        self.part_bytes = PART_BYTES;
-        let mut content = Vec::new();
-        while let Some(chunk) = self.next().await? {
-            // The length is known to be true once a chunk has opened.
-            let whole = usize::try_from(self.bytes()).unwrap_or(0);
-            content.reserve_exact(whole.saturating_sub(content.len()));
-            content.extend_from_slice(&chunk);
-        }
-        Ok(content)
-    }
-
-    async fn fetch(&mut self) -> Result<(), StoreError> {
-        let name = self.opener.layout.name;
-        let at = At { what: "reading a blob", shelf: &self.shelf };
-        let (range, chunks) = self.opener.layout.part(self.next_chunk, self.part_bytes);
-        let range = self.header_bytes + range.start..self.header_bytes + range.end;
-        let sealed = self.shelf.blobs.objects.get_range(&self.path, range.clone()).await;
-        let sealed = sealed.map_err(|error| at.error(name, &error))?;
-        if sealed.len() as u64 != range.end - range.start {
-            return Err(at.damaged(name, "its content"));
-        }
-        let (opener, first) = (Arc::clone(&self.opener), self.next_chunk);
-        let opened = blocking(sealed.len(), move || opener.open(first, sealed)).await?;
-        self.opened = opened.ok_or_else(|| at.damaged(name, "its content"))?;
-        self.next_chunk += chunks;
-        Ok(())
     }
 }

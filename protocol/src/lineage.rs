@@ -2,33 +2,35 @@
 //! function that the coordinator and every client compute alike. The hash of a state is what a
 //! training plan names and what a transcript binds.
 
-use std::ops::Range;
-
 use roundelay_crypto::digest::Digest;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{ModelVersion, RoundNumber};
-use crate::layout::{LanesError, Layout, ValueError, names};
+use crate::layout::{LanesError, Layout, ValueError};
 use crate::manifest::Task;
 use crate::metrics::Metrics;
 use crate::model::{ModelError, initial};
 use crate::plan::PlanKind;
-use crate::privacy::Rotation;
 use crate::statistics::{Standardisation, StatisticsError};
 use crate::transcript::NO_TRANSCRIPT;
 
 mod attested;
 mod bytes;
+mod head;
+mod step;
 
 pub use attested::Attested;
 pub use bytes::StateError;
+pub use head::Head;
+pub use step::{Step, Window};
+
+use step::all_finite;
 
 /// Everything that a round starts from: the model, what the server optimiser carries along, and
 /// how tables are standardised.
 #[derive(Debug, Clone, PartialEq)]
 pub struct State {
-    version: ModelVersion,
-    standardisation: Option<Standardisation>,
+    head: Head,
     model: Vec<f32>,
     moments: Vec<Vec<f32>>,
 }
@@ -108,18 +110,26 @@ impl State {
         if model.len() as u64 != expected {
             return Err(LineageError::Parameters { found: model.len(), expected });
         }
-        all_finite(&model)?;
-        let moments = task.optimiser.initial_moments(model.len());
+        all_finite(&model, 0)?;
+        let (parameters, moments) = (model.len(), task.optimiser.moment_count());
         // Without statistics, columns are standardised by their bounds from the start.
         let by_bounds = task.schema.standardises() && !task.takes_statistics();
         let standardisation = by_bounds.then(|| Standardisation::from_bounds(&task.schema));
-        Ok(Self { version: ModelVersion(0), standardisation, model, moments })
+        let head = Head { version: ModelVersion(0), standardisation, parameters, moments };
+        let moments = task.optimiser.initial_moments(parameters);
+        Ok(Self { head, model, moments })
+    }
+
+    /// All of it but its vectors.
+    #[must_use]
+    pub fn head(&self) -> &Head {
+        &self.head
     }
 
     /// Its version: training rounds since the initial model.
     #[must_use]
     pub fn version(&self) -> ModelVersion {
-        self.version
+        self.head.version
     }
 
     /// The flat model.
@@ -131,15 +141,15 @@ impl State {
     /// How tables are standardised; none before the statistics round, or where the task has none.
     #[must_use]
     pub fn standardisation(&self) -> Option<&Standardisation> {
-        self.standardisation.as_ref()
+        self.head.standardisation()
     }
 
     /// What training plans name and transcripts bind: over the version, the standardisation, the
     /// model and the optimiser's moments.
     #[must_use]
     pub fn hash(&self) -> Digest {
-        let mut digest = Digest::of_stream("roundelay/state", self.byte_count());
-        self.write_to(|piece| digest.push(piece));
+        let mut digest = self.head.hash();
+        self.pieces().for_each(|piece| digest.push(&piece));
         digest.finish()
     }
 
@@ -152,109 +162,23 @@ impl State {
         sum: &[u8],
         survivors: u32,
     ) -> Result<Advanced, LineageError> {
-        layout.check_lanes(sum, survivors)?;
+        let hash = || self.hash();
+        let step = Step::new(task, kind, layout, sum, survivors, &self.head, hash)?;
         let mut state = self.clone();
-        let metrics = match kind {
-            PlanKind::Statistics => {
-                let standardisation = Standardisation::from_sums(&task.schema, layout, sum)?;
-                state.standardisation = Some(standardisation);
-                None
-            }
-            PlanKind::Train => {
-                state.train(task, layout, sum, survivors)?;
-                metrics(layout, sum)
-            }
-            PlanKind::Evaluate => metrics(layout, sum),
-        };
-        Ok(Advanced { state, metrics })
+        state.head = step.next().clone();
+        for window in step.windows() {
+            state.take(&step, sum, &window)?;
+        }
+        Ok(Advanced { state, metrics: step.metrics() })
     }
 
-    fn train(
-        &mut self,
-        task: &Task,
-        layout: &Layout,
-        sum: &[u8],
-        survivors: u32,
-    ) -> Result<(), LineageError> {
-        let weight = one(layout, sum, names::WEIGHT)?;
-        if weight < u64::from(survivors) {
-            return Err(LineageError::Impossible("weight"));
-        }
-        if layout.private().is_some() {
-            self.step_private(task, layout, sum, (weight, survivors))?;
-        } else {
-            self.step_windows(task, layout, sum, weight)?;
-        }
-        self.version = self.version.next();
-        self.moments.iter().chain([&self.model]).try_for_each(|values| all_finite(values))
-    }
-
-    fn step_windows(
-        &mut self,
-        task: &Task,
-        layout: &Layout,
-        sum: &[u8],
-        weight: u64,
-    ) -> Result<(), LineageError> {
-        let parameters = self.model.len() as u64;
-        if layout.segment(names::UPDATE).is_some_and(|update| update.words != parameters) {
-            return Err(LineageError::Impossible("update"));
-        }
-        layout.read_mean_windows(sum, names::UPDATE, weight, |words, update| {
-            self.step(task, words, update)
-        })
-    }
-
-    /// A rotated update is turned back as a whole.
-    fn step_private(
-        &mut self,
-        task: &Task,
-        layout: &Layout,
-        sum: &[u8],
-        (weight, survivors): (u64, u32),
-    ) -> Result<(), LineageError> {
-        if weight != u64::from(survivors) {
-            return Err(LineageError::Impossible("weight"));
-        }
-        let rotation = Rotation::from_state(&self.hash());
-        let update = layout.read_private(sum, names::UPDATE, weight, &rotation)?;
-        if update.len() != self.model.len() {
-            return Err(LineageError::Impossible("update"));
-        }
-        self.step(task, 0..update.len(), &update)
-    }
-
-    /// Steps the coordinates `words` alone: every optimiser goes coordinate by coordinate.
-    fn step(
-        &mut self,
-        task: &Task,
-        words: Range<usize>,
-        update: &[f32],
-    ) -> Result<(), LineageError> {
+    fn take(&mut self, step: &Step, sum: &[u8], window: &Window) -> Result<(), LineageError> {
         let impossible = || LineageError::Impossible("update");
+        let words = &window.words;
         let moments = self.moments.iter_mut().map(|moment| moment.get_mut(words.clone()));
         let mut moments = moments.collect::<Option<Vec<_>>>().ok_or_else(impossible)?;
         let model = self.model.get_mut(words.clone()).ok_or_else(impossible)?;
-        task.optimiser.step(model, &mut moments, update);
-        Ok(())
-    }
-}
-
-fn metrics(layout: &Layout, sum: &[u8]) -> Option<Metrics> {
-    let rows = one(layout, sum, names::EVALUATION_ROWS).ok()?;
-    let correct = one(layout, sum, names::EVALUATION_CORRECT).ok()?;
-    let loss_sum = layout.read_fixed(sum, names::EVALUATION_LOSS).ok()?.iter().sum();
-    (correct <= rows && loss_sum >= 0.0).then_some(Metrics { rows, correct, loss_sum })
-}
-
-fn one(layout: &Layout, sum: &[u8], name: &str) -> Result<u64, ValueError> {
-    Ok(layout.read_counts(sum, name)?.iter().sum())
-}
-
-fn all_finite(values: &[f32]) -> Result<(), LineageError> {
-    match values.iter().position(|value| !value.is_finite()) {
-        Some(index) => Err(LineageError::Diverged(index)),
-        None => Ok(()),
+        step.take(sum, window, model, &mut moments)
     }
 }
 

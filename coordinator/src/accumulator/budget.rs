@@ -198,6 +198,12 @@ impl Budget {
         self.0.spooled.load(Ordering::Relaxed)
     }
 
+    /// The most bytes that anybody is ever given.
+    #[must_use]
+    pub fn most(&self) -> u64 {
+        u64::from(self.0.memory_units) * UNIT_BYTES
+    }
+
     /// Bytes of memory that are free now, but for turns.
     #[must_use]
     pub fn free_bytes(&self) -> u64 {

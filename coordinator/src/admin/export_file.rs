@@ -2,9 +2,9 @@
 //! nothing but a file. A rename would put it in the place of a device, a pipe or a link as well.
 
 use std::fs::{self, File, FileType};
-use std::io::{ErrorKind, Write as _};
+use std::io::{BufWriter, ErrorKind, Write as _};
 use std::os::unix::fs::FileTypeExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::{AdminError, Kind};
 
@@ -34,22 +34,55 @@ fn in_words(found: FileType) -> &'static str {
     }
 }
 
-/// Writes the file beside its place and moves it there.
-pub(super) fn write(to: &Path, bytes: &[u8]) -> Result<(), AdminError> {
-    let mut draft = to.as_os_str().to_owned();
-    draft.push(format!(".{}.part", std::process::id()));
-    // New, so that it is no link to elsewhere; a crash of a process with this id may have left one.
-    let _ = fs::remove_file(&draft);
-    let written = File::create_new(&draft)
-        .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
-        .map_err(|why| failed(to, &why))
-        .and_then(|()| check(to))
-        .and_then(|()| fs::rename(&draft, to).map_err(|why| failed(to, &why)));
-    if written.is_err() {
-        // Nothing may be there to remove; the error that matters is the one above.
+/// A file that is written beside its place and moved there once it is whole. Dropped before that,
+/// nothing of it stays.
+pub(super) struct ExportFile {
+    to: PathBuf,
+    /// None once it has moved.
+    draft: Option<PathBuf>,
+    file: BufWriter<File>,
+    bytes: u64,
+}
+
+impl ExportFile {
+    /// Begins a file for this path.
+    pub(super) fn create(to: &Path) -> Result<Self, AdminError> {
+        let mut draft = to.as_os_str().to_owned();
+        draft.push(format!(".{}.part", std::process::id()));
+        let draft = PathBuf::from(draft);
+        // New, so that it is no link to elsewhere; a crash of a process with this id may have left one.
         let _ = fs::remove_file(&draft);
+        let file = File::create_new(&draft).map_err(|why| failed(to, &why))?;
+        let file = BufWriter::new(file);
+        Ok(Self { to: to.to_owned(), draft: Some(draft), file, bytes: 0 })
     }
-    written
+
+    /// The next bytes.
+    pub(super) fn push(&mut self, bytes: &[u8]) -> Result<(), AdminError> {
+        self.bytes += bytes.len() as u64;
+        self.file.write_all(bytes).map_err(|why| failed(&self.to, &why))
+    }
+
+    /// Moves the file to its place; returns how many bytes it has.
+    pub(super) fn finish(mut self) -> Result<u64, AdminError> {
+        let written = self.file.flush().and_then(|()| self.file.get_ref().sync_all());
+        written.map_err(|why| failed(&self.to, &why))?;
+        check(&self.to)?;
+        if let Some(draft) = &self.draft {
+            fs::rename(draft, &self.to).map_err(|why| failed(&self.to, &why))?;
+        }
+        self.draft = None;
+        Ok(self.bytes)
+    }
+}
+
+impl Drop for ExportFile {
+    fn drop(&mut self) {
+        if let Some(draft) = &self.draft {
+            // Nothing may be there to remove; the error that matters was told.
+            let _ = fs::remove_file(draft);
+        }
+    }
 }
 
 fn failed(to: &Path, why: &std::io::Error) -> AdminError {
@@ -73,6 +106,12 @@ fn failed(to: &Path, why: &std::io::Error) -> AdminError {
 mod tests {
     use super::*;
 
+    fn write(to: &Path, bytes: &[u8]) -> Result<u64, AdminError> {
+        let mut file = ExportFile::create(to)?;
+        file.push(bytes)?;
+        file.finish()
+    }
+
     #[test]
     fn a_model_takes_the_place_of_a_file_and_of_nothing_else() {
         let folder = tempfile::tempdir().unwrap();
@@ -87,7 +126,7 @@ mod tests {
             [("folder", "is a folder"), ("link", "is a symbolic link"), ("socket", "is a socket")]
         {
             let before = fs::symlink_metadata(at(name)).unwrap().file_type();
-            for refused in [check(&at(name)), write(&at(name), b"newer")] {
+            for refused in [check(&at(name)), write(&at(name), b"newer").map(drop)] {
                 let refused = refused.unwrap_err();
                 assert_eq!(refused.kind, Kind::Invalid);
                 assert!(refused.message.contains(words), "{refused}");

@@ -2,24 +2,28 @@
 //! parameter with its shape, in the order of the flat vector.
 
 use std::collections::HashMap;
+use std::fmt::Display;
 use std::path::Path;
 
 use roundelay_program::file::read;
-use roundelay_protocol::lineage;
+use roundelay_protocol::lineage::Head;
 use roundelay_protocol::manifest::Task;
 use roundelay_protocol::model::ParameterSpec;
-use safetensors::tensor::TensorView;
+use safetensors::tensor::{Metadata, TensorInfo};
 use safetensors::{Dtype, SafeTensors};
 
-use super::export_file;
+use super::export_file::{self, ExportFile};
 use super::views::last_of;
 use super::{Admin, AdminError, Answer, Kind, ModelView};
 use crate::clock::now_unix_ms;
 use crate::federations::Located;
+use crate::server::driver::states::{self, ReadError};
 use crate::store::{AuditEvent, AuditRecord, Model, StoreError, Write};
 
 /// Bytes of the header of a safetensors file.
 const HEADER_BYTES_MAX: u64 = 16 << 20;
+/// Bytes of values that are written at a time.
+const PIECE_BYTES: usize = 1 << 20;
 
 impl Admin {
     pub(super) async fn models(&self, name: &str, last: Option<u32>) -> Result<Answer, AdminError> {
@@ -45,15 +49,25 @@ impl Admin {
         let gone = || pruned(name, model.version.0, kept);
         let federation = located.federation.federation;
         let shelf = self.installation.blobs.shelf(&located.owner, federation);
-        let state = match shelf.read(model.blob.ok_or_else(gone)?).await {
+        let (head, reader) = match states::open(&shelf, &task, model.blob.ok_or_else(gone)?).await {
             // Pruned while this verb looked.
-            Err(StoreError::NoSuchBlob { .. }) => return Err(gone()),
-            read => read?,
+            Err(ReadError::Store(StoreError::NoSuchBlob { .. })) => return Err(gone()),
+            Err(ReadError::Store(error)) => return Err(error.into()),
+            Err(ReadError::State(error)) => {
+                return Err(AdminError::new(Kind::Damaged, "corrupt", error));
+            }
+            Ok(opened) => opened,
         };
-        let state = lineage::State::from_bytes(&task, &state)
-            .map_err(|error| AdminError::new(Kind::Damaged, "corrupt", error))?;
-        let file = safetensors(&task, state.model(), &metadata(&located, &model, &state))?;
-        export_file::write(to, &file)?;
+        let mut file = ExportFile::create(to)?;
+        file.push(&header(&task, metadata(&located, &model, &head))?)?;
+        let mut values = reader.from(head.vector_start(0));
+        let mut left = head.vector_start(1) - head.vector_start(0);
+        while left > 0 {
+            let piece = usize::try_from(left).unwrap_or(usize::MAX).min(PIECE_BYTES);
+            file.push(&values.exactly(piece).await?)?;
+            left -= piece as u64;
+        }
+        let bytes = file.finish()?;
         let version = model.version;
         let federation = Some(federation);
         let event = AuditEvent::ModelExported { version };
@@ -61,8 +75,7 @@ impl Admin {
         let to_log = vec![located.owner.clone()];
         let audit = Write::Audit { to: to_log, record: Box::new(record) };
         rows.transact("export", None, vec![audit]).await?;
-        let (file_name, bytes) = (to.to_owned(), file.len() as u64);
-        Ok(Answer::Exported { version: version.0, file: file_name, bytes })
+        Ok(Answer::Exported { version: version.0, file: to.to_owned(), bytes })
     }
 
     /// The parameters of a TorchScript module from a safetensors file, checked by name and shape.
@@ -143,7 +156,7 @@ fn shape(spec: &ParameterSpec) -> Vec<usize> {
 
 /// What a file says about where it came from and, for tables that are standardised, the
 /// `standardisation` without which the model can't be used.
-fn metadata(located: &Located, model: &Model, state: &lineage::State) -> HashMap<String, String> {
+fn metadata(located: &Located, model: &Model, head: &Head) -> HashMap<String, String> {
     let facts = [
         ("federation", located.federation.federation.to_string()),
         ("name", located.federation.name.clone()),
@@ -152,26 +165,24 @@ fn metadata(located: &Located, model: &Model, state: &lineage::State) -> HashMap
         ("transcript", model.transcript.map(|root| root.to_string()).unwrap_or_default()),
     ];
     let named = facts.into_iter().map(|(key, value)| (format!("roundelay.{key}"), value));
-    let standardisation = state.standardisation().and_then(|by| serde_json::to_string(by).ok());
+    let standardisation = head.standardisation().and_then(|by| serde_json::to_string(by).ok());
     named.chain(standardisation.map(|text| ("standardisation".to_owned(), text))).collect()
 }
 
-fn safetensors(
-    task: &Task,
-    model: &[f32],
-    metadata: &HashMap<String, String>,
-) -> Result<Vec<u8>, AdminError> {
-    let failed = |what: String| AdminError::new(Kind::Internal, "export", what);
-    let flat: Vec<u8> = model.iter().flat_map(|value| value.to_le_bytes()).collect();
-    let (mut rest, mut views) = (flat.as_slice(), Vec::new());
+/// All of a safetensors file before its values, which are those of the flat vector in its order: the
+/// length of what follows as u64, and where each parameter lies, as JSON, filled up with spaces to a
+/// multiple of 8 bytes.
+fn header(task: &Task, metadata: HashMap<String, String>) -> Result<Vec<u8>, AdminError> {
+    let failed = |error: &dyn Display| AdminError::new(Kind::Internal, "export", error);
+    let (mut tensors, mut start) = (Vec::new(), 0);
     for spec in parameters(task)? {
-        let length = usize::try_from(spec.values() * 4).unwrap_or(usize::MAX);
-        let (own, others) = rest
-            .split_at_checked(length)
-            .ok_or_else(|| failed("the model is shorter than its parameters".to_owned()))?;
-        let view = TensorView::new(Dtype::F32, shape(&spec), own);
-        views.push((spec.name, view.map_err(|error| failed(error.to_string()))?));
-        rest = others;
+        let end = start + usize::try_from(spec.values() * 4).unwrap_or(usize::MAX);
+        let (dtype, shape, data_offsets) = (Dtype::F32, shape(&spec), (start, end));
+        tensors.push((spec.name, TensorInfo { dtype, shape, data_offsets }));
+        start = end;
     }
-    safetensors::serialize(views, Some(metadata.clone())).map_err(|error| failed(error.to_string()))
+    let listed = Metadata::new(Some(metadata), tensors).map_err(|error| failed(&error))?;
+    let mut json = serde_json::to_vec(&listed).map_err(|error| failed(&error))?;
+    json.resize(json.len().next_multiple_of(8), b' ');
+    Ok([&(json.len() as u64).to_le_bytes(), json.as_slice()].concat())
 }

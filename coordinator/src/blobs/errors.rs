@@ -36,6 +36,12 @@ impl At<'_> {
         StoreError::Corrupt { what: format!("{what} does not open"), path: self.path(name) }
     }
 
+    /// A blob was given more or fewer bytes than it was begun for.
+    pub(super) fn other_length(&self, name: Digest) -> StoreError {
+        let why = "internal error: it has another length than was announced".to_owned();
+        StoreError::Failed { what: self.what, path: self.path(name), why }
+    }
+
     fn path(&self, name: Digest) -> PathBuf {
         self.shelf.blobs.folder.join(self.shelf.path(name).as_ref())
     }

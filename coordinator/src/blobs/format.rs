@@ -13,7 +13,6 @@ use roundelay_crypto::envelope::{DataKey, Place};
 use roundelay_crypto::sealed::{NONCE_BYTES, TAG_BYTES};
 use roundelay_protocol::ids::TenantId;
 
-use super::Content;
 use crate::keys::{Kms, Scope};
 use crate::store::StoreError;
 
@@ -91,7 +90,6 @@ pub(super) struct Sealer {
     key: DataKey,
     layout: Layout,
     header: Option<Vec<u8>>,
-    content: Box<dyn Content>,
     next_chunk: u64,
 }
 
@@ -100,32 +98,24 @@ impl Sealer {
         kms: &dyn Kms,
         scope: &Scope,
         layout: Layout,
-        content: Box<dyn Content>,
     ) -> Result<Self, StoreError> {
         let key = DataKey::random(&mut rand::rng());
         let header = Some(Header::write(&kms.wrap(scope, &key).await?, layout.bytes));
-        Ok(Self { key, layout, header, content, next_chunk: 0 })
-    }
-
-    /// Plaintext that is not sealed yet.
-    pub(super) fn bytes_left(&self) -> usize {
-        let sealed = self.next_chunk.saturating_mul(CHUNK_BYTES as u64);
-        usize::try_from(self.layout.bytes.saturating_sub(sealed)).unwrap_or(usize::MAX)
+        Ok(Self { key, layout, header, next_chunk: 0 })
     }
 
     pub(super) fn is_done(&self) -> bool {
         self.next_chunk == self.layout.chunks()
     }
 
-    /// Seals the next `part_bytes` of plaintext, a multiple of the chunk, or what is left.
-    pub(super) fn seal(&mut self, part_bytes: usize) -> Vec<Bytes> {
+    /// Seals the next part of the plaintext: whole chunks, or all that is left.
+    pub(super) fn seal(&mut self, part: &[u8]) -> Vec<Bytes> {
         let mut sealed: Vec<Bytes> = self.header.take().map(Bytes::from).into_iter().collect();
-        let last = self.next_chunk + (part_bytes / CHUNK_BYTES) as u64;
-        while self.next_chunk < last.min(self.layout.chunks()) {
-            let bytes = self.bytes_left().min(CHUNK_BYTES);
-            let start = self.layout.bytes - self.bytes_left() as u64;
-            let chunk = self.content.part(start, bytes);
-            let seal = |place: &Place<'_>| self.key.seal(place, &chunk, &mut rand::rng());
+        let empty: &[u8] = &[];
+        // An empty blob is one empty chunk.
+        let chunks = part.chunks(CHUNK_BYTES).chain(part.is_empty().then_some(empty));
+        for chunk in chunks {
+            let seal = |place: &Place<'_>| self.key.seal(place, chunk, &mut rand::rng());
             sealed.push(self.layout.with_place(self.next_chunk, seal).into());
             self.next_chunk += 1;
         }

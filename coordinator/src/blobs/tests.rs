@@ -1,8 +1,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::format::Header;
 use super::*;
 use crate::children::{child, folder_of_child, on_small_disk};
-use crate::keys::FileKms;
+use crate::keys::{FileKms, Scope};
 use roundelay_program::failpoint;
 
 const CHUNK: usize = format::CHUNK_BYTES;
@@ -68,6 +69,56 @@ async fn every_length_comes_back_after_reopening() {
         let read = opened.read(name).await.unwrap();
         assert!(read == content(length), "{length} bytes");
     }
+}
+
+#[tokio::test]
+async fn pieces_of_any_length_make_the_same_blob_and_any_part_of_it_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let acme = shelf(folder.path(), "acme").await;
+    let whole = content(2 * PART_BYTES + 5);
+    for piece in [70_001, PART_BYTES, PART_BYTES + CHUNK / 2, whole.len()] {
+        let mut writer = acme.create(whole.len() as u64).await.unwrap();
+        for start in (0..whole.len()).step_by(piece) {
+            writer.push(whole.slice(start..whole.len().min(start + piece))).await.unwrap();
+        }
+        let name = writer.finish().await.unwrap();
+        assert!(acme.read(name).await.unwrap() == whole, "in pieces of {piece}");
+    }
+    let name = acme.put(whole.clone()).await.unwrap();
+    let reader = acme.get(name).await.unwrap();
+    for (start, lengths) in [
+        (0, [1, CHUNK - 1, 9]),
+        (7, [CHUNK, 0, 2 * CHUNK]),
+        (CHUNK, [3, 3, 3]),
+        (3 * CHUNK - 1, [2; 3]),
+    ] {
+        let (mut reader, mut at) = (reader.from(start as u64), start);
+        for length in lengths {
+            assert!(reader.exactly(length).await.unwrap() == whole[at..at + length]);
+            at += length;
+        }
+    }
+    let mut end = reader.from(whole.len() as u64 - 4);
+    assert!(end.exactly(5).await.is_err());
+}
+
+#[tokio::test]
+async fn a_blob_that_is_shorter_or_longer_than_announced_is_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let acme = shelf(folder.path(), "acme").await;
+    for bytes in [10, PART_BYTES + 10] {
+        let mut short = acme.create(bytes as u64).await.unwrap();
+        short.push(content(bytes - 1)).await.unwrap();
+        short.finish().await.unwrap_err();
+        let mut long = acme.create(bytes as u64).await.unwrap();
+        long.push(content(bytes)).await.unwrap();
+        long.push(content(1)).await.unwrap_err();
+        let mut given_up = acme.create(bytes as u64).await.unwrap();
+        given_up.push(content(bytes - 1)).await.unwrap();
+        given_up.discard().await;
+    }
+    let left = fs::read_dir(shelf_folder(folder.path(), "acme")).unwrap().count();
+    assert_eq!(left, 0);
 }
 
 #[tokio::test]

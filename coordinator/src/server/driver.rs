@@ -50,6 +50,7 @@ mod jobs;
 mod load;
 mod past;
 mod sharing;
+pub(crate) mod states;
 mod task;
 #[cfg(test)]
 mod tests;

@@ -1,7 +1,5 @@
 //! Numbers into the words of a segment, and a sum of words back into numbers.
 
-use std::ops::Range;
-
 use roundelay_crypto::mask::Ring;
 use roundelay_crypto::quantize::QuantizeError;
 
@@ -146,18 +144,23 @@ impl Layout {
         Ok(())
     }
 
-    /// The mean of so many survivors from a private segment of an unmasked sum.
-    pub fn read_private(
+    /// The mean of so many survivors from those words of a private segment of an unmasked sum that are
+    /// one block of the rotation, the block of this number. The last block has more words than the
+    /// update has coordinates there.
+    pub(crate) fn private_mean_of(
         &self,
         sum: &[u8],
         name: &str,
+        chunks: &[Chunk],
         survivors: u64,
-        rotation: &Rotation,
+        (rotation, block): (&Rotation, usize),
     ) -> Result<Vec<f32>, ValueError> {
         let (segment, private) = self.private_segment(name)?;
-        let words = self.read_words(sum, segment)?;
-        let levels = words.iter().map(|word| sign_extended(*word, segment.ring));
-        Ok(encode::mean(&private, levels, survivors, rotation))
+        let ring = segment.ring;
+        self.check_length(sum.len() as u64)?;
+        let words = words_of(sum, ring, chunks.iter().copied());
+        let levels = words.map(|word| sign_extended(word, ring));
+        Ok(encode::mean(&private, levels, survivors, (rotation, block)))
     }
 
     fn private_segment(&self, name: &str) -> Result<(&Segment, Private), ValueError> {
@@ -199,35 +202,30 @@ impl Layout {
         name: &str,
         weight_sum: u64,
     ) -> Result<Vec<f32>, ValueError> {
-        let mut mean = Vec::new();
-        self.read_mean_windows(sum, name, weight_sum, |_, window| {
-            mean.extend_from_slice(window);
-            Ok::<_, ValueError>(())
-        })?;
-        Ok(mean)
+        let chunks: Vec<_> = self.chunks_of(name).collect();
+        self.mean_of(sum, name, &chunks, weight_sum)
     }
 
-    /// The same, window by window, in order: `take` is given each window's coordinates within the
-    /// segment and its values. No more than one window is in memory.
-    pub fn read_mean_windows<E: From<ValueError>>(
+    /// The same for some chunks of the segment alone.
+    pub(crate) fn mean_of(
         &self,
         sum: &[u8],
         name: &str,
+        chunks: &[Chunk],
         weight_sum: u64,
-        mut take: impl FnMut(Range<usize>, &[f32]) -> Result<(), E>,
-    ) -> Result<(), E> {
+    ) -> Result<Vec<f32>, ValueError> {
         let (_, quantizer) = self.quantised(name)?;
-        self.check_length(sum.len() as u64).map_err(ValueError::from)?;
-        let mut window = Vec::new();
-        for chunk in self.chunks_of(name) {
+        self.check_length(sum.len() as u64)?;
+        let mut mean = Vec::with_capacity(chunks.iter().map(|chunk| chunk.words().len()).sum());
+        for chunk in chunks {
             let words = sum.get(chunk.payload()).unwrap_or_default();
-            window.resize(chunk.words().len(), 0.0);
+            let from = mean.len();
+            mean.resize(from + chunk.words().len(), 0.0);
             quantizer
-                .dequantize_mean(words, weight_sum, &mut window)
-                .map_err(|error| quantise_error(name, &chunk, error))?;
-            take(chunk.words(), &window)?;
+                .dequantize_mean(words, weight_sum, mean.split_at_mut(from).1)
+                .map_err(|error| quantise_error(name, chunk, error))?;
         }
-        Ok(())
+        Ok(mean)
     }
 
     /// A segment of counters (or of signed fixed-point words), its fractional bits and bound.
@@ -261,16 +259,22 @@ impl Layout {
 
     fn read_words(&self, sum: &[u8], segment: &Segment) -> Result<Vec<u64>, ValueError> {
         self.check_length(sum.len() as u64)?;
-        let payloads = self.chunks_of(&segment.name).filter_map(|chunk| sum.get(chunk.payload()));
-        let words = payloads.flat_map(|payload| payload.chunks(segment.ring.bytes()));
-        Ok(words
-            .map(|word| {
-                let mut wide = [0; 8];
-                wide.iter_mut().zip(word).for_each(|(to, byte)| *to = *byte);
-                u64::from_le_bytes(wide)
-            })
-            .collect())
+        Ok(words_of(sum, segment.ring, self.chunks_of(&segment.name)).collect())
     }
+}
+
+/// The words in chunks of a vector.
+fn words_of(
+    sum: &[u8],
+    ring: Ring,
+    chunks: impl Iterator<Item = Chunk>,
+) -> impl Iterator<Item = u64> {
+    let payloads = chunks.filter_map(|chunk| sum.get(chunk.payload()));
+    payloads.flat_map(move |payload| payload.chunks(ring.bytes())).map(|word| {
+        let mut wide = [0; 8];
+        wide.iter_mut().zip(word).for_each(|(to, byte)| *to = *byte);
+        u64::from_le_bytes(wide)
+    })
 }
 
 /// Writes 64-bit words into the ring of a chunk: the low bytes of a two's complement number are the

@@ -1,10 +1,14 @@
 use roundelay_crypto::mask::Ring;
+use roundelay_crypto::secret::Secret;
 
 use super::*;
 use crate::contribution;
 use crate::fixtures::{frozen, sum, table, wire};
+use crate::layout::names;
 use crate::model::{ModelSpec, ParameterSpec};
 use crate::optimiser::OptimiserSpec;
+use crate::privacy::testing::privacy;
+use crate::privacy::{Mechanism, Privacy};
 use crate::statistics::ColumnStatistics;
 use crate::testing::{self, images};
 
@@ -65,7 +69,7 @@ fn everyone_derives_the_same_state_and_every_change_moves_its_hash() {
     let third = second.advance(&task, PlanKind::Train, &layout, &sum, 3).unwrap().state;
     assert_ne!(second.hash(), third.hash());
     let mut later = first.clone();
-    later.version = ModelVersion(1);
+    later.head.version = ModelVersion(1);
     assert_ne!(later.hash(), first.hash());
     let mut moved = first.clone();
     moved.moments[1][3] += 1.0;
@@ -221,54 +225,80 @@ fn the_frozen_lineage_is_reproduced_byte_for_byte() {
     frozen("lineage/fedadam.txt", &text);
 }
 
-proptest::proptest! {
-    #[test]
-    fn any_part_of_a_state_is_read_as_it_stands_in_the_whole(
-        start in 0_usize..70, groups in 0_usize..70,
-    ) {
-        let state = State::initial(&task(adam()), None).unwrap();
-        let whole = state.to_bytes();
-        let start = 4 * start;
-        let mut part = vec![0; 4 * groups];
-        state.read_at(start, &mut part);
-        let mut expected: Vec<u8> = whole.iter().skip(start).take(part.len()).copied().collect();
-        expected.resize(part.len(), 0);
-        proptest::prop_assert_eq!(part, expected);
-    }
+/// Parameters of a model of two windows, the second of which is no whole block.
+const LONG: usize = (1 << 20) + 70_000;
 
-    #[test]
-    fn a_step_window_by_window_is_the_step_over_the_whole(
-        adaptive in proptest::bool::ANY, window in 1_usize..12,
-        update in proptest::collection::vec(-1.0_f32..1.0, 10),
-    ) {
-        let task = task(if adaptive { adam() } else { averaging() });
-        let mut whole = State::initial(&task, None).unwrap();
-        let mut windows = whole.clone();
-        whole.step(&task, 0..10, &update).unwrap();
-        for start in (0..10).step_by(window) {
-            let words = start..(start + window).min(10);
-            windows.step(&task, words.clone(), &update[words]).unwrap();
-        }
-        proptest::prop_assert_eq!(windows.to_bytes(), whole.to_bytes());
-    }
+fn long(optimiser: OptimiserSpec) -> (Task, Vec<f32>) {
+    let parameters = vec![ParameterSpec { name: "w".into(), shape: vec![LONG as u32] }];
+    let model = ModelSpec::TorchScript { module: wire::digest("module"), parameters };
+    let mut task = testing::task(images(2, 2), model);
+    task.optimiser = optimiser;
+    (task, (0..LONG).map(|i| (i % 1000) as f32 / 4096.0).collect())
 }
 
 #[test]
-fn a_model_of_several_chunks_moves_by_the_mean_over_all_of_them() {
-    let parameters = vec![ParameterSpec { name: "w".into(), shape: vec![300_000] }];
-    let model = ModelSpec::TorchScript { module: wire::digest("module"), parameters };
-    let mut task = testing::task(images(2, 2), model);
-    task.optimiser = averaging();
+fn a_model_of_several_windows_moves_by_the_mean_over_all_of_them() {
+    let (task, update) = long(adam());
     let layout = Layout::for_plan(PlanKind::Train, &task, 3).unwrap();
-    assert!(layout.chunks_of(names::UPDATE).count() > 1);
-    let update: Vec<f32> = (0..300_000).map(|i| (i % 1000) as f32 / 4096.0).collect();
+    assert!(layout.chunks_of(names::UPDATE).count() > 4);
     let upload = contribution::train(&layout, &update, 1, &METRICS).unwrap();
     let sum = sum(&layout, &vec![upload; 3]);
-    let before = State::initial(&task, Some(vec![0.0; 300_000])).unwrap();
+    let before = State::initial(&task, Some(vec![0.0; LONG])).unwrap();
     let after = before.advance(&task, PlanKind::Train, &layout, &sum, 3).unwrap().state;
+    let State { mut model, mut moments, .. } = before;
+    let mut moments: Vec<_> = moments.iter_mut().map(Vec::as_mut_slice).collect();
     let mean = layout.read_mean(&sum, names::UPDATE, 3).unwrap();
-    assert_eq!(after.model(), mean);
+    task.optimiser.step(&mut model, &mut moments, &mean);
+    assert!(after.model == model && after.moments == moments);
     let bytes = after.to_bytes();
     assert_eq!(after.hash(), Digest::of("roundelay/state", &[&bytes]));
     assert_eq!(State::from_bytes(&task, &bytes), Ok(after));
+}
+
+#[test]
+fn a_private_model_of_several_blocks_is_turned_back_block_by_block() {
+    let (mut task, update) = long(averaging());
+    let mechanism = Mechanism::Central;
+    task.privacy = Some(Privacy { mechanism, l2_clip: 200.0, ..privacy() });
+    let layout = Layout::for_plan(PlanKind::Train, &task, 3).unwrap();
+    let before = State::initial(&task, Some(vec![0.0; LONG])).unwrap();
+    let seed = Secret::new([1; 32]);
+    let upload = contribution::private(&layout, &update, &before.hash(), &seed).unwrap();
+    let sum = sum(&layout, &vec![upload; 3]);
+    let after = before.advance(&task, PlanKind::Train, &layout, &sum, 3).unwrap().state;
+    let (_, private) = layout.private().unwrap();
+    let error = |(moved, meant): (&f32, &f32)| f64::from(moved - meant).powi(2);
+    let square: f64 = after.model().iter().zip(&update).map(error).sum();
+    let deviation = (square / LONG as f64).sqrt();
+    assert!(deviation < 1.0 / private.scale, "{deviation}, of levels of {}", 1.0 / private.scale);
+}
+
+#[test]
+fn a_head_is_read_from_the_first_bytes_of_a_state_and_says_where_its_vectors_lie() {
+    let task = task(adam());
+    let state = State::initial(&task, None).unwrap();
+    let bytes = state.to_bytes();
+    let (head, values) = Head::read(&task, &bytes).unwrap();
+    assert_eq!((&head, head.vectors(), head.parameters()), (state.head(), 3, 10));
+    assert_eq!(head.to_bytes(), bytes[..bytes.len() - values.len()]);
+    for (vector, meant) in [&state.model, &state.moments[0], &state.moments[1]].iter().enumerate() {
+        let start = usize::try_from(head.vector_start(vector)).unwrap();
+        assert_eq!(bytes[start..start + 4], meant[0].to_le_bytes());
+    }
+    assert_eq!(head.state_bytes(), bytes.len() as u64);
+    let cut = &bytes[..head.to_bytes().len() - 1];
+    assert_eq!(Head::read(&task, cut), Err(StateError::NotAState));
+}
+
+#[test]
+fn a_head_whose_columns_are_cut_off_is_told_how_long_it_should_be() {
+    let task = testing::task(table(), ModelSpec::Softmax { seed: 3 });
+    let mut state = State::initial(&task, None).unwrap();
+    state.head.standardisation = Some(Standardisation::from_bounds(&task.schema));
+    let head = state.head.to_bytes();
+    assert_eq!(head.len() as u64, Head::bytes_max(&task));
+    let (bytes, expected) = (head.len() as u64 - 1, head.len() as u64);
+    let cut = Head::read(&task, &head[..head.len() - 1]);
+    assert_eq!(cut, Err(StateError::Length { bytes, expected }));
+    assert_eq!(Head::read(&task, &head), Ok((state.head, [].as_slice())));
 }

@@ -78,17 +78,17 @@ fn round(rotated: &[f32], scale: f64, l2_squared: f64, seed: &Seed) -> Vec<i32> 
     towards_zero.collect()
 }
 
-/// The mean in the units of the update from the summed levels of a segment.
+/// The mean in the units of the update from the summed levels of one block of a segment, the block
+/// of this number.
 pub(crate) fn mean(
     private: &Private,
     sum: impl Iterator<Item = i64>,
     survivors: u64,
-    rotation: &Rotation,
+    (rotation, block): (&Rotation, usize),
 ) -> Vec<f32> {
     let unit = private.scale * survivors.max(1) as f64;
     let mut words: Vec<f32> = sum.map(|level| narrow(level as f64 / unit)).collect();
-    rotation.undo(&mut words);
-    words.truncate(usize::try_from(private.coordinates).unwrap_or(usize::MAX));
+    rotation.undo(block, &mut words);
     words
 }
 

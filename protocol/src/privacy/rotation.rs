@@ -14,7 +14,8 @@ use roundelay_crypto::mask::{MaskKey, Ring, Sign, add_masks};
 use roundelay_crypto::secret::Secret;
 
 /// Words of a whole block.
-const BLOCK: u64 = 1 << 20;
+pub const BLOCK_WORDS: usize = 1 << 20;
+const BLOCK: u64 = BLOCK_WORDS as u64;
 /// Words of the last block at least, where it is not the only one: the fewer words share a block's
 /// energy, the more of the ring each of them needs.
 const LAST_BLOCK_MIN: u64 = 1 << 17;
@@ -45,6 +46,7 @@ pub fn smallest_block(coordinates: u64) -> u64 {
 }
 
 /// The signs of a round, from the state that it starts from.
+#[derive(Debug)]
 pub struct Rotation {
     key: Digest,
 }
@@ -64,12 +66,10 @@ impl Rotation {
         }
     }
 
-    /// Undoes [`apply`](Self::apply).
-    pub fn undo(&self, words: &mut [f32]) {
-        for (number, block) in blocks(words).enumerate() {
-            transform(block);
-            self.flip(number, block);
-        }
+    /// Undoes [`apply`](Self::apply) for one block, the block of this number.
+    pub fn undo(&self, number: usize, block: &mut [f32]) {
+        transform(block);
+        self.flip(number, block);
     }
 
     /// Bit i of a block's keystream is the sign of its word i.
@@ -89,7 +89,7 @@ impl Rotation {
 
 /// Whole blocks, then what is left.
 fn blocks(words: &mut [f32]) -> impl Iterator<Item = &mut [f32]> {
-    words.chunks_mut(1 << 20)
+    words.chunks_mut(BLOCK_WORDS)
 }
 
 /// H·x/√m, for m a power of two.
@@ -153,7 +153,7 @@ mod tests {
         let (first, second) = words.split_at(1 << 20);
         assert!(first.iter().all(|word| word.abs() == 1.0 / 1024.0));
         assert!(second.iter().all(|word| (word.abs() - 1.0 / 362.038_67).abs() < 1e-6));
-        rotation().undo(&mut words);
+        blocks(&mut words).enumerate().for_each(|(number, block)| rotation().undo(number, block));
         let error: Vec<f32> = words.iter().zip(&unrotated).map(|(a, b)| a - b).collect();
         assert!(norm(&error) < 1e-5);
     }
@@ -183,7 +183,7 @@ mod tests {
             rotation().apply(&mut words);
             let stated = before * 2_f64.powi(-24) * f64::from(bits + 2);
             prop_assert!((norm(&words) - before).abs() <= stated);
-            rotation().undo(&mut words);
+            rotation().undo(0, &mut words);
             let error: Vec<f32> = words.iter().zip(&values).map(|(a, b)| a - b).collect();
             prop_assert!(norm(&error) <= 2.0 * stated);
         }

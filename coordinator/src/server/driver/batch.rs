@@ -132,7 +132,7 @@ impl Batch {
 
     /// Where the result of a round is stored, for the rows that will name it.
     pub(super) fn result(&mut self, round: RoundNumber, stored: &Stored) {
-        let blobs = Blobs { state: stored.state_blob, aggregate: Some(stored.aggregate_blob) };
+        let blobs = Blobs { state: stored.next.blob, aggregate: Some(stored.aggregate_blob) };
         self.results.insert(round, blobs);
     }
 

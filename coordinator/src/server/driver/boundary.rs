@@ -3,11 +3,12 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use roundelay_crypto::digest::Digest;
 use roundelay_protocol::ids::{FederationId, RoundNumber};
 use roundelay_protocol::message;
 use roundelay_protocol::session::{self, StreamHeader};
 
-use crate::blobs::BlobReader;
+use crate::blobs::{BlobReader, Shelf};
 use crate::store::StoreError;
 
 /// Where messages to one client go: the queue of its connection. No call ever waits; `false` says
@@ -58,6 +59,8 @@ pub struct VectorSource {
 
 enum From {
     Memory(Bytes),
+    /// Opened with the first bytes.
+    Shelf(Shelf, Digest),
     Blob(Box<BlobReader>),
 }
 
@@ -69,6 +72,12 @@ impl VectorSource {
     #[must_use]
     pub fn from_memory(bytes: Bytes) -> Self {
         Self { bytes: bytes.len() as u64, from: From::Memory(bytes) }
+    }
+
+    /// The content of a blob of so many bytes, which is opened when its turn comes.
+    #[must_use]
+    pub fn from_shelf(shelf: Shelf, blob: Digest, bytes: u64) -> Self {
+        Self { bytes, from: From::Shelf(shelf, blob) }
     }
 
     /// The content of a blob.
@@ -88,7 +97,11 @@ impl VectorSource {
     /// # Errors
     /// The blob can't be read.
     pub async fn next(&mut self) -> Result<Option<Bytes>, StoreError> {
+        if let From::Shelf(shelf, blob) = &self.from {
+            self.from = From::Blob(Box::new(shelf.get(*blob).await?));
+        }
         match &mut self.from {
+            From::Shelf(..) => Ok(None),
             From::Memory(rest) if rest.is_empty() => Ok(None),
             From::Memory(rest) => Ok(Some(rest.split_to(PIECE_BYTES.min(rest.len())))),
             From::Blob(reader) => reader.next().await,

@@ -14,7 +14,8 @@ use tokio::sync::oneshot;
 use tokio::task::spawn_blocking;
 
 use super::boundary::{ChunkSource, Outbox, SourceGone, VectorSource};
-use super::desk::Closes;
+use super::desk::{Closes, Wanted};
+use super::states;
 use super::task::{Arrival, Mail};
 use super::{Handle, Shared};
 use crate::accumulator::budget::Charge;
@@ -127,18 +128,12 @@ impl Connected {
         let Some(handle) = self.handle(federation) else { return };
         let client = self.peer.client;
         let asked = handle.desk.takes_state(client, version);
-        let Some(capacity) = asked.filter(|most| bytes <= *most) else { return };
-        let mut state = Vec::with_capacity(usize::try_from(capacity.min(bytes)).unwrap_or(0));
-        while let Ok(Some(piece)) = chunks.next().await {
-            // Too long a one is none: what is here already is not the state that was asked for.
-            if (state.len() + piece.len()) as u64 > bytes {
-                state.clear();
-                break;
-            }
-            state.extend_from_slice(&piece);
-        }
+        let Some(wanted) = asked.filter(|wanted| bytes <= wanted.bytes_max) else { return };
+        let shelf = self.shared.blobs.shelf(&handle.owner, federation);
+        let Wanted { run, standing, task, .. } = wanted;
+        let given = states::receive(&shelf, &task, &standing, bytes, chunks).await;
         // As above.
-        let _ = handle.mail.send(Mail::Given { client, state: state.into() }).await;
+        let _ = handle.mail.send(Mail::Given { run, client, given }).await;
     }
 
     /// Takes a masked vector piece by piece, as fast as there is memory for it.

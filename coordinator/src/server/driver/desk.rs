@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use roundelay_protocol::ids::{ClientId, ModelVersion, RoundNumber};
+use roundelay_protocol::lineage::Standing;
+use roundelay_protocol::manifest::Task;
 use tokio::sync::watch;
 
 use crate::accumulator::Accumulator;
@@ -41,10 +43,13 @@ impl Closes {
 }
 
 /// A model state that a client was asked for.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Wanted {
+    /// The run of the federation's task that asks.
+    pub(super) run: u64,
     pub(super) client: ClientId,
-    pub(super) version: ModelVersion,
+    pub(super) standing: Standing,
+    pub(super) task: Arc<Task>,
     /// Its most bytes.
     pub(super) bytes_max: u64,
 }
@@ -86,11 +91,10 @@ impl Desk {
         *self.wanted.lock().unwrap_or_else(PoisonError::into_inner) = wanted;
     }
 
-    /// The most bytes of a state that this client was asked for; told once.
-    pub(super) fn takes_state(&self, client: ClientId, version: ModelVersion) -> Option<u64> {
+    /// What this client was asked for, if it is a state of this version; told once.
+    pub(super) fn takes_state(&self, client: ClientId, version: ModelVersion) -> Option<Wanted> {
         let mut wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
-        let asked = |wanted: &mut Wanted| wanted.client == client && wanted.version == version;
-        wanted.take_if(asked).map(|wanted| wanted.bytes_max)
+        wanted.take_if(|wanted| wanted.client == client && wanted.standing.model_version == version)
     }
 
     /// The accumulator of a round that takes uploads.

@@ -8,15 +8,15 @@ use roundelay_crypto::digest::Digest;
 use roundelay_crypto::secret::Seed;
 use roundelay_protocol::error::AbortReason;
 use roundelay_protocol::ids::{ClientId, FederationId, RoundNumber};
-use roundelay_protocol::lineage::{Advanced, LineageError, Standing, State};
+use roundelay_protocol::lineage::{LineageError, StateError};
 use roundelay_protocol::manifest::Task;
 use roundelay_protocol::message::BoxRoster;
-use roundelay_protocol::metrics::Metrics;
-use roundelay_protocol::plan::{PlanKind, TrainingPlan};
+use roundelay_protocol::plan::TrainingPlan;
 use roundelay_protocol::round::horizontal::coordinator::{StoredBoxes, UnmaskOutcome, UnmaskPlan};
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
+use super::states::{self, Next, ReadError};
 use crate::accumulator::{Accumulator, SealError, open};
 use crate::blobs::Shelf;
 use crate::store::{StoreError, TenantStore};
@@ -38,9 +38,21 @@ pub(super) enum JobError {
     /// No state follows from the aggregate: the round is aborted.
     #[error(transparent)]
     Lineage(#[from] LineageError),
+    /// The state before it is none of the task: the round is aborted.
+    #[error("the newest model state is damaged ({0}); restore a backup")]
+    State(StateError),
     /// The thread died.
     #[error("internal error: a worker thread died")]
     Died,
+}
+
+impl From<ReadError> for JobError {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Store(error) => Self::Store(error),
+            ReadError::State(error) => Self::State(error),
+        }
+    }
 }
 
 impl JobError {
@@ -53,7 +65,7 @@ impl JobError {
             // Nothing brings a sum back that is gone.
             Self::Store(StoreError::NoSuchBlob { .. }) => Ok(AbortReason::Internal),
             Self::Store(error) => Err(error),
-            Self::Seal(_) | Self::Died => Ok(AbortReason::Internal),
+            Self::Seal(_) | Self::State(_) | Self::Died => Ok(AbortReason::Internal),
             Self::Lineage(_) => Ok(AbortReason::NothingFollows),
         }
     }
@@ -73,13 +85,8 @@ pub(super) struct Unmasked {
 
 /// What follows from an aggregate, stored.
 pub(super) struct Stored {
-    pub(super) state: Arc<State>,
-    /// Hash of the state.
-    pub(super) hash: Digest,
-    /// The blob of the state; none where the round leaves the state as it is.
-    pub(super) state_blob: Option<Digest>,
+    pub(super) next: Next,
     pub(super) aggregate_blob: Digest,
-    pub(super) metrics: Option<Metrics>,
 }
 
 /// Seals the sum over exactly the survivors and stores it.
@@ -119,55 +126,19 @@ fn unmasked(sum: Bytes, plan: UnmaskPlan) -> Unmasked {
     Unmasked { outcome, aggregate: sum.freeze() }
 }
 
-/// Steps the server optimiser and stores state and aggregate.
+/// Steps the state in the blob `from` by a round's aggregate, and stores the aggregate.
 pub(super) async fn apply(
     shelf: Shelf,
     task: Arc<Task>,
-    state: Arc<State>,
+    from: Digest,
     plan: Box<TrainingPlan>,
     aggregate: Bytes,
     survivors: u16,
 ) -> Result<Stored, JobError> {
-    let (kind, sum) = (plan.kind, aggregate.clone());
-    let step = move || {
-        let Advanced { state: next, metrics } =
-            state.advance(&task, kind, &plan.layout, &sum, u32::from(survivors))?;
-        let hash = next.hash();
-        Ok::<_, LineageError>((Arc::new(next), hash, metrics))
-    };
-    let (state, hash, metrics) = heavy(aggregate.len() as u64, step).await??;
-    let put_state = async {
-        match kind {
-            PlanKind::Evaluate => Ok(None),
-            PlanKind::Statistics | PlanKind::Train => shelf.put(Arc::clone(&state)).await.map(Some),
-        }
-    };
-    let (state_blob, aggregate_blob) = tokio::try_join!(put_state, shelf.put(aggregate))?;
-    Ok(Stored { state, hash, state_blob, aggregate_blob, metrics })
-}
-
-/// A state that a client gave back, and the blob that holds it.
-pub(super) struct Given {
-    pub(super) state: Arc<State>,
-    pub(super) blob: Digest,
-}
-
-/// Stores a state that was lost here, if the bytes are the one that was asked for.
-pub(super) async fn take_state(
-    shelf: Shelf,
-    task: Arc<Task>,
-    asked: Standing,
-    bytes: Bytes,
-) -> Result<Option<Given>, JobError> {
-    let read = bytes.clone();
-    let state = heavy(bytes.len() as u64, move || {
-        let state = State::from_bytes(&task, &read).ok()?;
-        let same = state.hash() == asked.state && state.version() == asked.model_version;
-        same.then_some(state)
-    });
-    let Some(state) = state.await? else { return Ok(None) };
-    let blob = shelf.put(bytes).await?;
-    Ok(Some(Given { state: Arc::new(state), blob }))
+    let next = states::advance(&shelf, &task, from, &plan, &aggregate, survivors);
+    let put = async { Ok(shelf.put(aggregate.clone()).await?) };
+    let (next, aggregate_blob) = tokio::try_join!(next, put)?;
+    Ok(Stored { next, aggregate_blob })
 }
 
 /// The boxes of a client, from the records of a round; none where these are gone. The records are
@@ -194,7 +165,7 @@ pub(super) async fn boxes(
 }
 
 /// Runs work on a blocking thread, unless it is over sooner than that would take.
-async fn heavy<T: Send + 'static>(
+pub(super) async fn heavy<T: Send + 'static>(
     bytes: u64,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, JobError> {

@@ -2,12 +2,11 @@
 //! and the records of the rounds that were not over.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use roundelay_crypto::digest::Digest;
 use roundelay_protocol::codec::{self, DecodeError};
 use roundelay_protocol::ids::{FederationId, ModelVersion, TenantId};
-use roundelay_protocol::lineage::{LineageError, State, StateError};
+use roundelay_protocol::lineage::{LineageError, State};
 use roundelay_protocol::manifest::{Manifest, SignatureError, SignedManifest};
 use roundelay_protocol::model::ModelSpec;
 use roundelay_protocol::round::horizontal::coordinator::Record;
@@ -15,6 +14,7 @@ use roundelay_protocol::time::Time;
 use roundelay_protocol::transcript::NO_TRANSCRIPT;
 
 use super::past::Past;
+use super::states::{self, ReadError};
 use super::{DriverSettings, Shared};
 use crate::clock::now_unix_ms;
 use crate::engine::Setup;
@@ -90,7 +90,8 @@ pub(super) struct Loaded {
     pub(super) progress: Progress,
     pub(super) interrupted: Vec<Interrupted>,
     pub(super) past: Past,
-    pub(super) model: Arc<State>,
+    /// The blob of the newest model state.
+    pub(super) model: Digest,
 }
 
 impl Loaded {
@@ -136,9 +137,11 @@ pub(super) async fn load(
     let first = || Progress::new(setup.terms.hash(), newest.state, NO_TRANSCRIPT);
     let progress = progress.unwrap_or_else(first);
     let blob = newest.blob.ok_or_else(|| damaged("newest model", "it was pruned".into()))?;
-    let bytes = shared.blobs.shelf(owner, federation).read(blob).await?;
-    let model = State::from_bytes(&manifest.task, &bytes)
-        .map_err(|why: StateError| damaged("model", why.to_string()))?;
+    match states::open(&shared.blobs.shelf(owner, federation), &manifest.task, blob).await {
+        Err(ReadError::Store(error)) => return Err(error.into()),
+        Err(ReadError::State(why)) => return Err(damaged("model", why.to_string())),
+        Ok(_) => {}
+    }
     Ok(Loaded {
         state: match row.state {
             FederationState::Running => EngineState::Running,
@@ -152,7 +155,7 @@ pub(super) async fn load(
         invited,
         progress,
         past: Past::new(federation, keep, models, rounds),
-        model: Arc::new(model),
+        model: blob,
     })
 }
 
@@ -249,14 +252,13 @@ pub(super) async fn first_state(
     let (store, holder, now) = (&shared.store, &shared.settings.holder, now_unix_ms());
     let lease = LeaseName { owner: owner.clone(), federation };
     let fence = store.acquire(&lease, holder, now, LEASE_MS).await?;
-    let state = Arc::new(state);
-    let blob = Some(shared.blobs.shelf(owner, federation).put(Arc::clone(&state)).await?);
+    let (hash, blob) = states::store(&shared.blobs.shelf(owner, federation), &state).await?;
     let model = Model {
         version: ModelVersion(0),
         parent: None,
         round: None,
-        state: state.hash(),
-        blob,
+        state: hash,
+        blob: Some(blob),
         transcript: None,
         survivors: 0,
         created_unix_ms: now,

@@ -11,7 +11,7 @@ use roundelay_crypto::digest::Digest;
 use roundelay_crypto::identity::Signature;
 use roundelay_protocol::error::Fault;
 use roundelay_protocol::ids::{ClientId, FederationId, RoundNumber, TenantId};
-use roundelay_protocol::lineage::{Standing, State as ModelState};
+use roundelay_protocol::lineage::{Standing, State};
 use roundelay_protocol::manifest::{Manifest, Task as LearningTask};
 use roundelay_protocol::message::FromClient;
 use roundelay_protocol::session::{Join, Refused};
@@ -23,10 +23,12 @@ use super::batch::Batch;
 use super::boundary::Outbox;
 use super::connected::Seated;
 use super::desk::Desk;
-use super::jobs::{Given, JobError, Stored, StoredSum, Unmasked};
+use super::jobs::{JobError, Stored, StoredSum, Unmasked};
 use super::load::{self, Loaded};
+use super::states::Given;
 use super::{DriverError, DriverSettings, FederationStatus, Shared};
 use crate::accumulator::Accumulator;
+use crate::accumulator::budget::Budget;
 use crate::authority::Peer;
 use crate::blobs::Shelf;
 use crate::clock::now_unix_ms;
@@ -64,10 +66,8 @@ pub(super) enum Mail {
     Attests { client: ClientId, connection: u64, standing: Standing, signature: Signature },
     /// A client asks for the signatures under the newest state.
     AsksAttested { client: ClientId, connection: u64 },
-    /// A client has sent the state that it was asked for, or what it says is that.
-    Given { client: ClientId, state: Bytes },
-    /// That state was checked and stored by a job of this run of the task, or is another one.
-    Recovered { run: u64, client: ClientId, given: Result<Option<Given>, JobError> },
+    /// A client has sent the state that this run of the task asked it for; none where it was another.
+    Given { run: u64, client: ClientId, given: Result<Option<Given>, StoreError> },
     /// A job of this run of the task has ended.
     Job { run: u64, round: RoundNumber, done: Result<Done, JobError> },
     /// Start, or start again.
@@ -110,8 +110,8 @@ impl Done {
         match self {
             Self::Stored(StoredSum { blob, .. }) => vec![blob],
             Self::Unmasked(_) => Vec::new(),
-            Self::Applied(Stored { state_blob, aggregate_blob, .. }) => {
-                state_blob.into_iter().chain([aggregate_blob]).collect()
+            Self::Applied(Stored { next, aggregate_blob }) => {
+                next.blob.into_iter().chain([aggregate_blob]).collect()
             }
         }
     }
@@ -233,14 +233,12 @@ struct Task<'a> {
     flush_at: Option<Instant>,
     wake_at: Option<Time>,
     renew_at: Instant,
-    /// The newest model state.
-    model: Arc<ModelState>,
+    /// The blob of the newest model state.
+    model: Digest,
     /// Rounds that are past their training plan and not over.
     works: BTreeMap<RoundNumber, Work>,
-    /// Which state a client was asked for.
-    asked: Option<Standing>,
-    /// The state that a client gave back.
-    given: Option<Arc<ModelState>>,
+    /// The hash of the state that a client gave back, and its blob.
+    given: Option<(Digest, Digest)>,
     /// A newer manifest that is not in force yet.
     amended: Option<Manifest>,
 }
@@ -252,8 +250,21 @@ struct Work {
     blob: Option<Digest>,
     sum: Option<Bytes>,
     aggregate: Bytes,
-    /// The state that follows from the aggregate.
-    next_model: Option<Arc<ModelState>>,
+    /// The blob that the aggregate is sent from, and its bytes, where it has left the memory.
+    sent_from: Option<(Digest, u64)>,
+    /// The blob of the state that follows from the aggregate, where that is another.
+    next_model: Option<Digest>,
+}
+
+impl Work {
+    /// The aggregate is stored. One that has no room beside uploads leaves the memory, and is sent
+    /// from its blob.
+    fn keep(&mut self, blob: Digest, budget: &Budget) {
+        let bytes = self.aggregate.len() as u64;
+        if bytes > budget.most() {
+            (self.aggregate, self.sent_from) = (Bytes::new(), Some((blob, bytes)));
+        }
+    }
 }
 
 /// The wall clock at the start, and then the monotonic one: it never steps back.
@@ -320,7 +331,6 @@ impl<'a> Task<'a> {
             renew_at: Instant::now() + Duration::from_millis(LEASE_MS / 3),
             model,
             works: BTreeMap::new(),
-            asked: None,
             given: None,
             amended: None,
         };
@@ -415,15 +425,14 @@ impl<'a> Task<'a> {
                     self.tell(Event::AsksAttested(client), effects);
                 }
             }
-            Mail::Given { client, state } => self.check_given(client, state),
-            Mail::Recovered { run, client, given } if run == self.run => {
-                self.recovered(client, given, effects)?;
+            Mail::Given { run, client, given } if run == self.run => {
+                self.given(client, given?, effects);
             }
             Mail::Job { run, round, done } if run == self.run => {
                 self.done(round, done, effects)?;
             }
             // Of a run that has failed.
-            Mail::Job { .. } | Mail::Recovered { .. } => {}
+            Mail::Job { .. } | Mail::Given { .. } => {}
             Mail::Start(answer) => self.verb(Event::Start, answer, effects),
             Mail::Stop(answer) => self.verb(Event::Stop, answer, effects),
             Mail::Write { name, writes, answer } => {
@@ -493,24 +502,13 @@ impl<'a> Task<'a> {
     }
 
     /// A state that a client gave back goes to the engine.
-    fn recovered(
-        &mut self,
-        client: ClientId,
-        given: Result<Option<Given>, JobError>,
-        effects: &mut Vec<Effect>,
-    ) -> Result<(), End> {
-        let given = match given {
-            Ok(given) => given,
-            Err(JobError::Store(error)) => return Err(error.into()),
-            Err(_) => None,
-        };
-        let standardised = given.as_ref().map(|given| given.state.standardisation().is_some());
-        if let Some(Given { state, blob }) = given {
-            self.batch.given(state.hash(), blob);
-            self.given = Some(state);
+    fn given(&mut self, client: ClientId, given: Option<Given>, effects: &mut Vec<Effect>) {
+        let standardised = given.as_ref().map(|given| given.standardised);
+        if let Some(Given { hash, blob, .. }) = given {
+            self.batch.given(hash, blob);
+            self.given = Some((hash, blob));
         }
         self.tell(Event::StateGiven { client, standardised }, effects);
-        Ok(())
     }
 
     fn amend(&mut self, manifest: Manifest, effects: &mut Vec<Effect>) {
@@ -542,8 +540,10 @@ impl<'a> Task<'a> {
             }
             Ok(Done::Applied(stored)) => {
                 self.batch.result(round, &stored);
-                work.next_model = Some(stored.state);
-                let applied = Applied { state: stored.hash, metrics: stored.metrics };
+                let Stored { next, aggregate_blob } = stored;
+                work.next_model = next.blob;
+                work.keep(aggregate_blob, &self.place.shared.budget);
+                let applied = Applied { state: next.hash, metrics: next.metrics };
                 Event::Applied { round, applied }
             }
             Err(error) => {

@@ -54,7 +54,10 @@ fn updates(clients: usize, coordinates: usize) -> Vec<Vec<f32>> {
 /// The deviation of each coordinate of a mean from the mean without noise, in the units of the update.
 fn errors(layout: &Layout, updates: &[Vec<f32>], sum: &[u8]) -> Vec<f64> {
     let n = updates.len();
-    let mean = layout.read_private(sum, NAME, n as u64, &rotation()).unwrap();
+    let chunks: Vec<_> = layout.chunks_of(NAME).collect();
+    let whole = (&rotation(), 0);
+    let mean = layout.private_mean_of(sum, NAME, &chunks, n as u64, whole).unwrap();
+    let mean = &mean[..updates[0].len()];
     let exact = |i: usize| updates.iter().map(|u| f64::from(u[i])).sum::<f64>() / n as f64;
     mean.iter().enumerate().map(|(i, found)| f64::from(*found) - exact(i)).collect()
 }

@@ -61,32 +61,20 @@ impl Task<'_> {
 
     fn persist(&mut self, fact: Fact, now: Time) {
         if let Fact::Recovered(standing) = &fact
-            && let Some(state) = self.given.take_if(|state| state.hash() == standing.state)
+            && let Some((_, blob)) = self.given.take_if(|(hash, _)| *hash == standing.state)
         {
-            self.model = state;
+            self.model = blob;
         }
         self.batch.fact(fact, now);
     }
 
     /// Has a client give back a state that was lost here.
     fn ask_state(&mut self, client: ClientId, standing: Standing) {
-        let Ok(bytes_max) = ModelState::bytes_max(&self.learning) else { return };
-        let (federation, version) = (self.place.federation, standing.model_version);
-        self.asked = Some(standing);
-        self.place.desk.want(Some(Wanted { client, version, bytes_max }));
+        let Ok(bytes_max) = State::bytes_max(&self.learning) else { return };
+        let (federation, task) = (self.place.federation, Arc::clone(&self.learning));
+        let wanted = Wanted { run: self.run, client, standing, task, bytes_max };
+        self.place.desk.want(Some(wanted));
         self.say(client, session::ToClient::GiveState { federation, standing });
-    }
-
-    /// Checks and stores a state beside the task; what is found comes back as mail.
-    pub(super) fn check_given(&mut self, client: ClientId, bytes: Bytes) {
-        let Some(asked) = self.asked.take() else { return };
-        let job = jobs::take_state(self.place.shelf(), Arc::clone(&self.learning), asked, bytes);
-        let (mail, run) = (self.place.mail.clone(), self.run);
-        tokio::spawn(async move {
-            let given = job.await;
-            // A task that has ended needs no result.
-            let _ = mail.send(Mail::Recovered { run, client, given }).await;
-        });
     }
 
     /// The newer manifest takes force.
@@ -189,8 +177,8 @@ impl Task<'_> {
             Effect::Apply { round, plan, survivors, .. } => {
                 let work = self.works.entry(round).or_default();
                 let aggregate = work.aggregate.clone();
-                let (task, state) = (Arc::clone(&self.learning), Arc::clone(&self.model));
-                let job = jobs::apply(self.place.shelf(), task, state, plan, aggregate, survivors);
+                let (task, from) = (Arc::clone(&self.learning), self.model);
+                let job = jobs::apply(self.place.shelf(), task, from, plan, aggregate, survivors);
                 self.spawn(round, async { job.await.map(Done::Applied) });
             }
             Effect::Close(round) => self.close(round),
@@ -300,7 +288,10 @@ impl Task<'_> {
         let Some(work) = self.works.get(&round) else { return };
         let (federation, kind) = (self.place.federation, VectorKind::Aggregate(round));
         for seat in to.iter().filter_map(|client| self.seats.get(client)) {
-            let source = VectorSource::from_memory(work.aggregate.clone());
+            let source = match work.sent_from {
+                Some((blob, bytes)) => VectorSource::from_shelf(self.place.shelf(), blob, bytes),
+                None => VectorSource::from_memory(work.aggregate.clone()),
+            };
             let header = StreamHeader::Vector { federation, kind, bytes: source.bytes() };
             let _ = seat.outbox.vector(header, source);
         }

@@ -98,3 +98,15 @@ async fn uploads_of_a_round_that_was_given_up_end_at_once_and_hold_no_memory() {
     installation.assert_published(running, 1).await;
     driver.shutdown().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_aggregate_for_which_there_is_no_memory_is_sent_from_its_blob() {
+    let installation = Installation::new(4, 2, false).await;
+    let settings = DriverSettings { budget_bytes: 0, ..settings(installation.folder.path()) };
+    let driver = installation.driver_with(settings).await;
+    let running = installation.site().run(&driver);
+    installation.start(&driver).await;
+    installation.until_finished(&driver).await;
+    installation.assert_published(running, 2).await;
+    driver.shutdown().await;
+}
