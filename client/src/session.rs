@@ -17,7 +17,7 @@ pub(crate) mod memory;
 pub mod notice;
 mod order;
 mod quic;
-pub(crate) mod site;
+pub mod site;
 pub(crate) mod tls;
 pub(crate) mod trainer;
 

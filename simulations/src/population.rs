@@ -47,7 +47,7 @@ pub enum PopulationError {
 #[derive(Debug)]
 pub struct Population {
     terms: Arc<Terms>,
-    initial: State,
+    initial: Arc<State>,
     residents: Vec<Resident>,
     numbers: BTreeMap<ClientId, ClientNumber>,
     seed: u64,
@@ -71,7 +71,7 @@ impl Population {
             (0..scenario.clients).map(|number| resident(number, rng.random())).collect();
         let manifest = manifest(scenario, &residents, FederationId(rng.random()));
         manifest.validate()?;
-        let initial = State::initial(&manifest.task, None)?;
+        let initial = Arc::new(State::initial(&manifest.task, None)?);
         let numbers = (0..).zip(&residents).map(|(number, one)| (one.id, number)).collect();
         let terms = Arc::new(Terms::new(manifest));
         Ok(Self { terms, initial, residents, numbers, seed: scenario.seed })
@@ -91,7 +91,7 @@ impl Population {
 
     /// Version 0 of the model.
     #[must_use]
-    pub fn initial(&self) -> &State {
+    pub fn initial(&self) -> &Arc<State> {
         &self.initial
     }
 

@@ -18,6 +18,8 @@ pub mod python;
 pub mod small;
 #[cfg(feature = "whole")]
 pub mod still;
+#[cfg(feature = "whole")]
+pub mod turns;
 
 /// One figure with what it is held against.
 pub struct Figure {

@@ -124,7 +124,7 @@ impl FederationDir {
     ///
     /// # Errors
     /// It can't be written; what was written of it is removed.
-    pub(crate) fn store_masked(&self, masked: &Masked) -> Result<MaskedVector, CheckpointError> {
+    pub fn store_masked(&self, masked: &Masked) -> Result<MaskedVector, CheckpointError> {
         let (round, words) = (masked.round(), masked.words());
         let (path, draft) = (self.masked_path(round), self.path(&format!("round-{round}.spare")));
         // Where there is none, the draft is a new file.
@@ -142,7 +142,7 @@ impl FederationDir {
 
     /// Removes the masked vector of a round that is over. The file of a short one is left for the
     /// next: to make and to remove a file takes longer than to write to it.
-    pub(crate) fn forget_masked(&self, round: RoundNumber) {
+    pub fn forget_masked(&self, round: RoundNumber) {
         let path = self.masked_path(round);
         let is_short = fs::metadata(&path).is_ok_and(|file| file.len() <= SPARE_BYTES_MAX);
         // A leftover is removed at the next start.

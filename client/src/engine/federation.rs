@@ -61,8 +61,8 @@ impl Federation {
         setup: Setup,
         schema: Digest,
         records: &[Record],
-        stored: Option<State>,
-        initial: State,
+        stored: Option<Arc<State>>,
+        initial: Arc<State>,
     ) -> (Self, Vec<Effect>) {
         let federation = setup.terms.federation();
         let mut history = History::replay(federation, records);

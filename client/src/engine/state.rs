@@ -37,9 +37,9 @@ pub(super) struct Model {
 }
 
 impl Model {
-    pub(super) fn new(state: State) -> Self {
+    pub(super) fn new(state: Arc<State>) -> Self {
         let hash = state.hash();
-        Self { state: Arc::new(state), hash }
+        Self { state, hash }
     }
 }
 

@@ -372,6 +372,10 @@ impl Runner {
 
     async fn fetch(&self, kind: VectorKind) {
         let federation = self.id;
+        if self.allowances.is_arriving(federation, kind) {
+            // A long one over a slow line: twice it would take twice as long.
+            return self.allowances.withdraw(federation, kind);
+        }
         match kind {
             VectorKind::Aggregate(round) => self.send(&FetchAggregate { federation, round }).await,
             VectorKind::State(version) => self.send(&FetchState { federation, version }).await,

@@ -1,7 +1,7 @@
 //! One connection from hello to its end: everything that comes in is bounded, parsed and put in
 //! order here.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use roundelay_protocol::close::CloseCode;
@@ -56,30 +56,66 @@ pub enum Inbound {
 
 /// Vectors that this client waits for. All others are refused before their first byte is kept.
 #[derive(Debug, Default)]
-pub struct Allowances {
-    waiting: Mutex<Vec<(FederationId, VectorKind, u64)>>,
+pub struct Allowances(Mutex<Vectors>);
+
+#[derive(Debug, Default)]
+struct Vectors {
+    waiting: Vec<(FederationId, VectorKind, u64)>,
+    arriving: Vec<(FederationId, VectorKind)>,
+}
+
+/// A vector that is being read.
+struct Arrival {
+    allowances: Arc<Allowances>,
+    vector: (FederationId, VectorKind),
+    bytes_max: u64,
+}
+
+impl Drop for Arrival {
+    fn drop(&mut self) {
+        let mut vectors = self.allowances.lock();
+        if let Some(at) = vectors.arriving.iter().position(|vector| *vector == self.vector) {
+            vectors.arriving.swap_remove(at);
+        }
+    }
 }
 
 impl Allowances {
     /// Takes one vector of at most `bytes_max` bytes.
     pub fn allow(&self, federation: FederationId, kind: VectorKind, bytes_max: u64) {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let waiting = &mut self.lock().waiting;
         waiting.retain(|(id, other, _)| !(*id == federation && *other == kind));
         waiting.push((federation, kind, bytes_max));
     }
 
-    /// Takes no such vector any more.
-    pub fn withdraw(&self, federation: FederationId, kind: VectorKind) {
-        let _ = self.take(federation, kind);
+    /// Whether such a vector is on its way in, however slowly: there is no need to ask for it again.
+    #[must_use]
+    pub fn is_arriving(&self, federation: FederationId, kind: VectorKind) -> bool {
+        self.lock().arriving.contains(&(federation, kind))
     }
 
-    fn take(&self, federation: FederationId, kind: VectorKind) -> Option<u64> {
-        if matches!(kind, VectorKind::Manifest(_)) {
-            return Some(MANIFEST_BYTES_MAX as u64);
-        }
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        let at = waiting.iter().position(|(id, other, _)| *id == federation && *other == kind)?;
-        Some(waiting.swap_remove(at).2)
+    /// Takes no such vector any more.
+    pub fn withdraw(&self, federation: FederationId, kind: VectorKind) {
+        let waiting = &mut self.lock().waiting;
+        waiting.retain(|(id, other, _)| !(*id == federation && *other == kind));
+    }
+
+    fn take(self: &Arc<Self>, federation: FederationId, kind: VectorKind) -> Option<Arrival> {
+        let mut vectors = self.lock();
+        let bytes_max = if matches!(kind, VectorKind::Manifest(_)) {
+            MANIFEST_BYTES_MAX as u64
+        } else {
+            let mut waiting = vectors.waiting.iter();
+            let at = waiting.position(|(id, other, _)| *id == federation && *other == kind)?;
+            vectors.waiting.swap_remove(at).2
+        };
+        let vector = (federation, kind);
+        vectors.arriving.push(vector);
+        Some(Arrival { allowances: Arc::clone(self), vector, bytes_max })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vectors> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -311,14 +347,16 @@ impl Reader {
         kind: VectorKind,
         bytes: u64,
     ) -> Result<(), SessionError> {
-        let allowed = self.allowances.take(federation, kind);
+        let arrival = self.allowances.take(federation, kind);
+        let arrival = arrival.filter(|arrival| bytes <= arrival.bytes_max);
         let length = usize::try_from(bytes).unwrap_or(usize::MAX);
-        if allowed.is_none_or(|bytes_max| bytes > bytes_max) {
+        if arrival.is_none() {
             // Dropping the stream tells the coordinator to stop.
             tracing::debug!(%federation, ?kind, bytes, "a vector that was not asked for");
             return Ok(());
         }
         let bytes = frames.raw(length).await?;
+        drop(arrival);
         self.give(Inbound::Vector { federation, kind, bytes }).await
     }
 }

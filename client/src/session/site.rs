@@ -17,13 +17,19 @@ use crate::identity::enrolment::{Enrolment, load_authority};
 use crate::identity::{identity_key, tenant_key};
 
 /// An enrolled client.
-pub(crate) struct Site {
-    pub(crate) dir: StateDir,
-    pub(crate) enrolment: Enrolment,
-    pub(crate) identity: Arc<IdentityKey>,
-    pub(crate) client: ClientId,
-    pub(crate) own: OwnEntry,
-    pub(crate) certificate: Certificate,
+pub struct Site {
+    /// Where it keeps everything.
+    pub dir: StateDir,
+    /// What enrolment settled.
+    pub enrolment: Enrolment,
+    /// Signs its rounds.
+    pub identity: Arc<IdentityKey>,
+    /// Its id.
+    pub client: ClientId,
+    /// Its keys, as manifests name them.
+    pub own: OwnEntry,
+    /// Its certificate of now.
+    pub certificate: Certificate,
     authority: CertificateDer<'static>,
 }
 
@@ -32,7 +38,7 @@ impl Site {
     ///
     /// # Errors
     /// Something is missing, damaged, or another client's.
-    pub(crate) fn load(dir: StateDir) -> Result<Self, CertificateError> {
+    pub fn load(dir: StateDir) -> Result<Self, CertificateError> {
         let missing = |name: &str| CheckpointError::Missing(dir.file(name));
         let enrolment = Enrolment::load(&dir)?
             .ok_or_else(|| CheckpointError::NotEnrolled(dir.path().to_owned()))?;
@@ -51,7 +57,10 @@ impl Site {
     }
 
     /// Dials over QUIC with the certificate of now, to take part in rounds.
-    pub(crate) fn dialer(&self) -> Result<Arc<dyn Dialer>, SessionError> {
+    ///
+    /// # Errors
+    /// TLS can't be set up with these keys.
+    pub fn dialer(&self) -> Result<Arc<dyn Dialer>, SessionError> {
         self.dialer_of(ALPN)
     }
 

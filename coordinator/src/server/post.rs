@@ -21,7 +21,7 @@ use tokio::time::timeout;
 use super::closing::Closing;
 use super::driver::{Outbox, VectorSource};
 use super::framing::{send, send_bytes};
-use super::transport::{Connection, Outgoing};
+use super::transport::{Connection, Lost, Outgoing};
 use crate::config::Limits;
 
 /// Rosters, and vectors, of one client that wait.
@@ -176,23 +176,37 @@ async fn carry_vectors(
     mut vectors: Receiver<(StreamHeader, VectorSource)>,
     stall_ms: u32,
 ) -> Result<(), Closing> {
-    while let Some((header, mut source)) = vectors.recv().await {
+    while let Some((header, source)) = vectors.recv().await {
         let mut stream = open(connection, stall_ms).await?;
-        let header = codec::frame(&codec::encode(&header), FRAME_BYTES_MAX);
-        let header = header.map_err(|error| Closing::internal(&error))?;
-        let mut piece = Some(Bytes::from(header));
-        while let Some(bytes) = piece {
-            send_bytes(&mut *stream, bytes, stall_ms).await?;
-            piece = match source.next().await {
-                Ok(piece) => piece,
-                Err(error) => {
-                    stream.abandon(CloseCode::Internal);
-                    return Err(Closing::internal(&error));
-                }
-            };
+        match carry_vector(&mut *stream, &header, source, stall_ms).await {
+            // The client has no use for it, or has it already.
+            Err(Closing::Theirs(Lost { stopped: true, .. })) => {}
+            carried => carried?,
         }
-        stream.finish();
     }
+    Ok(())
+}
+
+async fn carry_vector(
+    stream: &mut dyn Outgoing,
+    header: &StreamHeader,
+    mut source: VectorSource,
+    stall_ms: u32,
+) -> Result<(), Closing> {
+    let header = codec::frame(&codec::encode(header), FRAME_BYTES_MAX);
+    let header = header.map_err(|error| Closing::internal(&error))?;
+    let mut piece = Some(Bytes::from(header));
+    while let Some(bytes) = piece {
+        send_bytes(stream, bytes, stall_ms).await?;
+        piece = match source.next().await {
+            Ok(piece) => piece,
+            Err(error) => {
+                stream.abandon(CloseCode::Internal);
+                return Err(Closing::internal(&error));
+            }
+        };
+    }
+    stream.finish();
     Ok(())
 }
 
@@ -200,3 +214,6 @@ async fn open(connection: &dyn Connection, stall_ms: u32) -> Result<Box<dyn Outg
     let opened = timeout(Limits::duration(stall_ms), connection.open_uni()).await;
     Ok(opened.map_err(|_| Closing::too_slow("allowing a stream", stall_ms))??)
 }
+
+#[cfg(test)]
+mod tests;

@@ -119,7 +119,7 @@ impl From<ConnectionError> for Lost {
             }
             _ => None,
         };
-        Self { code, reason: one_line(&error.to_string()) }
+        Self { code, reason: one_line(&error.to_string()), stopped: false }
     }
 }
 
@@ -128,9 +128,10 @@ impl From<ReadError> for Lost {
         match error {
             ReadError::ConnectionLost(error) => error.into(),
             ReadError::Reset(code) => {
-                Self { code: CloseCode::of(code.into_inner()), reason: error.to_string() }
+                let code = CloseCode::of(code.into_inner());
+                Self { code, reason: error.to_string(), stopped: false }
             }
-            other => Self { code: None, reason: other.to_string() },
+            other => Self { code: None, reason: other.to_string(), stopped: false },
         }
     }
 }
@@ -140,9 +141,10 @@ impl From<WriteError> for Lost {
         match error {
             WriteError::ConnectionLost(error) => error.into(),
             WriteError::Stopped(code) => {
-                Self { code: CloseCode::of(code.into_inner()), reason: error.to_string() }
+                let code = CloseCode::of(code.into_inner());
+                Self { code, reason: error.to_string(), stopped: true }
             }
-            other => Self { code: None, reason: other.to_string() },
+            other => Self { code: None, reason: other.to_string(), stopped: false },
         }
     }
 }

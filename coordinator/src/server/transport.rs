@@ -82,4 +82,6 @@ pub struct Lost {
     pub code: Option<CloseCode>,
     /// What the transport says, on one line.
     pub reason: String,
+    /// The peer takes no more of this one stream; its connection lives on.
+    pub stopped: bool,
 }

@@ -22,8 +22,8 @@ pub fn initial(task: &Task) -> Result<Option<Vec<f32>>, ModelError> {
     };
     let parameters = task.model.parameters(&task.schema)?;
     let total = parameters.iter().map(ParameterSpec::values).sum::<u64>();
-    let mut words = draws(seed, usize::try_from(total).map_err(|_| ModelError::Size)?).into_iter();
-    let mut model = Vec::with_capacity(words.len());
+    let mut model = Vec::with_capacity(usize::try_from(total).map_err(|_| ModelError::Size)?);
+    let mut words = draws(seed);
     for [weight, bias] in parameters.as_chunks().0 {
         let drawn = words.by_ref().take(size(weight) + size(bias));
         match weight.shape.as_slice() {
@@ -57,9 +57,15 @@ pub(crate) fn initial_key(seed: u64) -> Digest {
     Digest::of("roundelay/model/initial", &[&seed.to_le_bytes()])
 }
 
-fn draws(seed: u64, count: usize) -> Vec<u32> {
-    let mut bytes = vec![0; count.saturating_mul(4)];
+/// The keystream word by word: a long model is not there twice.
+fn draws(seed: u64) -> impl Iterator<Item = u32> {
+    const PIECE_BYTES: usize = 64 << 10;
     let keys = [MaskKey { seed: Secret::new(initial_key(seed).0), sign: Sign::Plus }];
-    add_masks(&mut bytes, Ring::Z32, &keys, 0);
-    bytes.as_chunks().0.iter().map(|word| u32::from_le_bytes(*word)).collect()
+    (0_u64..).step_by(PIECE_BYTES).flat_map(move |offset| {
+        let mut bytes = vec![0; PIECE_BYTES];
+        add_masks(&mut bytes, Ring::Z32, &keys, offset);
+        let words: Vec<u32> =
+            bytes.as_chunks().0.iter().map(|word| u32::from_le_bytes(*word)).collect();
+        words
+    })
 }

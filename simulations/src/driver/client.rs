@@ -155,10 +155,10 @@ impl Client {
         self.lives += 1;
         turn.watch.see(turn.now, &Observed::ClientStarted(self.number));
         let task = self.population.task();
-        let stored =
-            self.files.state.as_deref().and_then(|bytes| State::from_bytes(task, bytes).ok());
+        let stored = self.files.state.as_deref();
+        let stored = stored.and_then(|bytes| State::from_bytes(task, bytes).ok().map(Arc::new));
         let (setup, schema) = (self.population.setup(self.number), task.schema.digest());
-        let initial = self.population.initial().clone();
+        let initial = Arc::clone(self.population.initial());
         let (federation, effects) =
             Federation::new(setup, schema, &self.files.history, stored, initial);
         self.life = Some(Life {

@@ -176,7 +176,7 @@ impl Coordinator {
         turn.network.listen();
         turn.watch.see(turn.now, &Observed::CoordinatorStarted);
         let initial = self.population.initial();
-        let model = self.newest().unwrap_or_else(|| Arc::new(initial.clone()));
+        let model = self.newest().unwrap_or_else(|| Arc::clone(initial));
         let manifest = self.population.terms().manifest().clone();
         let setup = engine::Setup::new(manifest, pace(), TIMING);
         let first = || Progress::new(setup.terms.hash(), initial.hash(), NO_TRANSCRIPT);

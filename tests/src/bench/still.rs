@@ -1,4 +1,4 @@
-//! Clients whose trainer stands still: its updates are zero, and as long as the model. They are real
+//! Clients whose trainer stands still: its updates are known, and as long as the model. They are real
 //! ones, through the SDK, in this process.
 
 use std::thread::{self, JoinHandle};
@@ -23,7 +23,10 @@ impl Clients {
     /// What a client says.
     pub fn start(federation: &Federation) -> Result<Self, String> {
         let start = |folder| {
-            let client = Client::builder().dir(folder).trainer(Still).build();
+            let client = Client::builder()
+                .dir(folder)
+                .trainer(Still(|parameters| vec![0.0; parameters]))
+                .build();
             let client = client.map_err(|error| error.to_string())?;
             let stopper = client.stopper();
             let thread = thread::spawn(move || {
@@ -48,8 +51,8 @@ impl Clients {
 /// Rows that it says to have.
 const ROWS: u64 = 8;
 
-/// Stands still.
-pub struct Still;
+/// Computes nothing: its update is a function of how many parameters there are.
+pub struct Still(pub fn(usize) -> Vec<f32>);
 
 impl Trainer for Still {
     fn prepare(&mut self, task: &Task) -> Result<DataSummary, TrainError> {
@@ -77,7 +80,7 @@ impl Trainer for Still {
         _version: ModelVersion,
         _control: &dyn Control,
     ) -> Result<Update, TrainError> {
-        Ok(Update { delta: vec![0.0; model.len()], rows: ROWS, loss: 0.7 })
+        Ok(Update { delta: self.0(model.len()), rows: ROWS, loss: 0.7 })
     }
 
     fn evaluate(&mut self, _model: &[f32]) -> Result<Metrics, TrainError> {

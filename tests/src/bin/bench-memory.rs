@@ -9,6 +9,12 @@
 //!
 //! What may grow with the clients is vectors on their way, up to their budget
 //! (`rounds.memory_bytes`); both sides run under the same, which ten uploads of 40 MB fill.
+//!
+//! With `--parameters N` it measures another thing: what the coordinator has resident beyond its one
+//! accumulator, with three clients and a model of at least N parameters, at most 256 MiB. The clients
+//! take turns (see `bench::turns`): a machine holds no three models of a billion. Their updates are
+//! known, and so the model that has to come out; the file that `model export` writes is held against
+//! it. It takes about 30 bytes of disk for each parameter, and 20 of memory.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -20,6 +26,9 @@ use roundelay_tests::bench::small::found;
 use roundelay_tests::bench::still::Clients;
 use roundelay_tests::bench::{Figure, machine, wants_json};
 use roundelay_tests::harness::Programs;
+
+#[path = "bench-memory/at_size.rs"]
+mod at_size;
 
 const ROUNDS: u32 = 2;
 /// 4 × 3160 + 3160 × 3160 + 3160 × 2 weights and 6,322 biases: 10.01 million.
@@ -48,6 +57,12 @@ fn main() -> ExitCode {
 
 fn figure() -> Result<Figure, String> {
     let programs = Programs::find()?;
+    if let Some(parameters) = option("--parameters") {
+        let parameters = parameters.and_then(|given| given.parse().ok());
+        let parameters = parameters.filter(|given| (10_000..2_000_000_000).contains(given));
+        let wanted = "--parameters takes a number from 10,000 to 2,000,000,000";
+        return at_size::figure(&programs, parameters.ok_or(wanted)?);
+    }
     let (at_few, at_more) = sides()?;
     let few = peak(&programs, at_few)?;
     let more = peak(&programs, at_more)?;
@@ -70,20 +85,23 @@ fn figure() -> Result<Figure, String> {
 
 /// How many clients on either side.
 fn sides() -> Result<(usize, usize), String> {
-    let arguments: Vec<String> = std::env::args().collect();
-    let Some(at) = arguments.iter().position(|one| one == "--clients") else {
-        return Ok((10, 100));
-    };
-    let given = arguments.get(at + 1).and_then(|given| {
+    let Some(given) = option("--clients") else { return Ok((10, 100)) };
+    let given = given.and_then(|given| {
         let (few, more) = given.split_once(',')?;
         Some((few.parse().ok()?, more.parse().ok()?))
     });
     given.ok_or_else(|| "--clients takes two numbers, such as 10,40".to_owned())
 }
 
+/// Whether an option is given, and its value.
+fn option(name: &str) -> Option<Option<String>> {
+    let mut arguments = std::env::args().skip_while(|one| one != name);
+    arguments.next().map(|_| arguments.next())
+}
+
 fn peak(programs: &Programs, count: usize) -> Result<f64, String> {
     let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
-    configure(folder.path()).map_err(|error| error.to_string())?;
+    configure(folder.path(), CONFIGURATION).map_err(|error| error.to_string())?;
     let mut federation = found(programs, folder.path(), count, ROUNDS, MODEL)?;
     let clients = Clients::start(&federation)?;
     let id = federation.id.clone();
@@ -97,8 +115,8 @@ fn peak(programs: &Programs, count: usize) -> Result<f64, String> {
     Ok(peak)
 }
 
-fn configure(folder: &Path) -> std::io::Result<()> {
+fn configure(folder: &Path, text: &str) -> std::io::Result<()> {
     let coordinator = folder.join("coordinator");
     std::fs::create_dir_all(&coordinator)?;
-    std::fs::write(coordinator.join("coordinator.toml"), CONFIGURATION)
+    std::fs::write(coordinator.join("coordinator.toml"), text)
 }

@@ -21,6 +21,8 @@ pub struct Federation {
     pub sites: Vec<Site>,
     /// The federation's id.
     pub id: String,
+    /// How long nothing may move before a watcher gives up.
+    pub patience: Duration,
 }
 
 impl Federation {
@@ -58,7 +60,7 @@ impl Federation {
             said(&format!("{} signs the manifest", site.name()));
             site.sign(&id)?;
         }
-        Ok(Self { coordinator, sites, id })
+        Ok(Self { coordinator, sites, id, patience: ROUND_MAX })
     }
 
     /// Starts every client and the rounds.
@@ -110,7 +112,7 @@ impl Federation {
             if let Some(trouble) = status["trouble"].as_str() {
                 return Err(self.trouble(trouble));
             }
-            if since.elapsed() > ROUND_MAX {
+            if since.elapsed() > self.patience {
                 return Err(self.trouble("nothing moves any more"));
             }
             last = status;

@@ -264,8 +264,8 @@ impl World {
         self.settle();
         let old = &self.sites[site];
         let task = self.terms.manifest().task.clone();
-        let initial = State::initial(&task, None).unwrap();
-        let stored = old.stored.as_ref().map(|state| State::clone(state));
+        let initial = Arc::new(State::initial(&task, None).unwrap());
+        let stored = old.stored.clone();
         let schema = task.schema.digest();
         let (engine, effects) =
             Federation::new(old.setup.clone(), schema, &old.records, stored, initial);

@@ -482,10 +482,11 @@ impl Preparation {
             let task = &setup.terms.manifest().task;
             dir.forget_all_masked()?;
             let (history, records) = dir.history()?;
-            let initial = State::initial(task, module)?;
+            let initial = Arc::new(State::initial(task, module)?);
             let stored = dir.state(State::bytes_max(task).map_err(LineageError::from)?)?;
             // A state of another task, or none: the newest one is fetched.
-            let stored = stored.and_then(|bytes| State::from_bytes(task, &bytes).ok());
+            let stored =
+                stored.and_then(|bytes| State::from_bytes(task, &bytes).ok().map(Arc::new));
             let (engine, effects) = Federation::new(setup, schema, &records, stored, initial);
             Ok::<_, PlaceError>((engine, effects, dir, history))
         });

@@ -75,7 +75,7 @@ fn runner(
     let (pinned, patience) = (Arc::default(), Millis(60_000));
     let account = Account::default();
     let setup = Setup { terms: Arc::clone(terms), identity, pinned, patience, account };
-    let initial = State::initial(&task(false), None).unwrap();
+    let initial = Arc::new(State::initial(&task(false), None).unwrap());
     let (engine, effects) = Federation::new(setup, Digest([1; 32]), &[], None, initial);
     let trainer = Box::new(LocalTrainer::new(Options::new(crate::data::Source::new(""))));
     let parts = Parts {

@@ -228,6 +228,34 @@ async fn a_vector_that_is_waited_for_arrives_whole_and_once() {
 }
 
 #[tokio::test]
+async fn a_vector_counts_as_arriving_from_its_header_to_its_end_or_its_loss() {
+    let (mut link, there, _control, allowances) = link_that_waits_for(1000).await;
+    let kind = VectorKind::Aggregate(ROUND);
+    let until = async |arriving: bool| {
+        while allowances.is_arriving(FEDERATION, kind) != arriving {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    let begin = async || {
+        let header = StreamHeader::Vector { federation: FEDERATION, kind, bytes: 10 };
+        let (mut send, receive) = stream();
+        there.open.send(receive).ok().unwrap();
+        send.send(Bytes::from(frame(&encode(&header), FRAME_BYTES_MAX).unwrap())).await.unwrap();
+        until(true).await;
+        send
+    };
+    assert!(!allowances.is_arriving(FEDERATION, kind));
+    let mut whole = begin().await;
+    whole.send(Bytes::from(vec![7; 10])).await.unwrap();
+    whole.finish().unwrap();
+    assert!(matches!(link.next().await.unwrap(), Inbound::Vector { .. }));
+    until(false).await;
+    allowances.allow(FEDERATION, kind, 1000);
+    drop(begin().await);
+    until(false).await;
+}
+
+#[tokio::test]
 async fn a18_a_vector_longer_than_allowed_is_not_taken() {
     let (mut link, there, mut control, _) = link_that_waits_for(999).await;
     send_vector(&there, 1000, 1000).await;

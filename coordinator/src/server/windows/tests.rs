@@ -99,7 +99,7 @@ impl Connection for Peer {
     fn close(&self, _: CloseCode, _: &str) {}
 
     async fn closed(&self) -> Lost {
-        Lost { code: None, reason: "closed".to_owned() }
+        Lost { code: None, reason: "closed".to_owned(), stopped: false }
     }
 }
 

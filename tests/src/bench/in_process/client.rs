@@ -166,7 +166,7 @@ impl Client {
                 let (state, task) = (Arc::clone(&self.state), Arc::clone(&self.task));
                 self.layout = Some(plan.layout.clone());
                 let work = TrainWork { round, plan, state, task, noise: None };
-                let done = work.run(&mut Still, &Uninterrupted);
+                let done = work.run(&mut Still(|parameters| vec![0.0; parameters]), &Uninterrupted);
                 self.contribution = Some(done.map_err(setup)?);
                 return Ok(Some(Input::Contributed));
             }

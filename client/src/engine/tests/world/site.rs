@@ -56,7 +56,8 @@ impl Site {
         let data = Data::from_memory(&task.schema, &inputs, &labels, 20).unwrap();
         let mut trainer = LocalTrainer::with_data(data, Options::new(Source::new("")));
         let summary = trainer.prepare(task).unwrap();
-        let (engine, effects) = Federation::new(setup.clone(), summary.schema, &[], None, initial);
+        let (engine, effects) =
+            Federation::new(setup.clone(), summary.schema, &[], None, Arc::new(initial));
         let records = effects
             .into_iter()
             .map(|effect| match effect {
