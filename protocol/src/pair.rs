@@ -223,6 +223,13 @@ impl Pair {
         self.peers.iter_mut().for_each(|peer| peer.constant = Some(byte));
     }
 
+    /// The same for one client.
+    pub fn contributes_only(&mut self, client: usize, byte: u8) {
+        if let Some(peer) = self.peers.get_mut(client) {
+            peer.constant = Some(byte);
+        }
+    }
+
     /// Makes a client write wrong check lanes into its contributions from now on.
     pub fn spoil_lanes(&mut self, client: usize) {
         if let Some(peer) = self.peers.get_mut(client) {

@@ -11,6 +11,8 @@ pub mod disk;
 #[cfg(all(feature = "kernels", feature = "whole"))]
 pub mod in_process;
 #[cfg(feature = "whole")]
+pub mod long_model;
+#[cfg(feature = "whole")]
 pub mod loopback;
 pub mod processes;
 pub mod python;

@@ -68,8 +68,9 @@ impl Demand {
         largest.take(TRIED_FIRST as usize).any(|degree| self.at(degree).is_some())
     }
 
+    /// With all others for neighbours it would be the complete graph, whose bounds are others.
     fn degree_max(&self) -> u32 {
-        self.clients.saturating_sub(1).min(DEGREE_MAX)
+        self.clients.saturating_sub(2).min(DEGREE_MAX)
     }
 
     /// The least even degree at which the graph stays in one piece.

@@ -118,6 +118,14 @@ fn the_largest_cohort_has_its_numbers_too() {
 }
 
 #[test]
+fn a_sparse_graph_is_never_the_complete_one_whose_bounds_are_others() {
+    let cases = (300..=400).map(|dropout| semi_honest(601, 151, dropout));
+    let found: Vec<_> = cases.filter_map(Result::ok).collect();
+    assert!(found.iter().any(|parameters| parameters.degree() > 560), "close to it");
+    assert!(found.iter().all(|parameters| !parameters.is_complete()));
+}
+
+#[test]
 fn a_cohort_without_a_safe_degree_is_told_what_would_do() {
     let refused = semi_honest(1000, 400, 300).unwrap_err();
     let ParametersError::NoDegree { corrupt_fits, dropout_per_mille_fits, .. } = refused else {

@@ -74,6 +74,33 @@ fn a7_where_a_set_was_signed_for_a_model_no_other_vector_is_given_for_it() {
     assert_sound(&pair);
 }
 
+/// The others open a set that the victim is in and was never shown, as a quorum may. They may give the
+/// same vectors again; the victim's rows have changed meanwhile.
+#[test]
+fn a7_whoever_has_uploaded_gives_no_other_vector_though_it_was_shown_no_set() {
+    let mut pair = Pair::new(Options::new(5, 1));
+    let victim = pair.ids()[4];
+    pair.on_message_to(move |to, message| match message {
+        ToClient::SurvivorSet(_) | ToClient::Quorum(_) if to == victim => Vec::new(),
+        other => vec![other],
+    });
+    pair.on_message_from(|_, message| match message {
+        // The coordinator keeps them to itself.
+        FromClient::Reveal(_) => Vec::new(),
+        other => vec![other],
+    });
+    let failed = pair.round(PlanKind::Train);
+    assert!(matches!(pair.coordinator().outcomes[&failed], Outcome::Aborted(_)));
+    assert_eq!(revealed(&pair, failed), [0, 1, 2, 3], "enough to open the sum");
+    pair.on_message_to(|_, message| vec![message]);
+    pair.on_message_from(|_, message| vec![message]);
+    pair.contributes_only(4, 7);
+    let retry = pair.round(PlanKind::Train);
+    assert_eq!(pair.peer(4).declined(retry).collect::<Vec<_>>(), [&Refusal::SetRule]);
+    assert!(pair.peer(4).uploads.iter().all(|(uploaded, _)| *uploaded != retry));
+    assert_sound(&pair);
+}
+
 #[test]
 fn a10_where_a_set_was_signed_for_a_model_no_other_set_is_signed_for_it() {
     let (mut pair, _) = signed_in_vain(&[0, 1, 2, 3]);

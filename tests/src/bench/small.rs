@@ -6,6 +6,17 @@ use std::path::{Path, PathBuf};
 use crate::demo::federation::Federation;
 use crate::harness::Programs;
 
+/// Writes the configuration of a coordinator that is to be founded in a folder.
+///
+/// # Errors
+/// It can't be written.
+pub fn configure(folder: &Path, text: &str) -> Result<(), String> {
+    let folder = folder.join("coordinator");
+    let written = std::fs::create_dir_all(&folder)
+        .and_then(|()| std::fs::write(folder.join("coordinator.toml"), text));
+    written.map_err(|error| error.to_string())
+}
+
 /// Founds a federation of so many clients in a folder. `model` is the task's table of that name,
 /// such as `softmax = { seed = 1 }`.
 ///

@@ -11,24 +11,19 @@
 //! (`rounds.memory_bytes`); both sides run under the same, which ten uploads of 40 MB fill.
 //!
 //! With `--parameters N` it measures another thing: what the coordinator has resident beyond its one
-//! accumulator, with three clients and a model of at least N parameters, at most 256 MiB. The clients
-//! take turns (see `bench::turns`): a machine holds no three models of a billion. Their updates are
-//! known, and so the model that has to come out; the file that `model export` writes is held against
-//! it. It takes about 30 bytes of disk for each parameter, and 20 of memory.
+//! accumulator, with three clients and a model of at least N parameters, at most 256 MiB. It takes
+//! about 30 bytes of disk for each parameter, and 20 of memory.
 
-use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use roundelay_program::note;
+use roundelay_tests::bench::long_model;
 use roundelay_tests::bench::processes::peak_mib;
-use roundelay_tests::bench::small::found;
+use roundelay_tests::bench::small::{configure, found};
 use roundelay_tests::bench::still::Clients;
 use roundelay_tests::bench::{Figure, machine, wants_json};
 use roundelay_tests::harness::Programs;
-
-#[path = "bench-memory/at_size.rs"]
-mod at_size;
 
 const ROUNDS: u32 = 2;
 /// 4 × 3160 + 3160 × 3160 + 3160 × 2 weights and 6,322 biases: 10.01 million.
@@ -61,7 +56,7 @@ fn figure() -> Result<Figure, String> {
         let parameters = parameters.and_then(|given| given.parse().ok());
         let parameters = parameters.filter(|given| (10_000..2_000_000_000).contains(given));
         let wanted = "--parameters takes a number from 10,000 to 2,000,000,000";
-        return at_size::figure(&programs, parameters.ok_or(wanted)?);
+        return long_model::figure(&programs, parameters.ok_or(wanted)?);
     }
     let (at_few, at_more) = sides()?;
     let few = peak(&programs, at_few)?;
@@ -101,7 +96,7 @@ fn option(name: &str) -> Option<Option<String>> {
 
 fn peak(programs: &Programs, count: usize) -> Result<f64, String> {
     let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
-    configure(folder.path(), CONFIGURATION).map_err(|error| error.to_string())?;
+    configure(folder.path(), CONFIGURATION)?;
     let mut federation = found(programs, folder.path(), count, ROUNDS, MODEL)?;
     let clients = Clients::start(&federation)?;
     let id = federation.id.clone();
@@ -113,10 +108,4 @@ fn peak(programs: &Programs, count: usize) -> Result<f64, String> {
     let peak = peak.ok_or("the coordinator is gone")?;
     note!("{count} clients: {peak:.0} MiB");
     Ok(peak)
-}
-
-fn configure(folder: &Path, text: &str) -> std::io::Result<()> {
-    let coordinator = folder.join("coordinator");
-    std::fs::create_dir_all(&coordinator)?;
-    std::fs::write(coordinator.join("coordinator.toml"), text)
 }

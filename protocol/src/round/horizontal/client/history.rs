@@ -298,9 +298,10 @@ impl History {
         if allowed { Ok(()) } else { Err(Refusal::SetRule) }
     }
 
-    /// The set rule, before the first byte of a masked contribution leaves: where a set was signed
-    /// for the release, the sum over it comes out the same again or not at all. `fresh` noise is in a
-    /// contribution that is charged as a release of its own.
+    /// The set rule, before the first byte of a masked contribution leaves: whoever has uploaded to a
+    /// cohort gives it the same contribution again or none. A set that this client is in may have been
+    /// opened, whether or not it was shown to it: the sum over it comes out the same again or not at
+    /// all. `fresh` noise is in a contribution that is charged as a release of its own.
     pub(super) fn may_upload(
         &self,
         intent: &Intent,
@@ -309,8 +310,7 @@ impl History {
     ) -> Result<(), Refusal> {
         self.may_open(intent)?;
         let opened = self.opened.get(&Release::of(intent.kind, intent.model));
-        let signed = opened.and_then(Opened::signed);
-        let same = signed.is_none_or(|signed| fresh || signed.contribution == contribution);
+        let same = opened.is_none_or(|opened| fresh || opened.takes(&intent.cohort, contribution));
         if same { Ok(()) } else { Err(Refusal::SetRule) }
     }
 

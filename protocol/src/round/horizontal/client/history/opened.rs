@@ -2,8 +2,9 @@
 //! what else it may do (horizontal.md, Set rule).
 //!
 //! ```text
-//! uploaded    a retry with the same cohort, or another one that shows the first to be dead
-//! signed      a retry with the same cohort, the same contribution, and in the end the same set
+//! uploaded    a retry with the same cohort and the same contribution, or with another cohort that
+//!             shows the first to be dead
+//! signed      a retry with the same cohort and the same contribution, and in the end the same set
 //! published   nothing
 //! ```
 //! Why a set may be signed again: of an honest client's signatures over one release, all are over one
@@ -91,7 +92,7 @@ pub(super) struct Signed {
     /// Digest of its clients.
     pub(super) set: Digest,
     /// Digest of what this client contributed to the sum over it.
-    pub(super) contribution: Digest,
+    contribution: Digest,
 }
 
 /// Names a set of clients, in whatever round they survive.
@@ -142,6 +143,12 @@ impl Opened {
         let before = std::iter::once(&self.cohort).filter(|_| amended);
         let mut before = before.chain(self.earlier.iter().map(|(_, earlier)| earlier));
         (amended || same) && before.all(|earlier| earlier.is_dead_with(&intent.cohort.members))
+    }
+
+    /// Whether this client may give a contribution to a cohort that it [may go on](Self::allows) with.
+    /// No set of another cohort's is opened; of its own one may have been, without this client.
+    pub(super) fn takes(&self, cohort: &Cohort, contribution: Digest) -> bool {
+        self.cohort != *cohort || self.contribution == contribution
     }
 
     /// Whether this client may sign a set in a round.

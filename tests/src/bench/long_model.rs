@@ -1,4 +1,7 @@
-//! `--parameters N`: one long model.
+//! What the coordinator has resident beyond its one accumulator, with three clients and one long
+//! model. The clients take [turns](super::turns): a machine holds no three models of a billion
+//! parameters. Their updates are known, and so is the model that has to come out; the file that
+//! `model export` writes is held against it.
 
 use std::fs::File;
 use std::io::{BufReader, Read};
@@ -6,12 +9,13 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use roundelay_program::note;
-use roundelay_tests::bench::processes::peak_mib;
-use roundelay_tests::bench::small::found;
-use roundelay_tests::bench::still::Still;
-use roundelay_tests::bench::turns::{Clients, Held};
-use roundelay_tests::bench::{Figure, machine};
-use roundelay_tests::harness::Programs;
+
+use super::processes::peak_mib;
+use super::small::{configure, found};
+use super::still::Still;
+use super::turns::{Clients, Held};
+use super::{Figure, machine};
+use crate::harness::Programs;
 
 const CLIENTS: usize = 3;
 /// What may be resident beyond the accumulator.
@@ -26,9 +30,13 @@ unmasking_ms = 600000
 /// Half a step of the quantiser: 32 bits for three clients of weight 8, and updates up to 1.
 const TOLERANCE: f32 = 1e-6;
 
-pub(super) fn figure(programs: &Programs, parameters: u64) -> Result<Figure, String> {
+/// Trains a model of at least so many parameters for one round.
+///
+/// # Errors
+/// The line of the process that failed, or what came out is not the model that it has to be.
+pub fn figure(programs: &Programs, parameters: u64) -> Result<Figure, String> {
     let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
-    super::configure(folder.path(), CONFIGURATION).map_err(|error| error.to_string())?;
+    configure(folder.path(), CONFIGURATION)?;
     // 4 × h + h × h + h × 2 weights and 2 × h + 2 biases.
     let hidden = (parameters as f64).sqrt().ceil() - 4.0;
     let model = format!("mlp = {{ hidden = [{hidden}, {hidden}], seed = 1 }}");
