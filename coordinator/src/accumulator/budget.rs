@@ -192,6 +192,11 @@ impl Budget {
         Turn(acquire(&self.0.turns, wanted).await)
     }
 
+    /// Gives memory back that no upload has used since the last call.
+    pub fn trim(&self) {
+        self.0.chunks.trim();
+    }
+
     /// Uploads that went to a spool so far.
     #[must_use]
     pub fn spooled(&self) -> u64 {

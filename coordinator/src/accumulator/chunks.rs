@@ -2,8 +2,9 @@
 //!
 //! Undo data is most of what a coordinator holds while uploads come, it comes and goes with each of
 //! them and on any thread. Left to an allocator, as much again stays behind as was in use (decision
-//! 0084). Lent from one place it never takes more than was out at one time, and with the last chunk
-//! everything goes back to the system.
+//! 0084). Lent from one place it never takes more than was out at one time; and when nothing is out any
+//! more, and nothing was for a while, everything goes back to the system. Not at once: the next round
+//! would have every page of it cleared and mapped anew, which takes longer than to add the chunks.
 
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,6 +17,8 @@ pub struct Chunks(Arc<Mutex<Shelf>>);
 struct Shelf {
     free: Vec<Vec<u8>>,
     lent: usize,
+    /// Something was lent since the last look.
+    used: bool,
 }
 
 /// The memory of one chunk, which fills. Dropped, it can be lent again.
@@ -29,11 +32,21 @@ impl Chunks {
     /// An empty chunk with room for `size` bytes.
     pub(super) fn lend(&self, size: usize) -> Chunk {
         let mut shelf = self.shelf();
-        shelf.lent += 1;
+        (shelf.lent, shelf.used) = (shelf.lent + 1, true);
         let bytes = shelf.of(size);
         drop(shelf);
         let bytes = bytes.unwrap_or_else(|| Vec::with_capacity(size));
         Chunk { bytes, home: self.clone() }
+    }
+
+    /// Gives everything back to the system, if nothing is lent now or was since the last call.
+    pub(super) fn trim(&self) {
+        let mut shelf = self.shelf();
+        let idle = shelf.lent == 0 && !std::mem::take(&mut shelf.used);
+        let unused = if idle { std::mem::take(&mut shelf.free) } else { Vec::new() };
+        // The system takes its time, and others need not wait for that.
+        drop(shelf);
+        drop(unused);
     }
 
     fn shelf(&self) -> MutexGuard<'_, Shelf> {
@@ -86,9 +99,6 @@ impl Drop for Chunk {
         let mut shelf = self.home.shelf();
         shelf.lent -= 1;
         shelf.free.push(bytes);
-        if shelf.lent == 0 {
-            shelf.free = Vec::new();
-        }
     }
 }
 
@@ -115,13 +125,20 @@ mod tests {
     }
 
     #[test]
-    fn with_the_last_chunk_all_memory_goes_back() {
+    fn all_memory_goes_back_when_nothing_was_lent_for_a_while_and_not_before() {
         let chunks = Chunks::default();
         let lent: Vec<_> = (0..8).map(|_| chunks.lend(64)).collect();
         let last = chunks.lend(64);
         drop(lent);
-        assert_eq!(held(&chunks), 8 * 64);
+        for _ in 0..2 {
+            chunks.trim();
+            assert_eq!(held(&chunks), 8 * 64, "the last one is out");
+        }
         drop(last);
+        drop(chunks.lend(64));
+        chunks.trim();
+        assert_eq!(held(&chunks), 9 * 64, "one was out a moment ago");
+        chunks.trim();
         assert_eq!(held(&chunks), 0);
     }
 

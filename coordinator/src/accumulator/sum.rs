@@ -36,7 +36,15 @@ impl Shape {
 pub struct Sum {
     shapes: Vec<Shape>,
     /// Pieces of one allocation, so that taking the whole copies nothing.
-    chunks: Vec<Mutex<BytesMut>>,
+    chunks: Vec<Mutex<Piece>>,
+}
+
+#[derive(Debug)]
+struct Piece {
+    words: BytesMut,
+    /// Nothing was added yet: zeros that the system has not even given memory to. To read them first
+    /// would cost each page a second fault, and a call to all other processors.
+    untouched: bool,
 }
 
 impl Sum {
@@ -44,7 +52,8 @@ impl Sum {
     #[must_use]
     pub fn zero(shapes: Vec<Shape>) -> Self {
         let mut rest = BytesMut::zeroed(shapes.iter().map(|shape| shape.bytes).sum());
-        let chunks = shapes.iter().map(|shape| Mutex::new(rest.split_to(shape.bytes))).collect();
+        let piece = |shape: &Shape| Piece { words: rest.split_to(shape.bytes), untouched: true };
+        let chunks = shapes.iter().map(piece).map(Mutex::new).collect();
         Self { shapes, chunks }
     }
 
@@ -68,23 +77,30 @@ impl Sum {
 
     /// Adds chunk number `index` of an upload.
     pub fn add(&self, index: usize, chunk: &[u8]) {
-        mask::add_words(&mut self.lock(index), self.shapes[index].ring, chunk);
+        let piece = &mut *self.lock(index);
+        if std::mem::take(&mut piece.untouched) {
+            piece.words.copy_from_slice(chunk);
+        } else {
+            mask::add_words(&mut piece.words, self.shapes[index].ring, chunk);
+        }
     }
 
     /// Takes back what [`Sum::add`] added.
     pub fn subtract(&self, index: usize, chunk: &[u8]) {
-        mask::sub_words(&mut self.lock(index), self.shapes[index].ring, chunk);
+        mask::sub_words(&mut self.lock(index).words, self.shapes[index].ring, chunk);
     }
 
     /// The vector as it stands, in one piece. Nothing may be added afterwards.
     #[must_use]
     pub fn take(&self) -> BytesMut {
         let mut whole = BytesMut::new();
-        (0..self.chunks.len()).for_each(|at| whole.unsplit(std::mem::take(&mut *self.lock(at))));
+        for at in 0..self.chunks.len() {
+            whole.unsplit(std::mem::take(&mut self.lock(at).words));
+        }
         whole
     }
 
-    fn lock(&self, index: usize) -> MutexGuard<'_, BytesMut> {
+    fn lock(&self, index: usize) -> MutexGuard<'_, Piece> {
         // A panic while a chunk is added aborts the round; its lock carries no meaning of its own.
         self.chunks[index].lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -24,7 +24,8 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use roundelay_protocol::ids::{FederationId, TenantId};
@@ -66,6 +67,9 @@ use task::Mail;
 
 /// Mail of one federation that may wait; whoever sends more waits with it.
 const MAILBOX: usize = 1024;
+
+/// What uploads have not used for so long, or twice that, goes back to the system.
+const UNUSED: Duration = Duration::from_secs(5);
 
 /// How the driver drives.
 #[derive(Debug, Clone)]
@@ -205,6 +209,7 @@ impl Driver {
             resending: Arc::new(Semaphore::new(1)),
         };
         let driver = Self { shared: Arc::new(shared) };
+        tokio::spawn(trim(Arc::downgrade(&driver.shared)));
         for tenant in driver.shared.store.tenants().await? {
             let rows = driver.shared.store.tenant(&tenant.tenant);
             for federation in rows.federations().await? {
@@ -401,4 +406,13 @@ async fn ask(
     let (answer, answered) = oneshot::channel();
     handle.mail.send(mail(answer)).await.map_err(|_| DriverError::Closed)?;
     answered.await.map_err(|_| DriverError::Closed)?
+}
+
+/// As long as there is a driver.
+async fn trim(shared: Weak<Shared>) {
+    loop {
+        tokio::time::sleep(UNUSED).await;
+        let Some(shared) = shared.upgrade() else { return };
+        shared.budget.trim();
+    }
 }

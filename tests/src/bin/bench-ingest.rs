@@ -11,7 +11,8 @@ use std::time::Instant;
 use bytes::Bytes;
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use roundelay_client::session::connection as client;
-use roundelay_coordinator::accumulator::{Accumulator, Chunks, Shape, Undo};
+use roundelay_coordinator::accumulator::budget::Budget;
+use roundelay_coordinator::accumulator::{Accumulator, Shape};
 use roundelay_coordinator::authority::Authority;
 use roundelay_coordinator::config::Limits;
 use roundelay_coordinator::server::endpoint::Endpoint;
@@ -93,6 +94,8 @@ enum Mode {
 /// Connections to the coordinator's endpoint.
 struct Ours {
     windows: Windows,
+    budget: Budget,
+    _spool: tempfile::TempDir,
     pairs: Vec<(Arc<dyn client::Connection>, Arc<dyn Connection>)>,
 }
 
@@ -107,7 +110,10 @@ impl Ours {
             let dialled = dial(authority, number, endpoint.listens_on());
             pairs.push(tokio::try_join!(dialled, accept(endpoint))?);
         }
-        Ok(Self { windows: Windows::new(limits), pairs })
+        let spool = tempfile::tempdir().map_err(line)?;
+        let bytes = 2 * (CLIENTS * VECTOR_BYTES) as u64;
+        let budget = Budget::new(bytes, spool.path().to_owned()).map_err(line)?;
+        Ok(Self { windows: Windows::new(limits), budget, _spool: spool, pairs })
     }
 
     /// Seconds until everyone's vector is there.
@@ -127,6 +133,7 @@ impl Ours {
                 number,
                 connection: Arc::clone(receiver),
                 windows: self.windows.clone(),
+                budget: self.budget.clone(),
                 accumulator: Arc::clone(&accumulator),
             };
             tasks.spawn(receiver.receive(mode));
@@ -142,6 +149,7 @@ struct Receiver {
     number: usize,
     connection: Arc<dyn Connection>,
     windows: Windows,
+    budget: Budget,
     accumulator: Arc<Accumulator>,
 }
 
@@ -149,7 +157,7 @@ impl Receiver {
     async fn receive(self, mode: Mode) -> Result<(), String> {
         let mut stream = self.connection.accept_uni().await.map_err(line)?;
         let mut reading = self.windows.account(self.connection).read(VECTOR_BYTES as u64);
-        let undo = Undo::in_memory(&Chunks::default(), ());
+        let undo = self.budget.place(VECTOR_BYTES as u64).await.map_err(line)?;
         let client = client_id(self.number);
         let upload = self.accumulator.begin(client, VECTOR_BYTES as u64, undo);
         let mut upload = upload.map_err(line)?;
