@@ -101,7 +101,7 @@ pub enum CheckpointError {
     #[error("{} is there and is no folder; move it away, or name another one with --dir", .0.display())]
     NoFolder(PathBuf),
     /// The operating system refused.
-    #[error("{}: {error}", .path.display())]
+    #[error("{}: {error}; look at that disk, or name another directory with --dir", .path.display())]
     Io {
         /// The file.
         path: PathBuf,

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use roundelay_program::Output;
+use roundelay_protocol::enrol::is_address;
 
 use crate::data::check_data_set;
 
@@ -92,7 +93,7 @@ pub(crate) struct Reach {
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
     /// `host:port` to dial, in place of the one of enrolment.
-    #[arg(long, value_name = "HOST:PORT")]
+    #[arg(long, value_name = "HOST:PORT", value_parser = address)]
     pub(crate) coordinator: Option<String>,
 }
 
@@ -114,6 +115,11 @@ pub(crate) struct RunArguments {
     /// Fail if it has not ended after so many seconds.
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub(crate) deadline: Option<Duration>,
+}
+
+fn address(text: &str) -> Result<String, String> {
+    let words = || "HOST:PORT, such as fl.example.org:4433".to_owned();
+    is_address(text).then(|| text.to_owned()).ok_or_else(words)
 }
 
 fn data_set(text: &str) -> Result<String, String> {

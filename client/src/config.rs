@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use roundelay_program::file::read_text;
+use roundelay_protocol::enrol::is_address;
 use roundelay_protocol::ids::FederationId;
 use roundelay_protocol::manifest::Manifest;
 use roundelay_protocol::suggestion::with_suggestion;
@@ -139,6 +140,11 @@ impl Config {
     fn check(&self) -> Result<(), String> {
         if self.patience_hours == Some(0) {
             return Err("`patience_hours` is 0; it must be at least 1".to_owned());
+        }
+        if let Some(wrong) = self.coordinator.as_ref().filter(|address| !is_address(address)) {
+            return Err(format!(
+                "`coordinator` is {wrong:?}; it must read HOST:PORT, port above 0"
+            ));
         }
         if self.trainer.threads == 0 {
             return Err("`trainer.threads` is 0; it must be at least 1".to_owned());

@@ -97,9 +97,11 @@ fn start_log(config: &Config, file: &Path, output: Output) -> Result<(), ConfigE
         (None, Some(filter)) => (file, filter.clone()),
         (None, None) => (file, "info".to_owned()),
     };
-    let filter = EnvFilter::try_new(&filter).map_err(|error| ConfigError::Value {
+    let checked = roundelay_program::log::check_filter(&filter);
+    let parsed = checked.and_then(|()| EnvFilter::try_new(&filter).map_err(|why| why.to_string()));
+    let filter = parsed.map_err(|why| ConfigError::Value {
         path: origin.to_owned(),
-        what: format!("`{filter}` is not what `log` may be, a level or target=level,…: {error}"),
+        what: format!("`{filter}` is not what `log` may be, a level or target=level,…: {why}"),
     })?;
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)

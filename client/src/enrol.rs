@@ -101,7 +101,9 @@ pub(crate) async fn enrol_over(
     let (identity, tenant_key) = (identity_key_or_new(dir)?, tenant_key_or_new(dir)?);
     let client = client_id(&identity.public());
     let pending = PendingKey::kept(dir)?;
-    let request = EnrolRequest::new(&token.secret, pending.request()?, &identity, &tenant_key);
+    let tenant = before.as_ref().map(|before| before.tenant.clone());
+    let request = pending.request()?;
+    let request = EnrolRequest::new(&token.secret, tenant, request, &identity, &tenant_key);
     let gate = Gate::open(&dir.file("ledger"))?;
     let enrolled = ask(dialer, &token.address, &gate, &request).await?;
     let Enrolled { certificate, authority, tenant, notice_key } = enrolled;

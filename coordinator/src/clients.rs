@@ -88,6 +88,7 @@ impl ClientError {
             Self::Store(StoreError::TokenUnknown) => "token_unknown",
             Self::Store(StoreError::TokenExpired) => "token_expired",
             Self::Store(StoreError::TokenUsed) => "token_used",
+            Self::Store(StoreError::TokenOfOtherTenant(_)) => "token_of_other_tenant",
             Self::Store(StoreError::NoSuchTenant(_)) => "unknown_tenant",
             Self::Store(_) | Self::Authority(_) => "internal",
         }
@@ -139,7 +140,8 @@ impl Clients {
         let _changes = self.changes.lock().await;
         let token = Seed::new(request.token);
         let bound_to = bound_to(request, &certificate_request);
-        let tenant = self.store.redeem_token(&token, bound_to, now_unix_ms()).await?;
+        let (expected, now) = (request.tenant.as_ref(), now_unix_ms());
+        let tenant = self.store.redeem_token(&token, bound_to, expected, now).await?;
         let store = self.store.tenant(&tenant);
         let mut client = self.client_of(&*store, request).await?;
         let peer = Peer { tenant, client: client.client };

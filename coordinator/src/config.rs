@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use roundelay_protocol::enrol::is_address;
 use serde::Deserialize;
 
 mod limits;
@@ -83,6 +84,12 @@ impl Config {
     fn check(&self) -> Result<(), String> {
         within("token_minutes", self.token_minutes, 1, 1440)?;
         within("certificate_seconds", self.certificate_seconds, 6, 604_800)?;
+        let addresses = [("address", &self.address), ("successor", &self.successor)];
+        for (key, address) in addresses {
+            if let Some(wrong) = address.as_ref().filter(|address| !is_address(address)) {
+                return Err(format!("`{key}` is {wrong:?}; it must read HOST:PORT, port above 0"));
+            }
+        }
         self.limits.check()?;
         self.rounds.check(&self.limits)
     }
@@ -134,6 +141,15 @@ mod tests {
         let config = Config { token_minutes: 0, ..Config::default() };
         let expected = "`token_minutes` is 0; it must be between 1 and 1440";
         assert_eq!(config.check(), Err(expected.to_owned()));
+    }
+
+    #[test]
+    fn an_address_without_a_port_is_refused_when_it_is_configured() {
+        let config = Config { address: Some("fl.example.org".to_owned()), ..Config::default() };
+        let expected = "`address` is \"fl.example.org\"; it must read HOST:PORT, port above 0";
+        assert_eq!(config.check(), Err(expected.to_owned()));
+        let config = Config { successor: Some("fl2:0".to_owned()), ..Config::default() };
+        assert!(config.check().unwrap_err().starts_with("`successor`"));
     }
 
     #[test]

@@ -65,9 +65,9 @@ pub enum InstallationError {
         .0.display()
     )]
     InUse(PathBuf),
-    /// There are tenants' keys, and no store.
+    /// There are tenants' keys, and no store, or nothing in it.
     #[error(
-        "{} is gone, and keys of tenants are in {}: restore it from a backup; for a new \
+        "{} is gone or empty, and keys of tenants are in {}: restore it from a backup; for a new \
          installation choose another folder (`--data`), or move those keys away",
         .store.display(), .keys.display()
     )]
@@ -162,7 +162,8 @@ impl Installation {
     ) -> Result<Self, InstallationError> {
         let (keys, database) = (lock.data.join("keys"), lock.data.join(STORE));
         let kms = FileKms::open(&keys)?;
-        if kms.holds_tenants()? && !database.exists() {
+        let is_new = database.metadata().map_or(true, |file| file.len() == 0);
+        if is_new && kms.holds_tenants()? {
             return Err(InstallationError::NoStore { store: database, keys });
         }
         let kms: Arc<dyn Kms> = Arc::new(kms);
@@ -235,6 +236,7 @@ async fn notice_key(store: &dyn Store) -> Result<NoticeKey, InstallationError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::Tenant;
 
     const LIFE: Duration = Duration::from_secs(60);
 
@@ -275,6 +277,27 @@ mod tests {
         assert!(matches!(beside, InstallationError::InUse(_)), "one is being made: {beside}");
         drop(Installation::open(held, LIFE).await.unwrap());
         assert!(DataLock::take_existing(&data).is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_store_that_is_gone_or_empty_is_no_new_one_where_tenants_have_keys() {
+        let folder = tempfile::tempdir().unwrap();
+        let made = Installation::open(DataLock::take(folder.path()).unwrap(), LIFE).await.unwrap();
+        let tenant = "acme".parse().unwrap();
+        made.store.add_tenant(Tenant { tenant, created_unix_ms: 1 }).await.unwrap();
+        drop(made);
+        let store = folder.path().join(STORE);
+        let refusal = async || {
+            let lock = DataLock::take_existing(folder.path()).unwrap();
+            Installation::open(lock, LIFE).await.err().unwrap()
+        };
+        std::fs::write(&store, "").unwrap();
+        assert!(matches!(refusal().await, InstallationError::NoStore { .. }));
+        assert_eq!(store.metadata().unwrap().len(), 0, "nothing was made");
+        std::fs::remove_file(&store).unwrap();
+        let lock = DataLock::take(folder.path()).unwrap();
+        let refused = Installation::open(lock, LIFE).await.err().unwrap();
+        assert!(refused.to_string().contains("restore it from a backup"), "{refused}");
     }
 
     #[test]

@@ -6,5 +6,6 @@ mod allocator;
 
 fn main() -> ExitCode {
     allocator::settle();
+    allocator::give_back();
     roundelay_program::main(roundelay_coordinator::cli::run)
 }

@@ -80,11 +80,13 @@ pub trait Store: Send + Sync {
     /// Binds a token to the key of the certificate request that it came with, and says which
     /// tenant it is for. The same key may come again until the token expires (its answer was
     /// lost); any other key is refused with [`StoreError::TokenUsed`] while the token is remembered,
-    /// and with [`StoreError::TokenUnknown`] after that.
+    /// and with [`StoreError::TokenUnknown`] after that. One that is not for the tenant that is
+    /// `expected` stays unused.
     async fn redeem_token(
         &self,
         secret: &Seed,
         request_key: Digest,
+        expected: Option<&TenantId>,
         now_unix_ms: u64,
     ) -> Result<TenantId, StoreError>;
 

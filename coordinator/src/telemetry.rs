@@ -41,10 +41,9 @@ fn layer<S>() -> tracing_subscriber::fmt::Layer<S> {
 }
 
 fn filter_of(origin: &'static str, filter: &str) -> Result<EnvFilter, BadFilter> {
-    EnvFilter::try_new(filter).map_err(|error| {
-        let why = error.to_string();
-        BadFilter { origin, filter: filter.to_owned(), why }
-    })
+    let checked = roundelay_program::log::check_filter(filter);
+    let parsed = checked.and_then(|()| EnvFilter::try_new(filter).map_err(|why| why.to_string()));
+    parsed.map_err(|why| BadFilter { origin, filter: filter.to_owned(), why })
 }
 
 #[cfg(test)]
@@ -56,5 +55,7 @@ mod tests {
         assert!(filter_of("log", "info,quinn=warn").is_ok());
         let error = filter_of("log", "quinn=loud").err().unwrap().to_string();
         assert!(error.contains("log: `quinn=loud`"), "{error}");
+        let error = filter_of("log", "loud").err().unwrap().to_string();
+        assert!(error.contains("`loud` is no level"), "{error}");
     }
 }

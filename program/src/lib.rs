@@ -5,6 +5,7 @@
 //! | module | what lives there |
 //! |---|---|
 //! | [`line`](mod@line) | a line on standard output or standard error, to a reader that may be gone |
+//! | [`log`] | what a log filter may say |
 //! | [`answer`] | answers for people or for programs |
 //! | [`file`](mod@file) | files that people name: opened only if they are files, read up to a bound |
 //! | [`failure`] | how a program reads its arguments, and how it fails |
@@ -17,6 +18,7 @@ pub mod failpoint;
 pub mod failure;
 pub mod file;
 pub mod line;
+pub mod log;
 #[cfg(feature = "cli")]
 mod usage;
 

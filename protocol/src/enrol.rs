@@ -5,10 +5,10 @@ use std::fmt;
 use std::str::FromStr;
 
 use roundelay_crypto::digest::Digest;
-use roundelay_crypto::identity::{BadSignature, IdentityKey, IdentityPublic};
+use roundelay_crypto::identity::{BadSignature, IdentityKey, IdentityPublic, Signature};
 use roundelay_crypto::secret::Secret;
 
-use crate::ids::ClientId;
+use crate::ids::{ClientId, TenantId};
 use crate::session::{EnrolRequest, Notice, SignedNotice};
 
 /// The name in every coordinator's certificate. A client pins the authority, not the address, so
@@ -63,7 +63,7 @@ impl FromStr for Token {
             return Err(BadToken);
         };
         Ok(Self {
-            address: address_of(address)?,
+            address: is_address(address).then(|| address.to_owned()).ok_or(BadToken)?,
             authority: authority.parse().map_err(|_| BadToken)?,
             secret: Secret::new(secret.parse::<Digest>().map_err(|_| BadToken)?.0),
         })
@@ -76,15 +76,13 @@ impl fmt::Debug for Token {
     }
 }
 
-fn address_of(text: &str) -> Result<String, BadToken> {
-    let (host, port) = text.rsplit_once(':').ok_or(BadToken)?;
+/// Whether a text reads `host:port`, with a port above 0.
+#[must_use]
+pub fn is_address(text: &str) -> bool {
+    let Some((host, port)) = text.rsplit_once(':') else { return false };
     let printable = text.chars().all(|c| c.is_ascii_graphic());
     let shaped = !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port != 0);
-    if printable && shaped && text.len() <= ADDRESS_BYTES_MAX {
-        Ok(text.to_owned())
-    } else {
-        Err(BadToken)
-    }
+    printable && shaped && text.len() <= ADDRESS_BYTES_MAX
 }
 
 /// What the coordinator keeps of a token's secret.
@@ -106,44 +104,47 @@ pub fn client_id(identity: &IdentityPublic) -> ClientId {
 }
 
 impl EnrolRequest {
-    /// A request with both proofs of possession.
+    /// A request with both proofs of possession, by a client of `tenant` where that is settled.
     #[must_use]
     pub fn new(
         token: &Secret<[u8; 32]>,
+        tenant: Option<TenantId>,
         certificate_request: Vec<u8>,
         identity: &IdentityKey,
         tenant_key: &IdentityKey,
     ) -> Self {
-        let public = (identity.public(), tenant_key.public());
-        let proven =
-            proven(&token_hash(token.expose()), &certificate_request, &public.0, &public.1);
-        Self {
+        let unsigned = Signature([0; 64]);
+        let mut request = Self {
             token: *token.expose(),
+            tenant,
             certificate_request,
-            identity: public.0,
-            identity_proof: identity.sign(proven.as_ref()),
-            tenant_key: public.1,
-            tenant_key_proof: tenant_key.sign(proven.as_ref()),
-        }
+            identity: identity.public(),
+            identity_proof: unsigned,
+            tenant_key: tenant_key.public(),
+            tenant_key_proof: unsigned,
+        };
+        let proven = request.proven();
+        request.identity_proof = identity.sign(proven.as_ref());
+        request.tenant_key_proof = tenant_key.sign(proven.as_ref());
+        request
     }
 
     /// Whether the sender holds both secret keys, for this token and certificate request.
     pub fn verify(&self) -> Result<(), BadSignature> {
-        let hash = token_hash(&self.token);
-        let proven = proven(&hash, &self.certificate_request, &self.identity, &self.tenant_key);
+        let proven = self.proven();
         self.identity.verify(proven.as_ref(), &self.identity_proof)?;
         self.tenant_key.verify(proven.as_ref(), &self.tenant_key_proof)
     }
-}
 
-fn proven(
-    token: &Digest,
-    request: &[u8],
-    identity: &IdentityPublic,
-    tenant_key: &IdentityPublic,
-) -> Digest {
-    let parts = [token.as_ref(), request, identity.as_bytes(), tenant_key.as_bytes()];
-    Digest::of("roundelay/enrol/proof", &parts)
+    /// All but the proofs; of the token its hash.
+    fn proven(&self) -> Digest {
+        let token = token_hash(&self.token);
+        // No tenant has an empty name.
+        let tenant = self.tenant.as_ref().map_or("", TenantId::as_str).as_bytes();
+        let keys = [self.identity.as_bytes(), self.tenant_key.as_bytes()];
+        let parts = [token.as_ref(), tenant, &self.certificate_request, keys[0], keys[1]];
+        Digest::of("roundelay/enrol/proof", &parts)
+    }
 }
 
 impl SignedNotice {
@@ -223,10 +224,11 @@ mod tests {
 
     #[test]
     fn a_request_proves_both_keys_for_its_own_token_and_certificate_request() {
-        let made = EnrolRequest::new(&token().secret, vec![1, 2, 3], &key(1), &key(2));
+        let made = EnrolRequest::new(&token().secret, None, vec![1, 2, 3], &key(1), &key(2));
         assert_eq!(made.verify(), Ok(()));
         let altered = [
             EnrolRequest { token: [0; 32], ..made.clone() },
+            EnrolRequest { tenant: Some("acme".parse().unwrap()), ..made.clone() },
             EnrolRequest { certificate_request: vec![1, 2], ..made.clone() },
             EnrolRequest { identity: key(3).public(), ..made.clone() },
             EnrolRequest { tenant_key: key(3).public(), ..made.clone() },

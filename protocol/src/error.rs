@@ -78,7 +78,10 @@ pub enum Refusal {
     #[error("the active roster is not a subset of the prepared clients that holds this client")]
     BadActiveRoster,
     /// A set over this model was opened before, or this client signed one (the set rule).
-    #[error("a set over this model and kind may already have been opened")]
+    #[error(
+        "a set over this model and kind may already have been opened; this client sits out until a \
+         newer model is published"
+    )]
     SetRule,
     /// The survivor set lacks this client.
     #[error("the survivor set lacks this client")]
@@ -190,6 +193,14 @@ pub enum Refusal {
     /// affair: other federations may have spent it.
     #[error("the privacy budget of this client's data does not pay the round")]
     PrivacyBudget,
+    /// The same clients were given another contribution over this model before: of two sums over
+    /// them, one may have been opened (the set rule).
+    #[error(
+        "this client has uploaded another contribution over this model to the same clients, and \
+         the difference would show: train on the same rows as then, or sit out until a newer model \
+         is published"
+    )]
+    OtherContribution,
 }
 
 /// What a client did that no honest client does. It is expelled from the round.

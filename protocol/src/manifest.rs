@@ -23,6 +23,7 @@ mod fingerprint;
 mod floors;
 mod groups;
 mod pinned;
+mod quantisation;
 mod signed;
 mod validate;
 
@@ -32,6 +33,7 @@ pub use fingerprint::readable;
 pub use floors::{Floors, FloorsError};
 pub use groups::Groups;
 pub use pinned::{OwnEntry, PinError, Pinned};
+pub use quantisation::Quantisation;
 pub use signed::{SignatureError, Standing};
 pub use validate::{ManifestError, TaskError};
 
@@ -94,34 +96,6 @@ pub struct Hyperparameters {
 }
 
 impl Eq for Hyperparameters {}
-
-/// How updates become words of a ring.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Quantisation {
-    /// Bits of the ring of the update: 16 or 32.
-    pub ring_bits: u8,
-    /// Largest magnitude of a coordinate of an update, up to 1,000; larger ones are clipped. It is
-    /// what the ring's levels are spread over: the larger, the coarser an update.
-    pub clip: f32,
-    /// Largest weight of a client.
-    pub weight_max: u32,
-    /// Rows that count as one unit of weight ([`Quantisation::weight`]).
-    pub rows_per_weight: u32,
-}
-
-impl Quantisation {
-    /// The weight of a client that trained on so many rows: rows over `rows_per_weight`, rounded
-    /// half up, within `1..=weight_max`.
-    #[must_use]
-    pub fn weight(&self, rows: u64) -> u32 {
-        let unit = u64::from(self.rows_per_weight.max(1));
-        let units = rows.saturating_add(unit / 2) / unit;
-        u32::try_from(units).unwrap_or(u32::MAX).clamp(1, self.weight_max.max(1))
-    }
-}
-
-impl Eq for Quantisation {}
 
 /// What the federation learns.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -359,6 +359,8 @@ pub enum VectorKind {
 pub struct EnrolRequest {
     /// The secret of the one-time token.
     pub token: [u8; 32],
+    /// The tenant whose client this is already. A token for another one is refused, and stays unused.
+    pub tenant: Option<TenantId>,
     /// PKCS #10 request, DER; its key never leaves the tenant. The token binds to its key hash at
     /// first use.
     pub certificate_request: Vec<u8>,

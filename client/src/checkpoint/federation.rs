@@ -58,13 +58,14 @@ impl FederationDir {
     /// Opens the history and reads every record in order.
     ///
     /// # Errors
-    /// The file is damaged or newer, holds a record of another federation, or is gone.
+    /// The file is damaged or newer, holds a record of another federation, or is gone or empty.
     pub fn history(&self) -> Result<(HistoryFile, Vec<Record>), CheckpointError> {
         let path = self.path("history");
-        if self.path("state").exists() && !path.exists() {
+        let is_begun = path.metadata().is_ok_and(|file| file.len() > 0);
+        if self.path("state").exists() && !is_begun {
             return Err(CheckpointError::damaged(
                 &path,
-                "it is not there, and the model beside it is",
+                "it is not there or empty, and the model beside it is there",
             ));
         }
         let (journal, entries) = Journal::open(&path, HISTORY)?;
@@ -319,6 +320,8 @@ mod tests {
         drop(dir.history().unwrap());
         dir.save_state(&[1; 10]).unwrap();
         assert_eq!(dir.history().unwrap().1, []);
+        fs::write(dir.path("history"), "").unwrap();
+        assert!(dir.history().is_err(), "it is not begun anew");
         fs::remove_file(dir.path("history")).unwrap();
         let missed = dir.history().err().unwrap().to_string();
         assert!(missed.contains("forgets which sets it has signed"), "{missed}");

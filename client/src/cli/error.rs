@@ -222,9 +222,9 @@ fn client_kind(error: &ClientError) -> Kind {
         ClientError::Certificate(error) => certificate_kind(error),
         ClientError::Session(error) => session_kind(error),
         ClientError::Federation { cause, .. } => match cause {
-            Cause::Data | Cause::Trainer => Kind::Data,
+            Cause::Data => Kind::Data,
             Cause::Manifest => Kind::Manifest,
-            Cause::State => Kind::Configuration,
+            Cause::State | Cause::Trainer => Kind::Configuration,
             Cause::Damaged => Kind::Damaged,
             Cause::Internal => Kind::Internal,
             Cause::Expelled | Cause::Stalled => Kind::Refused,

@@ -151,7 +151,7 @@ pub(super) fn print(shown: &Shown) {
     }
     print_members(manifest, &shown.compared);
     print_rules(manifest);
-    print_task(&manifest.task);
+    print_task(&manifest.task, manifest.client_count());
     tell!();
 }
 
@@ -213,7 +213,7 @@ fn print_rules(manifest: &Manifest) {
     );
 }
 
-fn print_task(task: &Task) {
+fn print_task(task: &Task, clients: usize) {
     tell!("task");
     match &task.schema {
         Schema::Table { columns, label, labels, standardise } => {
@@ -229,8 +229,16 @@ fn print_task(task: &Task) {
     tell!("  model        {}, {parameters} parameters", model_name(&task.model));
     tell!("  optimiser    {}", words(&task.optimiser));
     tell!("  training     {}", words(&task.hyperparameters));
-    tell!("  quantisation {}", words(&task.quantisation));
+    tell!("  quantisation {}{}", words(&task.quantisation), step(task, clients));
     tell!("  rounds       {}", task.rounds);
+}
+
+/// To what a coordinate of an update is rounded. Private updates are rounded by their noise.
+fn step(task: &Task, clients: usize) -> String {
+    let clients = u32::try_from(clients).unwrap_or(u32::MAX);
+    let levels = task.quantisation.levels(clients).filter(|_| task.privacy.is_none());
+    let of = |levels| f64::from(task.quantisation.clip) / f64::from(levels);
+    levels.map(|levels| format!(", in steps of {:.1e}", of(levels))).unwrap_or_default()
 }
 
 fn model_name(model: &ModelSpec) -> String {

@@ -19,6 +19,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::chunks::Chunks;
@@ -70,6 +71,18 @@ pub struct Turn(#[expect(dead_code, reason = "held, not read")] Option<OwnedSema
 pub struct Charge {
     shared: Arc<Shared>,
     units: u32,
+}
+
+/// Bytes that are charged.
+struct Paid {
+    bytes: Bytes,
+    _charge: Charge,
+}
+
+impl AsRef<[u8]> for Paid {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
 }
 
 /// All charges together.
@@ -169,8 +182,10 @@ impl Budget {
         Some(Hold { shared: Arc::clone(&self.0), permit: Some(permit) })
     }
 
-    /// Counts memory that is taken in any case. It leaves less to all who ask.
+    /// Counts memory that is taken in any case. It leaves less to all who ask, and what uploads have
+    /// let go of is given back for it.
     pub fn charge(&self, bytes: u64) -> Charge {
+        self.0.chunks.give_back(bytes);
         let units = units(bytes);
         let mut charged = self.0.charged();
         charged.units += u64::from(units);
@@ -179,6 +194,13 @@ impl Budget {
         charged.paid += u32::try_from(paid).unwrap_or(owed);
         drop(charged);
         Charge { shared: Arc::clone(&self.0), units }
+    }
+
+    /// The same bytes, charged as long as anybody has them.
+    #[must_use]
+    pub fn charged(&self, bytes: Bytes) -> Bytes {
+        let charge = self.charge(bytes.len() as u64);
+        Bytes::from_owner(Paid { bytes, _charge: charge })
     }
 
     /// Bytes came for an upload that has room in memory.

@@ -49,6 +49,22 @@ impl Chunks {
         drop(unused);
     }
 
+    /// Gives so many bytes back to the system, or what is free of them: others need that memory now.
+    pub(super) fn give_back(&self, bytes: u64) {
+        let mut given = Vec::new();
+        let mut left = bytes;
+        let mut shelf = self.shelf();
+        while left > 0
+            && let Some(free) = shelf.free.pop()
+        {
+            left = left.saturating_sub(free.capacity() as u64);
+            given.push(free);
+        }
+        // As above.
+        drop(shelf);
+        drop(given);
+    }
+
     fn shelf(&self) -> MutexGuard<'_, Shelf> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -139,6 +155,19 @@ mod tests {
         chunks.trim();
         assert_eq!(held(&chunks), 9 * 64, "one was out a moment ago");
         chunks.trim();
+        assert_eq!(held(&chunks), 0);
+    }
+
+    #[test]
+    fn what_others_need_goes_back_at_once_as_far_as_it_is_free() {
+        let chunks = Chunks::default();
+        let lent: Vec<_> = (0..4).map(|_| chunks.lend(64)).collect();
+        chunks.give_back(64);
+        drop(lent);
+        assert_eq!(held(&chunks), 4 * 64, "nothing was free");
+        chunks.give_back(65);
+        assert_eq!(held(&chunks), 2 * 64);
+        chunks.give_back(1 << 20);
         assert_eq!(held(&chunks), 0);
     }
 

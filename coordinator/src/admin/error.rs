@@ -126,7 +126,7 @@ impl From<DriverError> for AdminError {
             DriverError::Load(_) => (Kind::Conflict, "cannot_run"),
             DriverError::Trouble(_) => (Kind::Conflict, "trouble"),
             DriverError::Closed => (Kind::Unreachable, "shutting_down"),
-            DriverError::Spool { .. } => (Kind::Internal, "spool"),
+            DriverError::Spool { .. } => (Kind::Configuration, "spool"),
         };
         Self::new(kind, code, error)
     }

@@ -1,7 +1,7 @@
 //! Verbs about models: listing versions, and safetensors files out and in. A file names every
 //! parameter with its shape, in the order of the flat vector.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::path::Path;
 
@@ -50,8 +50,13 @@ impl Admin {
         let federation = located.federation.federation;
         let shelf = self.installation.blobs.shelf(&located.owner, federation);
         let (head, reader) = match states::open(&shelf, &task, model.blob.ok_or_else(gone)?).await {
-            // Pruned while this verb looked.
-            Err(ReadError::Store(StoreError::NoSuchBlob { .. })) => return Err(gone()),
+            Err(ReadError::Store(error @ StoreError::NoSuchBlob { .. })) => {
+                let now = rows.models(federation).await?;
+                let listed =
+                    now.iter().any(|now| now.version == model.version && now.blob.is_some());
+                // Else it was pruned while this verb looked.
+                return Err(if listed { lost(&error) } else { gone() });
+            }
             Err(ReadError::Store(error)) => return Err(error.into()),
             Err(ReadError::State(error)) => {
                 return Err(AdminError::new(Kind::Damaged, "corrupt", error));
@@ -59,7 +64,7 @@ impl Admin {
             Ok(opened) => opened,
         };
         let mut file = ExportFile::create(to)?;
-        file.push(&header(&task, metadata(&located, &model, &head))?)?;
+        file.push(&header(&task, &metadata(&located, &model, &head))?)?;
         let mut values = reader.from(head.vector_start(0));
         let mut left = head.vector_start(1) - head.vector_start(0);
         while left > 0 {
@@ -123,8 +128,12 @@ fn pick(models: Vec<Model>, name: &str, version: Option<u64>) -> Result<Model, A
         Some(version) if newest.is_some_and(|newest| version < newest) => {
             pruned(name, version, kept)
         }
-        Some(version) => unknown(format!("federation `{name}` has no model version {version}")),
-        None => unknown(format!("federation `{name}` has no model yet")),
+        Some(version) => unknown(format!(
+            "federation `{name}` has no model version {version}; `model list {name}` shows which"
+        )),
+        None => unknown(format!(
+            "federation `{name}` has no model yet; `federation status {name}` says what it waits for"
+        )),
     })
 }
 
@@ -145,6 +154,13 @@ fn pruned(name: &str, version: u64, kept: usize) -> AdminError {
     AdminError::new(Kind::NotFound, "pruned_model", message)
 }
 
+/// The store lists a state whose blob is not there.
+fn lost(error: &StoreError) -> AdminError {
+    let message =
+        format!("{error}, though the store lists it; restore the data folder from a backup");
+    AdminError::new(Kind::Damaged, "corrupt", message)
+}
+
 fn parameters(task: &Task) -> Result<Vec<ParameterSpec>, AdminError> {
     let named = task.model.parameters(&task.schema);
     named.map_err(|error| AdminError::new(Kind::Damaged, "corrupt", error))
@@ -156,7 +172,7 @@ fn shape(spec: &ParameterSpec) -> Vec<usize> {
 
 /// What a file says about where it came from and, for tables that are standardised, the
 /// `standardisation` without which the model can't be used.
-fn metadata(located: &Located, model: &Model, head: &Head) -> HashMap<String, String> {
+fn metadata(located: &Located, model: &Model, head: &Head) -> BTreeMap<String, String> {
     let facts = [
         ("federation", located.federation.federation.to_string()),
         ("name", located.federation.name.clone()),
@@ -172,7 +188,7 @@ fn metadata(located: &Located, model: &Model, head: &Head) -> HashMap<String, St
 /// All of a safetensors file before its values, which are those of the flat vector in its order: the
 /// length of what follows as u64, and where each parameter lies, as JSON, filled up with spaces to a
 /// multiple of 8 bytes.
-fn header(task: &Task, metadata: HashMap<String, String>) -> Result<Vec<u8>, AdminError> {
+fn header(task: &Task, metadata: &BTreeMap<String, String>) -> Result<Vec<u8>, AdminError> {
     let failed = |error: &dyn Display| AdminError::new(Kind::Internal, "export", error);
     let (mut tensors, mut start) = (Vec::new(), 0);
     for spec in parameters(task)? {
@@ -181,8 +197,12 @@ fn header(task: &Task, metadata: HashMap<String, String>) -> Result<Vec<u8>, Adm
         tensors.push((spec.name, TensorInfo { dtype, shape, data_offsets }));
         start = end;
     }
-    let listed = Metadata::new(Some(metadata), tensors).map_err(|error| failed(&error))?;
-    let mut json = serde_json::to_vec(&listed).map_err(|error| failed(&error))?;
+    let listed = Metadata::new(None, tensors).map_err(|error| failed(&error))?;
+    let listed = serde_json::to_string(&listed).map_err(|error| failed(&error))?;
+    let metadata = serde_json::to_string(metadata).map_err(|error| failed(&error))?;
+    // The library keeps metadata in no order, and the same version is to give the same file.
+    let tensors = listed.strip_prefix('{').unwrap_or_default();
+    let mut json = format!("{{\"__metadata__\":{metadata},{tensors}").into_bytes();
     json.resize(json.len().next_multiple_of(8), b' ');
     Ok([&(json.len() as u64).to_le_bytes(), json.as_slice()].concat())
 }

@@ -181,8 +181,10 @@ async fn exchange(stream: UnixStream, request: &Request) -> io::Result<String> {
     line(read).await
 }
 
+/// Nobody listens there; where the folder is a file, nobody could, and whoever opens it says so.
 fn is_absent(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
+    use io::ErrorKind::{ConnectionRefused, NotADirectory, NotFound};
+    matches!(error.kind(), NotFound | ConnectionRefused | NotADirectory)
 }
 
 fn unreachable_at(path: &Path, error: &io::Error) -> AdminError {

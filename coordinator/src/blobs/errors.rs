@@ -33,7 +33,7 @@ impl At<'_> {
     }
 
     pub(super) fn damaged(&self, name: Digest, what: &str) -> StoreError {
-        StoreError::Corrupt { what: format!("{what} does not open"), path: self.path(name) }
+        StoreError::Corrupt { what: what.to_owned(), path: self.path(name) }
     }
 
     /// A blob was given more or fewer bytes than it was begun for.

@@ -1,11 +1,11 @@
 //! A blob on its way off its shelf.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use object_store::ObjectStoreExt;
-use object_store::path::Path as ObjectPath;
 use roundelay_crypto::digest::Digest;
 
 use super::errors::At;
@@ -19,7 +19,6 @@ use crate::store::StoreError;
 #[derive(Clone)]
 pub struct BlobReader {
     shelf: Shelf,
-    path: ObjectPath,
     opener: Arc<format::Opener>,
     header_bytes: u64,
     /// Plaintext bytes that are read at a time, a multiple of the chunk.
@@ -33,21 +32,18 @@ pub struct BlobReader {
 impl BlobReader {
     pub(super) async fn open(shelf: &Shelf, name: Digest) -> Result<Self, StoreError> {
         let at = At { what: "reading a blob", shelf };
-        let path = shelf.path(name);
-        let head = shelf.blobs.objects.get_range(&path, 0..HEADER_BYTES_MAX).await;
-        let head = head.map_err(|error| at.error(name, &error))?;
-        let damaged = || at.damaged(name, "its header");
+        let head = stored(&at, name, 0..HEADER_BYTES_MAX).await?;
+        let damaged = || at.damaged(name, "its header does not open");
         let (header, header_bytes) = Header::parse(&head).ok_or_else(damaged)?;
         let scope = Scope::Tenant(shelf.owner.clone());
         let key =
             shelf.blobs.kms.unwrap(&scope, header.wrapped).await.map_err(|error| match error {
-                KeyError::Foreign(_) => at.damaged(name, "the key in its header"),
+                KeyError::Foreign(_) => at.damaged(name, "the key in its header does not open"),
                 error => error.into(),
             })?;
         let layout = Layout { tenant: shelf.owner.clone(), name, bytes: header.bytes };
         Ok(Self {
             shelf: shelf.clone(),
-            path,
             opener: Arc::new(format::Opener { key, layout }),
             header_bytes: header_bytes as u64,
             part_bytes: format::CHUNK_BYTES,
@@ -84,7 +80,9 @@ impl BlobReader {
         let mut all = BytesMut::new();
         while all.len() < bytes {
             let Some(mut chunk) = self.next().await? else {
-                return Err(self.at().damaged(self.opener.layout.name, "its content"));
+                return Err(self
+                    .at()
+                    .damaged(self.opener.layout.name, "its content does not open"));
             };
             let taken = chunk.split_to(chunk.len().min(bytes - all.len()));
             if !chunk.is_empty() {
@@ -117,14 +115,13 @@ impl BlobReader {
         let at = self.at();
         let (range, chunks) = self.opener.layout.part(self.next_chunk, self.part_bytes);
         let range = self.header_bytes + range.start..self.header_bytes + range.end;
-        let sealed = self.shelf.blobs.objects.get_range(&self.path, range.clone()).await;
-        let sealed = sealed.map_err(|error| at.error(name, &error))?;
+        let sealed = stored(&at, name, range.clone()).await?;
         if sealed.len() as u64 != range.end - range.start {
-            return Err(at.damaged(name, "its content"));
+            return Err(at.damaged(name, "its content does not open"));
         }
         let (opener, first) = (Arc::clone(&self.opener), self.next_chunk);
         let opened = blocking(sealed.len(), move || opener.open(first, sealed)).await?;
-        self.opened = opened.ok_or_else(|| at.damaged(name, "its content"))?;
+        self.opened = opened.ok_or_else(|| at.damaged(name, "its content does not open"))?;
         self.next_chunk += chunks;
         if let Some(first) = self.opened.front_mut() {
             drop(first.split_to(std::mem::take(&mut self.skip).min(first.len())));
@@ -134,5 +131,18 @@ impl BlobReader {
 
     fn at(&self) -> At<'_> {
         At { what: "reading a blob", shelf: &self.shelf }
+    }
+}
+
+/// Bytes of a blob as they are stored: fewer where it ends before. One that ends before the first of
+/// them is damaged.
+async fn stored(at: &At<'_>, name: Digest, range: Range<u64>) -> Result<Bytes, StoreError> {
+    let (objects, path) = (&at.shelf.blobs.objects, at.shelf.path(name));
+    match objects.get_range(&path, range.clone()).await {
+        Ok(bytes) => Ok(bytes),
+        Err(error) => match objects.head(&path).await {
+            Ok(blob) if blob.size <= range.start => Err(at.damaged(name, "it ends too soon")),
+            _ => Err(at.error(name, &error)),
+        },
     }
 }

@@ -37,7 +37,9 @@ pub(super) async fn serve(
     let server = Arc::new(Server::bind(listen, &installation, driver, &config.limits)?);
     let path = admin_socket(&config.data);
     let socket = AdminSocket::bind(&path).map_err(|error| {
-        AdminError::new(Kind::Internal, "admin_socket", format_args!("{}: {error}", path.display()))
+        let remedy = "the coordinator makes its socket there: move away what is in its place";
+        let message = format!("{}: {error}; {remedy}", path.display());
+        AdminError::new(Kind::Configuration, "admin_socket", message)
     })?;
     let (live, address) = (Some(Arc::clone(&server)), config.address.clone());
     let admin = Admin::new(Arc::clone(&installation), live, address, config.token_minutes);

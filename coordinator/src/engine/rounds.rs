@@ -375,10 +375,10 @@ impl Live {
     /// Clients that declined by the set rule: they have opened the goal with another cohort, or
     /// signed a set for it.
     pub(super) fn opened_before(&self) -> BTreeSet<ClientId> {
-        let refused = Departure::Declined(Refusal::SetRule);
+        let refused = [Refusal::SetRule, Refusal::OtherContribution].map(Departure::Declined);
         self.left()
             .iter()
-            .filter(|left| left.departure == refused)
+            .filter(|left| refused.contains(&left.departure))
             .map(|left| left.client)
             .collect()
     }

@@ -102,7 +102,10 @@ pub enum DriverError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The folder of the spools.
-    #[error("the spool folder {}: {why}", path.display())]
+    #[error(
+        "the spool folder {}: {why}; move away what is there, or let this user write to it",
+        path.display()
+    )]
     Spool {
         /// The folder.
         path: PathBuf,

@@ -85,6 +85,13 @@ pub enum StoreError {
     /// The token was used with another key.
     #[error("the enrolment token was used already; ask the operator for a new one")]
     TokenUsed,
+    /// The token enrols clients of another tenant than the one that uses it.
+    #[error(
+        "the enrolment token is for another tenant, and this directory is enrolled for {0}; the \
+         token is unused: use it in a directory of its own (`--dir`), or ask the operator for one \
+         for {0}"
+    )]
+    TokenOfOtherTenant(TenantId),
     /// The database was written by a newer build.
     #[error("{} has schema version {found}, this build knows up to {known}; run the build that wrote it, or a newer one", path.display())]
     NewerSchema {

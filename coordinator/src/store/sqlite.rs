@@ -104,10 +104,13 @@ impl Store for SqliteStore {
         &self,
         secret: &Seed,
         request_key: Digest,
+        expected: Option<&TenantId>,
         now_unix_ms: u64,
     ) -> Result<TenantId, StoreError> {
-        let hash = tokens::hash(secret);
-        let work = move |connection: &_| tokens::redeem(connection, hash, request_key, now_unix_ms);
+        let (hash, expected) = (tokens::hash(secret), expected.cloned());
+        let work = move |connection: &_| {
+            tokens::redeem(connection, hash, request_key, expected.as_ref(), now_unix_ms)
+        };
         self.shared.writer.run("token.redeem", work).await
     }
 

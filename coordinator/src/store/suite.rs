@@ -63,6 +63,7 @@ macro_rules! conformance {
             a_released_lease_is_free_and_its_fence_is_stale,
             a_lease_that_ran_out_is_renewed_unless_it_was_taken,
             a_token_binds_to_the_first_key_and_to_no_other,
+            a_token_for_another_tenant_than_expected_stays_unused,
             an_expired_or_unknown_token_is_refused,
             a_token_is_remembered_after_its_end_and_forgotten_later,
             of_many_who_redeem_a_token_at_once_one_wins,

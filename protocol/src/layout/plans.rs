@@ -100,11 +100,8 @@ fn training(task: &Task, contributors: &Contributors) -> Result<Vec<Segment>, La
         .map_err(|error| LayoutError::Task(error.to_string()))?;
     let quantisation = &task.quantisation;
     let (clip, weight_max) = (quantisation.clip, quantisation.weight_max);
-    let ring = match quantisation.ring_bits {
-        16 => Ring::Z16,
-        32 => Ring::Z32,
-        bits => return Err(LayoutError::Task(format!("ring_bits is 16 or 32, not {bits}"))),
-    };
+    let no_ring = || format!("ring_bits is 16 or 32, not {}", quantisation.ring_bits);
+    let ring = quantisation.ring().ok_or_else(|| LayoutError::Task(no_ring()))?;
     let update = match &task.privacy {
         Some(privacy) => private(privacy, ring, parameters, contributors)?,
         None => segment(names::UPDATE, ring, parameters, Encoding::Quantised { clip, weight_max }),

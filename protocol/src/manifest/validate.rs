@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use super::quantisation::LEVELS_MIN;
 use super::{CoordinatorTrust, FloorsError, Hyperparameters, Manifest, Member, Task};
 use crate::ids::TenantId;
 use crate::layout::{Contributors, Layout, LayoutError};
@@ -107,6 +108,24 @@ pub enum TaskError {
     /// The layout of an upload: quantisation or ring.
     #[error("quantisation: {0}")]
     Layout(#[from] LayoutError),
+    /// The ring holds too few levels of an update.
+    #[error(
+        "quantisation: a ring of {ring_bits} bits has too few levels for {clients} clients of weight \
+         up to {weight_max}, {levels} on either side of zero; updates would be rounded away. At \
+         least {LEVELS_MIN} are needed: {remedy}"
+    )]
+    Coarse {
+        /// As given.
+        ring_bits: u8,
+        /// Of the federation.
+        clients: u32,
+        /// As given.
+        weight_max: u32,
+        /// What fits.
+        levels: u32,
+        /// What would do.
+        remedy: String,
+    },
     /// More rounds than the budget pays.
     #[error(
         "privacy: the budget of ε = {epsilon} at δ = {delta} pays {paid} of {rounds} rounds with \
@@ -222,8 +241,7 @@ impl Task {
         self.optimiser.validate()?;
         self.hyperparameters.validate()?;
         within("rounds", "1 to 1000000", f64::from(self.rounds), 1.0..=1e6)?;
-        let rows = f64::from(self.quantisation.rows_per_weight);
-        within("quantisation.rows_per_weight", "at least 1", rows, 1.0..=f64::MAX)?;
+        self.quantisation.validate()?;
         if let Some(privacy) = &self.privacy {
             privacy.validate()?;
             let weight_max = f64::from(self.quantisation.weight_max);
@@ -231,9 +249,10 @@ impl Task {
             within("quantisation.weight_max", range, weight_max, 1.0..=1.0)?;
         }
         let contributors = u32::try_from(clients).unwrap_or(u32::MAX);
+        if self.privacy.is_none() && self.quantisation.ring().is_some() {
+            self.quantisation.validate_levels(contributors)?;
+        }
         self.kinds().try_for_each(|kind| Layout::for_plan(kind, self, contributors).map(|_| ()))?;
-        let clip = f64::from(self.quantisation.clip);
-        within("quantisation.clip", "above 0, up to 1000", clip, f64::MIN_POSITIVE..=1e3)?;
         self.validate_budget(contributors)
     }
 
@@ -345,7 +364,7 @@ impl Privacy {
 }
 
 /// NaN is in no range.
-fn within(
+pub(super) fn within(
     field: &'static str,
     range: &'static str,
     value: f64,

@@ -211,7 +211,7 @@ fn a10_a_set_signed_while_the_client_masked_another_vector_for_the_same_model_st
     say(&mut pair, first, &set);
     assert!(pair.peer(VICTIM).declined(first).next().is_none());
     pair.run_for(A_WHILE);
-    assert_refused_without_twin(&pair, second, &Refusal::SetRule, OPENED);
+    assert_refused_without_twin(&pair, second, &Refusal::OtherContribution, OPENED);
 }
 
 #[test]

@@ -24,11 +24,11 @@ fn revealed(pair: &Pair, round: RoundNumber) -> Vec<usize> {
     (0..pair.ids().len()).filter(reveals).collect()
 }
 
-/// All clients refused for the set rule, and not a byte of a vector left.
-fn assert_set_rule(pair: &Pair, round: RoundNumber) {
+/// All clients refused by the set rule, and not a byte of a vector left.
+fn assert_set_rule(pair: &Pair, round: RoundNumber, refusal: &Refusal) {
     for client in 0..pair.ids().len() {
         let peer = pair.peer(client);
-        assert_eq!(peer.declined(round).collect::<Vec<_>>(), [&Refusal::SetRule]);
+        assert_eq!(peer.declined(round).collect::<Vec<_>>(), [refusal]);
         assert!(peer.uploads.iter().all(|(uploaded, _)| *uploaded != round));
     }
 }
@@ -70,7 +70,7 @@ fn a7_where_a_set_was_signed_for_a_model_no_other_vector_is_given_for_it() {
     // As after a change of the rows: the difference of the two sums would be that of the vectors.
     pair.contribute_only(7);
     let retry = pair.round(PlanKind::Train);
-    assert_set_rule(&pair, retry);
+    assert_set_rule(&pair, retry, &Refusal::OtherContribution);
     assert_sound(&pair);
 }
 
@@ -96,7 +96,7 @@ fn a7_whoever_has_uploaded_gives_no_other_vector_though_it_was_shown_no_set() {
     pair.on_message_from(|_, message| vec![message]);
     pair.contributes_only(4, 7);
     let retry = pair.round(PlanKind::Train);
-    assert_eq!(pair.peer(4).declined(retry).collect::<Vec<_>>(), [&Refusal::SetRule]);
+    assert_eq!(pair.peer(4).declined(retry).collect::<Vec<_>>(), [&Refusal::OtherContribution]);
     assert!(pair.peer(4).uploads.iter().all(|(uploaded, _)| *uploaded != retry));
     assert_sound(&pair);
 }
@@ -120,7 +120,7 @@ fn a7_statistics_of_one_data_version_are_opened_once() {
     let first = pair.round(PlanKind::Statistics);
     assert_published(&pair, first, &[0, 1, 2, 3, 4]);
     let second = pair.round(PlanKind::Statistics);
-    assert_set_rule(&pair, second);
+    assert_set_rule(&pair, second, &Refusal::SetRule);
 }
 
 #[test]
@@ -296,6 +296,6 @@ fn a15_the_last_model_is_evaluated_alone_once() {
     assert_published(&pair, training, &[0, 1, 2, 3, 4]);
     assert_published(&pair, evaluation, &[0, 1, 2, 3, 4]);
     let again = pair.round(PlanKind::Evaluate);
-    assert_set_rule(&pair, again);
+    assert_set_rule(&pair, again, &Refusal::SetRule);
     assert_sound(&pair);
 }

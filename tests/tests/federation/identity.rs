@@ -80,6 +80,7 @@ fn tokens_of_another_coordinator_tenant_or_secret_are_refused_with_what_to_do() 
     assert!(text.contains("another coordinator") && text.contains("--dir"), "{text}");
     let other = ours.token_for("bank").expect("a token");
     let text = site.verb(&["enrol", "--token", &other]).expect_err("another tenant");
-    assert!(text.contains("bank") && text.contains("acme"), "{text}");
+    assert!(text.contains("another tenant") && text.contains("enrolled for acme"), "{text}");
     site.verb(&["manifest", "show"]).expect("the certificate from before is still good");
+    Site::enrol(&programs, &folder.path().join("b"), "bank", &other).expect("it stayed unused");
 }

@@ -43,6 +43,7 @@ fn a_coordinator_killed_while_it_prunes_loses_nothing_and_leaves_nothing_behind(
     assert!(left.is_some(), "{:?}", blobs(&small));
     assert_eq!(exported(&small), fedavg(&small, &trained(&small, None)), "the same bits");
     pruned_versions_are_listed_and_say_why_they_cannot_be_exported(&small);
+    states_that_are_empty_or_gone_are_damage(&small);
 }
 
 fn pruned_versions_are_listed_and_say_why_they_cannot_be_exported(small: &Small) {
@@ -61,8 +62,29 @@ fn pruned_versions_are_listed_and_say_why_they_cannot_be_exported(small: &Small)
     let refused = export("10").expect_err("it was pruned");
     let line = "was pruned; the coordinator keeps version 0 and the newest 2";
     assert!(refused.contains("version 10") && refused.contains(line), "{refused}");
+    let bytes = || std::fs::read(&file).expect("the exported file");
     export("11").expect("the older of the newest two");
+    let first = bytes();
+    export("11").expect("again");
+    assert_eq!(bytes(), first, "the same version is the same file");
     export("0").expect("where it began");
+}
+
+fn states_that_are_empty_or_gone_are_damage(small: &Small) {
+    let (coordinator, id) = (&small.federation.coordinator, &small.federation.id);
+    let file = small.folder.path().join("lost.safetensors").display().to_string();
+    for blob in blobs(small) {
+        std::fs::write(blob, "").expect("emptied");
+    }
+    let export = || coordinator.verb(&["model", "export", id, "--to", &file]);
+    let empty = export().expect_err("nothing is in it");
+    for blob in blobs(small) {
+        std::fs::remove_file(blob).expect("removed");
+    }
+    let gone = export().expect_err("it is not there");
+    for refused in [empty, gone] {
+        assert!(refused.contains("restore") && refused.contains("from a backup"), "{refused}");
+    }
 }
 
 /// The files on the federation's shelf.

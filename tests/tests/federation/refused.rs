@@ -139,6 +139,16 @@ fn what_is_wrong_at_a_site_is_one_line_with_its_own_exit_status_and_mended_it_go
         assert_eq!(status, 11, "{line}");
         assert!(line.contains("manifest"), "{line}");
     }
+    // A trainer that is not there, and one that ends at once.
+    for (trainer, words) in [("/nonexistent", "install roundelay-trainer"), ("/bin/false", "ended")]
+    {
+        let wrong = config.replace("[trainer]\nprogram", "[trainer]\n# program");
+        let wrong = wrong.replace("[trainer]", &format!("[trainer]\nprogram = {trainer:?}"));
+        let (status, line) =
+            fails("client.toml", wrong.as_bytes(), &["run", "--once", "--deadline", "20"]);
+        assert_eq!(status, 3, "{line}");
+        assert!(line.contains(trainer) && line.contains(words), "{line}");
+    }
     small.run_to_the_end();
 }
 

@@ -7,7 +7,7 @@ use std::io::{self, BufRead, BufReader, Read};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -27,6 +27,7 @@ const LAST_LINES: usize = 8;
 
 /// A running child. Dropping it kills the process.
 pub(super) struct Child {
+    program: PathBuf,
     process: std::process::Child,
     socket: UnixStream,
     replies: mpsc::Receiver<(u64, Reply)>,
@@ -66,7 +67,9 @@ impl Child {
                 }
             }
         });
-        Ok(Self { process, socket, replies, vectors, log, reader, jobs: 0, ended: false })
+        let program = program.to_owned();
+        let (jobs, ended) = (0, false);
+        Ok(Self { program, process, socket, replies, vectors, log, reader, jobs, ended })
     }
 
     pub(super) fn id(&self) -> u32 {
@@ -140,9 +143,10 @@ impl Child {
         }
         let log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
         let how = status.map_or_else(|error| error.to_string(), |status| describe(&status));
+        let program = self.program.display();
         TrainError::Crashed(match log.back() {
-            Some(line) => format!("{how}, its last line was {line:?}"),
-            None => how,
+            Some(line) => format!("{program}, {how}, its last line was {line:?}"),
+            None => format!("{program}, {how}"),
         })
     }
 }

@@ -257,12 +257,15 @@ struct Work {
 }
 
 impl Work {
-    /// The aggregate is stored. One that has no room beside uploads leaves the memory, and is sent
-    /// from its blob.
+    /// The aggregate is stored. While clients are sent it, the uploads of the next round have less
+    /// memory; one that has no room beside uploads leaves it, and is sent from its blob.
     fn keep(&mut self, blob: Digest, budget: &Budget) {
         let bytes = self.aggregate.len() as u64;
+        let aggregate = std::mem::take(&mut self.aggregate);
         if bytes > budget.most() {
-            (self.aggregate, self.sent_from) = (Bytes::new(), Some((blob, bytes)));
+            self.sent_from = Some((blob, bytes));
+        } else {
+            self.aggregate = budget.charged(aggregate);
         }
     }
 }

@@ -59,7 +59,7 @@ async fn a_used_token_does_not_take_another_identity_under_the_same_certificate_
     client.enrol(&coordinator, &token).await.unwrap();
     let other = IdentityKey::from_seed(Seed::new([3; 32]));
     let request =
-        EnrolRequest::new(&token, client.certificate_request(), &other, &client.tenant_key);
+        EnrolRequest::new(&token, None, client.certificate_request(), &other, &client.tenant_key);
     assert_eq!(enrol(&coordinator, &request).await.unwrap_err(), "token_used");
 }
 
@@ -77,6 +77,24 @@ async fn expired_and_foreign_tokens_are_refused_by_name() {
 }
 
 #[tokio::test]
+async fn a_client_of_one_tenant_is_not_enrolled_for_another_and_the_token_stays_unused() {
+    let coordinator = Coordinator::open().await;
+    let enrolled = coordinator.client("acme").await;
+    let token = coordinator.token("bank", 60_000).await;
+    let request = EnrolRequest::new(
+        &token,
+        Some(tenant("acme")),
+        enrolled.certificate_request(),
+        &enrolled.identity,
+        &enrolled.tenant_key,
+    );
+    assert_eq!(enrol(&coordinator, &request).await.unwrap_err(), "token_of_other_tenant");
+    let bank = coordinator.installation.store.tenant(&tenant("bank"));
+    assert_eq!(bank.clients().await.unwrap(), []);
+    assert!(Client::new("bank").enrol(&coordinator, &token).await.is_ok());
+}
+
+#[tokio::test]
 async fn a_request_that_proves_nothing_leaves_its_token_unused() {
     let coordinator = Coordinator::open().await;
     let client = Client::new("acme");
@@ -85,7 +103,8 @@ async fn a_request_that_proves_nothing_leaves_its_token_unused() {
     let other = IdentityKey::from_seed(Seed::new([3; 32])).public();
     let unproven = EnrolRequest { identity: other, ..good.clone() };
     assert_eq!(enrol(&coordinator, &unproven).await.unwrap_err(), "bad_proof");
-    let no_request = EnrolRequest::new(&token, vec![1, 2, 3], &client.identity, &client.tenant_key);
+    let no_request =
+        EnrolRequest::new(&token, None, vec![1, 2, 3], &client.identity, &client.tenant_key);
     assert_eq!(enrol(&coordinator, &no_request).await.unwrap_err(), "bad_certificate_request");
     assert!(enrol(&coordinator, &good).await.is_ok());
 }

@@ -213,7 +213,7 @@ impl Client {
     }
 
     pub(crate) fn request(&self, token: &Seed) -> EnrolRequest {
-        EnrolRequest::new(token, self.certificate_request(), &self.identity, &self.tenant_key)
+        EnrolRequest::new(token, None, self.certificate_request(), &self.identity, &self.tenant_key)
     }
 
     /// Enrols over the network; the error is the code of the refusal.

@@ -1,5 +1,7 @@
 //! What SQLite says, as errors of the store.
 
+use std::fs::{self, OpenOptions};
+use std::io::{ErrorKind, Write as _};
 use std::path::Path;
 
 use rusqlite::ErrorCode;
@@ -35,6 +37,9 @@ impl Fail {
         };
         match error.sqlite_error_code() {
             Some(ErrorCode::DiskFull) => StoreError::DiskFull { what, path },
+            Some(ErrorCode::SystemIoFailure) if is_disk_full(&path) => {
+                StoreError::DiskFull { what, path }
+            }
             Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied | ErrorCode::CannotOpen) => {
                 StoreError::Denied { what, path }
             }
@@ -45,4 +50,20 @@ impl Fail {
             _ => StoreError::Failed { what, path, why: error.to_string() },
         }
     }
+}
+
+/// Whether there is no room beside the database: tried, since of its shared memory SQLite says no more
+/// than that it could not be written.
+fn is_disk_full(database: &Path) -> bool {
+    /// What SQLite makes that memory of at a time.
+    const SHARED_MEMORY_BYTES: usize = 32 << 10;
+    let tried = database.with_extension("room");
+    let opened = OpenOptions::new().write(true).create(true).truncate(true).open(&tried);
+    let written = opened.and_then(|mut file| {
+        file.write_all(&[0; SHARED_MEMORY_BYTES])?;
+        file.sync_all()
+    });
+    let _ = fs::remove_file(&tried);
+    written
+        .is_err_and(|why| matches!(why.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded))
 }

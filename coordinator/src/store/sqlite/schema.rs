@@ -17,6 +17,9 @@ const MIGRATIONS: &[&str] = &[include_str!("schema/0001-first.sql")];
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Statements that a connection keeps prepared; there are fewer in this store.
 const STATEMENTS_CACHED: usize = 64;
+/// Pages that a connection keeps, in KiB. Rows are read and written once, as large as the boxes of a
+/// cohort; the operating system has their pages anyway.
+const PAGES_CACHED_KIB: i32 = 512;
 
 /// Opens the database for writing: settings, check for damage, migrations.
 pub(super) fn open(path: &Path) -> Result<Connection, Fail> {
@@ -38,6 +41,7 @@ fn connect(path: &Path, mode: OpenFlags) -> Result<Connection, Fail> {
     connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS_CACHED);
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
+    connection.pragma_update(None, "cache_size", -PAGES_CACHED_KIB)?;
     connection.pragma_update(None, "foreign_keys", true)?;
     connection.pragma_update(None, "cell_size_check", true)?;
     connection.pragma_update(None, "trusted_schema", false)?;

@@ -1,7 +1,8 @@
 //! The conformance suite over SQLite, and what only a file on disk can do: be tampered with, be
 //! damaged, be newer, be full, and lose its writer.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt;
 
 use roundelay_protocol::ids::RoundNumber;
@@ -428,9 +429,15 @@ async fn fill_the_disk_and_free_it_again(folder: &Path) {
     };
     println!("refused: {refused}");
     assert_eq!(whole_batches(&store).await, u64::from(written));
-    fs::remove_file(ballast).unwrap();
+    fs::remove_file(&ballast).unwrap();
     write_batch(&*acme, &fence, written + 1).await.unwrap();
     drop((acme, store));
+    let mut filling = File::create(&ballast).unwrap();
+    while filling.write_all(&[1; 512]).is_ok() {}
+    drop(filling);
+    let refused = open_in(folder).await.err().unwrap();
+    println!("not opened: {refused}");
+    fs::remove_file(ballast).unwrap();
     let store = open_in(folder).await.unwrap();
     assert_eq!(whole_batches(&store).await, u64::from(written) + 1);
     println!("went on after {written} batches");
@@ -445,5 +452,6 @@ async fn a_full_disk_refuses_one_batch_and_loses_none() {
     let Some(output) = on_small_disk("1600k", this) else { return };
     assert!(output.contains("refused: no space left at"), "{output}");
     assert!(output.contains("while writing to the store; nothing was lost"), "{output}");
+    assert!(output.contains("not opened: no space left at"), "{output}");
     assert!(output.contains("went on after"), "{output}");
 }

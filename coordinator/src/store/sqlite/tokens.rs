@@ -65,6 +65,7 @@ pub(super) fn redeem(
     connection: &Connection,
     hash: Digest,
     key: Digest,
+    expected: Option<&TenantId>,
     now_unix_ms: u64,
 ) -> Result<TenantId, Fail> {
     let (tenant, expires_unix_ms, bound): (String, u64, Option<[u8; 32]>) = connection
@@ -78,10 +79,14 @@ pub(super) fn redeem(
     if expires_unix_ms <= now_unix_ms {
         return Err(StoreError::TokenExpired.into());
     }
+    let tenant = parse_tenant(&tenant)?;
+    if let Some(expected) = expected.filter(|expected| **expected != tenant) {
+        return Err(StoreError::TokenOfOtherTenant(expected.clone()).into());
+    }
     connection
         .prepare_cached("UPDATE tokens SET bound_key = ?2 WHERE hash = ?1")?
         .execute(params![hash.0, key.0])?;
-    parse_tenant(&tenant)
+    Ok(tenant)
 }
 
 /// A sealed secret.

@@ -8,6 +8,7 @@ use super::super::desk::Wanted;
 use super::super::jobs;
 use super::*;
 use crate::accumulator::Shape;
+use crate::accumulator::budget::Charge;
 use crate::engine::Fact;
 
 impl Task<'_> {
@@ -144,7 +145,7 @@ impl Task<'_> {
         match effect {
             Effect::OpenUploads { round, layout, active } => {
                 self.works.entry(round).or_default();
-                let preparation = self.place.shared.budget.charge(kept_bytes(active.len()));
+                let preparation = self.place.shared.budget.charge(prepared_bytes(active.len()));
                 let accumulator = Accumulator::new(Shape::all(&layout), active);
                 self.place.desk.open(round, accumulator, preparation);
             }
@@ -163,8 +164,12 @@ impl Task<'_> {
             Effect::StoreSum { round, clients } => {
                 if let Some(accumulator) = self.place.desk.close(round) {
                     // Uploads under way see that the round goes on without them.
+                    let charge = self.work_charge(accumulator.bytes());
                     let job = jobs::store_sum(self.place.shelf(), accumulator, clients);
-                    self.spawn(round, async { job.await.map(Done::Stored) });
+                    self.spawn(round, async {
+                        let _charge = charge;
+                        job.await.map(Done::Stored)
+                    });
                 }
             }
             Effect::Unmask { round, plan } => {
@@ -178,12 +183,22 @@ impl Task<'_> {
                 let work = self.works.entry(round).or_default();
                 let aggregate = work.aggregate.clone();
                 let (task, from) = (Arc::clone(&self.learning), self.model);
+                let charge = self.work_charge(aggregate.len() as u64);
                 let job = jobs::apply(self.place.shelf(), task, from, plan, aggregate, survivors);
-                self.spawn(round, async { job.await.map(Done::Applied) });
+                self.spawn(round, async {
+                    let _charge = charge;
+                    job.await.map(Done::Applied)
+                });
             }
             Effect::Close(round) => self.close(round),
             _ => {}
         }
+    }
+
+    /// What work on a vector of so many bytes takes of the budget: its parts on their way into blobs.
+    fn work_charge(&self, bytes: u64) -> Charge {
+        const MOST: u64 = 40 << 20;
+        self.place.shared.budget.charge(bytes.saturating_mul(2).min(MOST))
     }
 
     /// Runs a job beside the task; its result comes back as mail.
@@ -298,11 +313,13 @@ impl Task<'_> {
     }
 }
 
-/// What is kept of the leaves of a round over so many clients and of the next one, which is
-/// prepared meanwhile: 0.75 kB for each edge, most of it an encapsulation at every second one. Sparse
+/// What the preparations beside an upload take for so many clients. Of a round's leaves 0.75 kB is
+/// kept for each edge, most of it an encapsulation at every second one: of this round and of the next.
+/// And the boxes of the next are on their way meanwhile, each in a message, a row and a roster. Sparse
 /// graphs have fewer edges than this counts.
-fn kept_bytes(clients: usize) -> u64 {
-    const EDGE_BYTES: u64 = 768;
+fn prepared_bytes(clients: usize) -> u64 {
+    const KEPT_BYTES: u64 = 768;
+    const BOX_BYTES: u64 = 1536;
     let clients = clients as u64;
-    2 * EDGE_BYTES * clients * clients.saturating_sub(1)
+    (2 * KEPT_BYTES + 3 * BOX_BYTES) * clients * clients.saturating_sub(1)
 }

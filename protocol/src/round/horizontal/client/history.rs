@@ -311,7 +311,7 @@ impl History {
         self.may_open(intent)?;
         let opened = self.opened.get(&Release::of(intent.kind, intent.model));
         let same = opened.is_none_or(|opened| fresh || opened.takes(&intent.cohort, contribution));
-        if same { Ok(()) } else { Err(Refusal::SetRule) }
+        if same { Ok(()) } else { Err(Refusal::OtherContribution) }
     }
 
     /// The other half of the set rule: once a retry was uploaded, the round before it is dead, or
