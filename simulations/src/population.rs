@@ -14,6 +14,7 @@ use roundelay_crypto::secret::Secret;
 use roundelay_protocol::contribution;
 use roundelay_protocol::ids::{ClientId, FederationId, ModelVersion, TenantId};
 use roundelay_protocol::layout::{Layout, ValueError};
+use roundelay_protocol::limits::MEMBERS_MAX;
 use roundelay_protocol::lineage::{LineageError, State};
 use roundelay_protocol::manifest::{
     AmendmentRule, CoordinatorTrust, Hyperparameters, Manifest, ManifestError, Member,
@@ -64,11 +65,14 @@ pub struct Resident {
 }
 
 impl Population {
-    /// The population of a scenario: one tenant for each client.
+    /// The population of a scenario: one tenant for each client, or as many clients for each as it
+    /// takes.
     pub fn new(scenario: &Scenario) -> Result<Self, PopulationError> {
         let mut rng = scenario.rng("population");
-        let residents: Vec<_> =
-            (0..scenario.clients).map(|number| resident(number, rng.random())).collect();
+        let of_a_tenant = scenario.clients.div_ceil(MEMBERS_MAX).max(1);
+        let residents: Vec<_> = (0..scenario.clients)
+            .map(|number| resident(tenant(number / of_a_tenant), rng.random()))
+            .collect();
         let manifest = manifest(scenario, &residents, FederationId(rng.random()));
         manifest.validate()?;
         let initial = Arc::new(State::initial(&manifest.task, None)?);
@@ -148,36 +152,38 @@ impl Population {
     }
 }
 
-fn resident(number: ClientNumber, key_seed: [u8; 32]) -> Resident {
+fn resident(tenant: TenantId, key_seed: [u8; 32]) -> Resident {
     let identity = IdentityKey::from_seed(Secret::new(key_seed)).public();
-    let tenant = tenant(number);
     Resident { id: ClientId(identity.fingerprint()), tenant, key_seed }
 }
 
 /// Names in the order of the numbers.
-fn tenant(number: ClientNumber) -> TenantId {
+fn tenant(number: usize) -> TenantId {
     format!("t{number:06}").parse().expect("a short name of letters and digits")
 }
 
 fn manifest(scenario: &Scenario, residents: &[Resident], federation: FederationId) -> Manifest {
-    let member = |resident: &Resident| {
-        let identity = IdentityKey::from_seed(Secret::new(resident.key_seed)).public();
-        let tenant_seed = Digest::of("roundelay/simulation/tenant-key", &[&resident.key_seed]);
+    let public = |seed: [u8; 32]| IdentityKey::from_seed(Secret::new(seed)).public();
+    let member = |residents: &[Resident]| {
+        let tenant_seed = Digest::of("roundelay/simulation/tenant-key", &[&residents[0].key_seed]);
         Member {
-            tenant: resident.tenant.clone(),
-            tenant_key: IdentityKey::from_seed(Secret::new(tenant_seed.0)).public(),
-            clients: vec![identity],
+            tenant: residents[0].tenant.clone(),
+            tenant_key: public(tenant_seed.0),
+            clients: residents.iter().map(|resident| public(resident.key_seed)).collect(),
         }
     };
+    let complete = residents.len() <= CoordinatorTrust::Malicious.cohort_max();
+    let coordinator =
+        if complete { CoordinatorTrust::Malicious } else { CoordinatorTrust::SemiHonest };
     Manifest {
         federation,
         name: "simulated".into(),
         version: 0,
         predecessor: None,
         owner: tenant(0),
-        members: residents.iter().map(member).collect(),
+        members: residents.chunk_by(|one, other| one.tenant == other.tenant).map(member).collect(),
         rules: Rules {
-            coordinator: CoordinatorTrust::Malicious,
+            coordinator,
             corrupt_max: None,
             dropout_permille: scenario.dropout_permille,
             clients_min: scenario.clients_min,

@@ -3,6 +3,7 @@
 
 use rand::rngs::ChaCha12Rng;
 use rand::{RngExt, SeedableRng};
+use roundelay_protocol::manifest::CoordinatorTrust;
 use roundelay_protocol::round::horizontal::coordinator::Timing;
 use roundelay_protocol::time::{Millis, Time};
 use serde::Serialize;
@@ -102,6 +103,10 @@ impl Scenario {
         let encodes = rng.random_ratio(1, 16);
         let late = rng.random_bool(0.2);
         let clients = choices.clients.unwrap_or(clients);
+        // A sparse graph is safe with fewer dropouts, and so many clients need levels.
+        let sparse = clients > CoordinatorTrust::Malicious.cohort_max();
+        let (ring_bits, dropout_permille) =
+            if sparse { (32, dropout_permille / 5) } else { (ring_bits, dropout_permille) };
         Self {
             seed,
             clients,

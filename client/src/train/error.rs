@@ -36,7 +36,7 @@ pub enum TrainError {
     #[error("cancelled")]
     Cancelled,
     /// The trainer process ended on its own; the next job starts another.
-    #[error("the trainer process ended: {0}; the next job starts another one")]
+    #[error("the trainer process {0}; the next job starts another one")]
     Crashed(String),
     /// The trainer's data changed under a running federation.
     #[error(

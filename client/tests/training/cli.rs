@@ -127,7 +127,7 @@ fn nonsense_gets_one_line_that_says_what_to_do() {
     let broken = task("rounds = 4\nrounds = 5\n");
     assert!(broken.starts_with("error: task: other.toml, line 2: "), "{broken}");
     let number = task(&TASK.replacen("clip = 2.0", "clip = nan", 1));
-    assert!(number.starts_with("error: task: other.toml: quantisation: "), "{number}");
+    assert!(number.starts_with("error: task: other.toml: quantisation.clip is "), "{number}");
     let classes = task(&TASK.replace("[\"down\", \"up\"]", "[\"down\"]"));
     assert!(classes.contains("2 to "), "{classes}");
     let data = desk.line(&["check", "--task", "task.toml", "--data", "none.csv"]);

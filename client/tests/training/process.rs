@@ -217,11 +217,10 @@ fn a_killed_child_fails_its_job_and_the_next_job_starts_another_one_prepared_as_
     });
     let error = trainer.train(&model, &endless(), ModelVersion(1), &Uninterrupted).unwrap_err();
     killing.join().unwrap();
-    assert_eq!(
-        error.to_string(),
-        "the trainer process ended: killed by signal 9 (out of memory, or by hand); \
-         the next job starts another one"
-    );
+    let line = error.to_string();
+    let ended =
+        " ended: killed by signal 9 (out of memory, or by hand); the next job starts another one";
+    assert!(line.starts_with("the trainer process /") && line.ends_with(ended), "{line}");
     let again = trainer.train(&model, &hyperparameters(), ModelVersion(1), &Uninterrupted);
     assert_eq!(again.unwrap(), undisturbed.unwrap());
     assert_ne!(trainer.process_id(), Some(process));
@@ -274,11 +273,14 @@ fn a_program_that_is_not_there_or_is_no_trainer_is_named() {
     std::fs::write(&script, "#!/bin/sh\necho 'libtorch_cpu.so: not found' >&2\nexit 127\n")
         .unwrap();
     std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
-    let line = TrainerProcess::new(script, site.options()).prepare(&softmax()).unwrap_err();
+    let line = TrainerProcess::new(&script, site.options()).prepare(&softmax()).unwrap_err();
     assert_eq!(
         line.to_string(),
-        "the trainer process ended: exit code 127, its last line was \
-         \"libtorch_cpu.so: not found\"; the next job starts another one"
+        format!(
+            "the trainer process {} ended: exit code 127, its last line was \
+             \"libtorch_cpu.so: not found\"; the next job starts another one",
+            script.display()
+        )
     );
 }
 

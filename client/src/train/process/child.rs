@@ -145,8 +145,8 @@ impl Child {
         let how = status.map_or_else(|error| error.to_string(), |status| describe(&status));
         let program = self.program.display();
         TrainError::Crashed(match log.back() {
-            Some(line) => format!("{program}, {how}, its last line was {line:?}"),
-            None => format!("{program}, {how}"),
+            Some(line) => format!("{program} ended: {how}, its last line was {line:?}"),
+            None => format!("{program} ended: {how}"),
         })
     }
 }

@@ -84,9 +84,14 @@ impl Drawing {
         if answers < usize::from(needed) {
             return core.too_few(StageName::AdvertiseKeys, answers, needed, turn);
         }
+        let members: Vec<RosterIndex> = self.nonces.keys().copied().collect();
         let beacon = Arc::new(Beacon { nonces: self.nonces.into_iter().collect() });
-        turn.persist(Record::Drawn(Arc::clone(&beacon)));
-        close(core, &self.roster, &self.root, beacon, turn).settle(core, turn)
+        let drawn = Drawn::of(core, &self.root, Arc::clone(&beacon));
+        if let Some((present, required)) = drawn.around.lacks(core, &members, &members) {
+            return core.too_few(StageName::AdvertiseKeys, present, required, turn);
+        }
+        turn.persist(Record::Drawn(beacon));
+        close(core, &self.roster, drawn, turn).settle(core, turn)
     }
 
     /// Takes a record instead of a message.
@@ -99,7 +104,8 @@ impl Drawing {
         match record {
             Record::Left(..) => Some(Stage::Drawing(Box::new(self))),
             Record::Drawn(beacon) => {
-                let next = close(core, &self.roster, &self.root, beacon, turn);
+                let drawn = Drawn::of(core, &self.root, beacon);
+                let next = close(core, &self.roster, drawn, turn);
                 Some(Stage::ShareKeys(Box::new(next)))
             }
             _ => None,
@@ -114,19 +120,13 @@ impl Drawing {
     }
 }
 
-/// Draws the graph; those without a nonce are out.
-fn close(
-    core: &Core,
-    roster: &AdvertRoster,
-    listing: &Digest,
-    beacon: Arc<Beacon>,
-    turn: &mut Turn<'_>,
-) -> ShareKeys {
-    let has_nonce = |index| beacon.nonces.binary_search_by_key(&index, |(it, _)| *it).is_ok();
+/// The graph is drawn; those without a nonce are out.
+fn close(core: &Core, roster: &AdvertRoster, drawn: Drawn, turn: &mut Turn<'_>) -> ShareKeys {
+    let has_nonce = |index| {
+        let nonces = drawn.beacon.as_ref().map_or(&[][..], |beacon| &beacon.nonces);
+        nonces.binary_search_by_key(&index, |(it, _)| *it).is_ok()
+    };
     let adverts = roster.adverts.iter().filter(|(index, _)| has_nonce(*index)).cloned().collect();
-    let root = beacon_root(listing, &beacon);
-    let edges = Around::drawn(core, &root);
-    let drawn = Drawn { beacon: Some(beacon), root, around: edges };
     ShareKeys::begin(core, Arc::new(AdvertRoster { adverts }), drawn, turn)
 }
 
@@ -137,6 +137,15 @@ pub(super) struct Drawn {
     /// Root of AdvertiseKeys.
     pub(super) root: Digest,
     pub(super) around: Around,
+}
+
+impl Drawn {
+    /// The graph that a beacon draws.
+    fn of(core: &Core, listing: &Digest, beacon: Arc<Beacon>) -> Self {
+        let root = beacon_root(listing, &beacon);
+        let around = Around::drawn(core, &root);
+        Self { beacon: Some(beacon), root, around }
+    }
 }
 
 /// Every client's neighbours in a sparse graph, in roster order; nothing in a complete one.
@@ -162,6 +171,22 @@ impl Around {
     /// Whether two different clients are neighbours.
     pub(super) fn holds(&self, one: RosterIndex, other: RosterIndex) -> bool {
         one != other && self.of(one).is_none_or(|around| around.binary_search(&other).is_ok())
+    }
+
+    /// In a sparse graph: how many neighbours the loneliest of some clients has `among` others, and
+    /// how many it needs, where it has fewer. It refuses to go on then, and its seeds would stay
+    /// unknown: no sum comes of the round.
+    pub(super) fn lacks(
+        &self,
+        core: &Core,
+        clients: &[RosterIndex],
+        among: &[RosterIndex],
+    ) -> Option<(usize, u16)> {
+        let is_there = |index: &&RosterIndex| among.binary_search(index).is_ok();
+        let around = clients.iter().filter_map(|index| self.of(*index));
+        let fewest = around.map(|around| around.iter().filter(is_there).count()).min()?;
+        let required = core.floors.neighbours_min();
+        (fewest < usize::from(required)).then_some((fewest, required))
     }
 
     /// Where a holder's shares lie on a dealer's polynomials.

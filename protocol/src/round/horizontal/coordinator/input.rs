@@ -191,22 +191,11 @@ impl MaskedInput {
         if answers < usize::from(needed) {
             return core.too_few(StageName::MaskedInput, answers, needed, turn);
         }
-        if let Some(present) = self.fewest_neighbours(&survivors) {
-            let required = core.floors.neighbours_min();
-            if present < usize::from(required) {
-                return core.too_few(StageName::MaskedInput, present, required, turn);
-            }
+        let around = &self.work.preparation.around;
+        if let Some((present, required)) = around.lacks(core, &self.work.plan.active, &survivors) {
+            return core.too_few(StageName::MaskedInput, present, required, turn);
         }
         self.close(core, &survivors, turn)
-    }
-
-    /// How many survivors the loneliest member of A has around it in a sparse graph: below t its
-    /// seeds stay unknown, and no sum comes of the round.
-    fn fewest_neighbours(&self, survivors: &[RosterIndex]) -> Option<usize> {
-        let survives = |index: &&RosterIndex| survivors.binary_search(index).is_ok();
-        let around = |index: &RosterIndex| self.work.preparation.around.of(*index);
-        let around = self.work.plan.active.iter().filter_map(around);
-        around.map(|around| around.iter().filter(survives).count()).min()
     }
 
     fn close(self, core: &Core, survivors: &[RosterIndex], turn: &mut Turn<'_>) -> Stage {

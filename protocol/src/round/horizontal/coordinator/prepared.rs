@@ -136,6 +136,13 @@ impl Prepared {
         if plan.active.len() < usize::from(required) {
             return core.too_few(StageName::Prepared, plan.active.len(), required, turn);
         }
+        let signers: Vec<RosterIndex> = self.opened.iter().map(|(signer, _)| *signer).collect();
+        for among in [&plan.active, &signers] {
+            let around = &self.preparation.around;
+            if let Some((present, required)) = around.lacks(core, &plan.active, among) {
+                return core.too_few(StageName::Prepared, present, required, turn);
+            }
+        }
         plan.opened = self.opened;
         turn.persist(Record::Training(plan.clone()));
         MaskedInput::begin(core, self.preparation, plan, turn).settle(core, turn)

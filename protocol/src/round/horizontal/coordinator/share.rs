@@ -152,6 +152,10 @@ impl ShareKeys {
         if answers < usize::from(needed) {
             return core.too_few(StageName::ShareKeys, answers, needed, turn);
         }
+        let prepared: Vec<RosterIndex> = self.prepared(core).into_iter().collect();
+        if let Some((present, required)) = self.drawn.around.lacks(core, &prepared, &prepared) {
+            return core.too_few(StageName::ShareKeys, present, required, turn);
+        }
         turn.persist(Record::SharesClosed);
         let until = turn.now + core.timing.share_keys;
         let preparation = self.close(core, turn);
