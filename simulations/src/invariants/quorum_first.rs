@@ -59,7 +59,13 @@ impl QuorumFirst {
         let own = scene.population.residents()[client].id;
         let allowed = survivors.contains(&own) && signed.is_some_and(|set| set.contains(&client));
         ensure(allowed, || format!("c{client} reveals in round {round} and did not sign its set"))?;
-        let computed = of_survivors == survivors.len() && of_survivors + of_dropouts == active;
+        let (all, degree) = (of_survivors + of_dropouts, usize::from(floors.degree()));
+        let computed = if degree + 1 == cohort {
+            of_survivors == survivors.len() && all == active
+        } else {
+            // Of its neighbours, whom the beacon drew.
+            of_survivors <= survivors.len() && all <= degree.min(active)
+        };
         ensure(computed, || format!("c{client} reveals other shares than the set of round {round}"))
     }
 }
